@@ -1,0 +1,47 @@
+"""Facial emotion recognition: photos in, seven calibrated probabilities a face out.
+
+>>> import mien
+>>> mien.LABELS
+('angry', 'disgust', 'fear', 'happy', 'neutral', 'sad', 'surprise')
+
+:func:`analyze` is the short way in; :class:`Pipeline` is the same thing, kept warm. Importing this package imports nothing heavy: names
+arrive when first used.
+
+Mien reports expressions *as labelled by annotators*, never what a person feels; it is not for decisions about people.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "LABELS": "mien.contract",
+    "Emotions": "mien.results",
+    "ErrorResult": "mien.results",
+    "Face": "mien.results",
+    "FrameResult": "mien.results",
+    "MienError": "mien.errors",
+    "Pipeline": "mien.pipeline",
+    "analyze": "mien.pipeline",
+}
+
+if TYPE_CHECKING:
+    from mien.contract import LABELS
+    from mien.errors import MienError
+    from mien.pipeline import Pipeline, analyze
+    from mien.results import Emotions, ErrorResult, Face, FrameResult
+
+__all__ = ["LABELS", "Emotions", "ErrorResult", "Face", "FrameResult", "MienError", "Pipeline", "__version__", "analyze"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'mien' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,147 @@
+"""The contract between training and runtime: what a chip is, and how it enters the network.
+
+One :class:`InputSpec` is stored as ``spec.json`` beside the weights; :func:`model_input` is the one function from chips to the
+tensor that the network sees, and both wings call it. Changing either one's meaning bumps :data:`CONTRACT_VERSION`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.errors import BundleError, UsageError
+
+CONTRACT_VERSION = 1
+LABELS = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
+# Where FER2013 puts left eye, right eye, nose and mouth corners in a 48x48 crop: the mean over 1,841 training faces.
+FER2013_TEMPLATE = ((14.3, 17.8), (32.7, 18.0), (22.9, 27.8), (15.9, 36.3), (30.9, 36.6))
+FER2013_SIDE = 48
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """What a model expects and what its outputs mean.
+
+    ``template`` holds five points in pixels of the chip; ``temperature`` divides the logits before the softmax (Guo et al. 2017,
+    arXiv:1706.04599); a face whose confidence is below ``uncertain_below`` is reported as uncertain. ``model_sha256`` is the
+    checksum of the weights beside it.
+    """
+
+    name: str
+    version: str
+    labels: tuple[str, ...] = LABELS
+    chip_size: int = FER2013_SIDE
+    channels: int = 1
+    input_dtype: str = "float32"
+    input_range: str = "0..255"
+    template: tuple[tuple[float, float], ...] = FER2013_TEMPLATE
+    interpolation: str = "area+bilinear"
+    border: str = "edge"
+    output: str = "logits"
+    temperature: float = 1.0
+    uncertain_below: float = 0.0
+    model_sha256: str = ""
+    contract_version: int = CONTRACT_VERSION
+
+    def __post_init__(self) -> None:
+        """Check every value.
+
+        Raises:
+            BundleError: naming the key, what was expected and what came.
+        """
+        if self.contract_version != CONTRACT_VERSION:
+            raise BundleError(
+                f"this bundle follows contract version {self.contract_version}, this Mien reads version {CONTRACT_VERSION}; "
+                f"export the model again with this version (mien export), or install the Mien that wrote it"
+            )
+        text = all(isinstance(label, str) and label for label in self.labels)
+        checks: tuple[tuple[str, bool, str], ...] = (
+            ("name", isinstance(self.name, str) and bool(self.name), "a name"),
+            ("labels", len(self.labels) >= 2 and text and len(set(self.labels)) == len(self.labels), "two or more different names"),
+            ("chip_size", isinstance(self.chip_size, int) and 16 <= self.chip_size <= 512, "pixels from 16 to 512"),
+            ("channels", self.channels in (1, 3), "1 or 3"),
+            ("input_dtype", self.input_dtype in ("float32", "float16", "uint8"), "float32, float16 or uint8"),
+            ("input_range", self.input_range in ("0..255", "0..1"), "'0..255' or '0..1'"),
+            ("template", np.shape(self.template) == (5, 2) and bool(np.isfinite(self.template).all()), "five points"),
+            ("interpolation", self.interpolation == "area+bilinear", "'area+bilinear'"),
+            ("border", self.border == "edge", "'edge'"),
+            ("output", self.output == "logits", "'logits'"),
+            ("temperature", 0 < self.temperature < 100, "a number in (0, 100)"),
+            ("uncertain_below", 0 <= self.uncertain_below <= 1, "a probability"),
+        )
+        for key, good, expected in checks:
+            if not good:
+                raise BundleError(f"spec.json: {key} must be {expected}, got {getattr(self, key)!r}")
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Shape of one chip as the network sees it, (H, W, C)."""
+        return (self.chip_size, self.chip_size, self.channels)
+
+    def updated(self, **changes: Any) -> InputSpec:
+        """Return a copy with some values replaced."""
+        return replace(self, **changes)
+
+    def to_json(self) -> str:
+        """Return the text of spec.json."""
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> InputSpec:
+        """Return the spec in parsed JSON.
+
+        Raises:
+            BundleError: a key is missing, unknown, or has a bad value.
+        """
+        known = {field.name for field in fields(cls)}
+        if missing := sorted({"contract_version", "name", "version", "labels", "template"} - set(values)):
+            raise BundleError(f"spec.json lacks {', '.join(missing)}")
+        if unknown := sorted(set(values) - known):
+            raise BundleError(f"spec.json has unknown keys {', '.join(unknown)}; this Mien knows {', '.join(sorted(known))}")
+        try:
+            points = tuple((float(x), float(y)) for x, y in values["template"])
+            return cls(**{**values, "labels": tuple(values["labels"]), "template": points})
+        except (TypeError, ValueError) as error:
+            raise BundleError(f"spec.json does not hold what it should: {error}") from None
+
+    @classmethod
+    def read(cls, file: Path) -> InputSpec:
+        """Return the spec in a ``spec.json`` file."""
+        try:
+            values = json.loads(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise BundleError(f"{file.parent} has no spec.json; a bundle holds model.onnx and spec.json") from None
+        except (OSError, ValueError) as error:
+            raise BundleError(f"{file} is not readable JSON: {error}") from None
+        if not isinstance(values, dict):
+            raise BundleError(f"{file} should hold a JSON object, got {type(values).__name__}")
+        return cls.from_dict(values)
+
+
+def template_for(size: int) -> tuple[tuple[float, float], ...]:
+    """Return FER2013's five points in a chip of ``size`` pixels.
+
+    >>> template_for(96)[0]
+    (28.6, 35.6)
+    """
+    return tuple((x * size / FER2013_SIDE, y * size / FER2013_SIDE) for x, y in FER2013_TEMPLATE)
+
+
+def model_input(chips: NDArray[np.uint8], spec: InputSpec) -> NDArray[Any]:
+    """Return the network's input (N, H, W, C) from chips, uint8 (N, H, W) grey or (N, H, W, 3) RGB.
+
+    Raises:
+        UsageError: wrong dtype or shape.
+    """
+    side = spec.chip_size
+    shape = (side, side) if spec.channels == 1 else (side, side, 3)
+    if chips.dtype != np.uint8 or chips.shape[1:] != shape:
+        raise UsageError(f"expected chips of uint8 (N, {', '.join(map(str, shape))}), got {chips.dtype} {chips.shape}")
+    values = chips.reshape(-1, *spec.input_shape).astype(spec.input_dtype)
+    return values / np.asarray(255, spec.input_dtype) if spec.input_range == "0..1" else values

@@ -1,0 +1,99 @@
+"""Every error Mien raises on purpose, as one tree.
+
+::
+
+    MienError
+    ├── UsageError              the call itself is wrong (also a ValueError)
+    ├── MissingExtraError       an optional dependency is not installed (also an ImportError)
+    ├── MediaError              one input could not become pixels
+    │   ├── NotFoundError       missing path, HTTP 404
+    │   ├── UnreadableError     no permission, or the system refused to read
+    │   ├── UnsupportedMediaError   not an image that Mien reads
+    │   ├── CorruptMediaError   truncated or damaged
+    │   ├── TooLargeError       over the limit on bytes or pixels
+    │   └── FetchError          a URL that times out, loops or refuses
+    ├── BundleError             a model folder that is missing, damaged or foreign
+    ├── DetectorError           a face detector that cannot run here
+    └── TrainingError           the training wing
+        ├── DataError           a data set that is incomplete or inconsistent
+        ├── RecipeError         a recipe with an unknown key or a bad value
+        ├── DivergedError       the loss became NaN or infinite
+        └── ExportError         an export that differs from its source
+
+Each class has a stable ``code``, the word that error records carry in JSON Lines, CSV and REST answers.
+"""
+
+from __future__ import annotations
+
+
+class MienError(Exception):
+    """Base of all deliberate errors; the message says what was expected, what came and what to do."""
+
+    code = "error"
+
+
+class UsageError(MienError, ValueError):
+    code = "usage"
+
+
+class MissingExtraError(MienError, ImportError):
+    code = "missing_extra"
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"this needs the package {package!r}, which is not installed; run: pip install 'mien[{extra}]'")
+
+
+class MediaError(MienError):
+    code = "media"
+
+
+class NotFoundError(MediaError):
+    code = "not_found"
+
+
+class UnreadableError(MediaError):
+    code = "unreadable"
+
+
+class UnsupportedMediaError(MediaError):
+    code = "unsupported_media"
+
+
+class CorruptMediaError(MediaError):
+    code = "corrupt_media"
+
+
+class TooLargeError(MediaError):
+    code = "too_large"
+
+
+class FetchError(MediaError):
+    code = "fetch_failed"
+
+
+class BundleError(MienError):
+    code = "bundle"
+
+
+class DetectorError(MienError):
+    code = "detector"
+
+
+class TrainingError(MienError):
+    code = "training"
+
+
+class DataError(TrainingError):
+    code = "data"
+
+
+class RecipeError(TrainingError):
+    code = "recipe"
+
+
+class DivergedError(TrainingError):
+    code = "diverged"
+
+
+class ExportError(TrainingError):
+    code = "export"

@@ -1,0 +1,1 @@
+"""Media in: photos and where they come from."""

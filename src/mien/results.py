@@ -1,0 +1,213 @@
+"""What Mien answers: frozen records of plain Python numbers, the same in Python, JSON Lines, CSV, Parquet and REST.
+
+:data:`SCHEMA` names the version; it changes when a field changes its meaning or leaves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+SCHEMA = "mien/1"
+Box = tuple[float, float, float, float]
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Emotions:
+    """Probabilities of the labels, in the model's order; floats in [0, 1] that sum to 1.
+
+    >>> e = Emotions(("happy", "sad"), (0.75, 0.25))
+    >>> e["happy"], e.top, e.confidence
+    (0.75, 'happy', 0.75)
+    """
+
+    labels: tuple[str, ...]
+    probabilities: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.labels) != len(self.probabilities) or not self.labels:
+            raise ValueError(f"expected one probability a label, got {len(self.labels)} labels and {len(self.probabilities)} probabilities")
+
+    def __getitem__(self, label: str) -> float:
+        try:
+            return self.probabilities[self.labels.index(label)]
+        except ValueError:
+            raise KeyError(f"no label {label!r}; this model's labels are {', '.join(self.labels)}") from None
+
+    @property
+    def top(self) -> str:
+        """The most probable label (the first, on a tie)."""
+        return self.labels[self.probabilities.index(self.confidence)]
+
+    @property
+    def confidence(self) -> float:
+        """The probability of :attr:`top`."""
+        return max(self.probabilities)
+
+    def ranked(self) -> tuple[tuple[str, float], ...]:
+        """Return (label, probability) pairs, most probable first."""
+        return tuple(sorted(zip(self.labels, self.probabilities, strict=True), key=lambda pair: -pair[1]))
+
+    def to_dict(self) -> dict[str, float]:
+        """Return label -> probability in the model's order."""
+        return dict(zip(self.labels, self.probabilities, strict=True))
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, float]) -> Emotions:
+        """Return the record written by :meth:`to_dict`."""
+        return cls(tuple(values), tuple(float(p) for p in values.values()))
+
+
+@dataclass(frozen=True)
+class Face:
+    """One face of a frame.
+
+    ``box_xyxy`` and ``landmarks`` (left eye, right eye, nose, left and right mouth corner as seen in the picture) are pixels of the
+    original frame; ``score`` is the detector's, in [0, 1]. ``uncertain`` is True when the calibrated confidence is under the model's
+    threshold. ``track_id`` and ``smoothed`` are None outside a stream.
+    """
+
+    box_xyxy: Box
+    score: float
+    landmarks: tuple[Point, ...]
+    emotions: Emotions
+    uncertain: bool
+    track_id: int | None = None
+    smoothed: Emotions | None = None
+
+    @property
+    def top(self) -> str:
+        """The most probable label."""
+        return self.emotions.top
+
+    @property
+    def confidence(self) -> float:
+        """The probability of :attr:`top`."""
+        return self.emotions.confidence
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-ready values."""
+        return {
+            "box_xyxy": list(self.box_xyxy),
+            "score": self.score,
+            "landmarks": [list(point) for point in self.landmarks],
+            "emotions": self.emotions.to_dict(),
+            "top": self.top,
+            "confidence": self.confidence,
+            "uncertain": self.uncertain,
+            "track_id": self.track_id,
+            "smoothed": self.smoothed.to_dict() if self.smoothed else None,
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Face:
+        """Return the record written by :meth:`to_dict`."""
+        x0, y0, x1, y1 = (float(v) for v in values["box_xyxy"])
+        return cls(
+            box_xyxy=(x0, y0, x1, y1),
+            score=float(values["score"]),
+            landmarks=tuple((float(x), float(y)) for x, y in values["landmarks"]),
+            emotions=Emotions.from_dict(values["emotions"]),
+            uncertain=bool(values["uncertain"]),
+            track_id=values.get("track_id"),
+            smoothed=Emotions.from_dict(values["smoothed"]) if values.get("smoothed") else None,
+        )
+
+
+@dataclass(frozen=True)
+class ModelRef:
+    """Which weights gave an answer."""
+
+    name: str
+    version: str
+
+
+@dataclass(frozen=True)
+class FrameResult:
+    """All faces of one picture or video frame, largest first; no face is the empty tuple.
+
+    ``width`` and ``height`` are the frame's, in pixels, after its EXIF turn. ``frame_index`` and ``time_s`` are None for photos.
+    ``notes`` are plain sentences about the reading, such as "first of 12 frames".
+    """
+
+    source: str
+    width: int
+    height: int
+    faces: tuple[Face, ...]
+    model: ModelRef
+    frame_index: int | None = None
+    time_s: float | None = None
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-ready values."""
+        return {
+            "schema": SCHEMA,
+            "source": self.source,
+            "frame_index": self.frame_index,
+            "time_s": self.time_s,
+            "width": self.width,
+            "height": self.height,
+            "faces": [face.to_dict() for face in self.faces],
+            "model": {"name": self.model.name, "version": self.model.version},
+            "notes": list(self.notes),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> FrameResult:
+        """Return the record written by :meth:`to_dict`.
+
+        Raises:
+            ValueError: the record is of another schema version.
+        """
+        _check_schema(values)
+        return cls(
+            source=values["source"],
+            width=int(values["width"]),
+            height=int(values["height"]),
+            faces=tuple(Face.from_dict(face) for face in values["faces"]),
+            model=ModelRef(**values["model"]),
+            frame_index=values.get("frame_index"),
+            time_s=values.get("time_s"),
+            notes=tuple(values.get("notes", ())),
+        )
+
+
+@dataclass(frozen=True)
+class ErrorResult:
+    """An input that could not be analysed: ``code`` is stable (see :mod:`mien.errors`), ``message`` is for people."""
+
+    source: str
+    code: str
+    message: str
+    frame_index: int | None = None
+    time_s: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-ready values."""
+        return {
+            "schema": SCHEMA,
+            "source": self.source,
+            "frame_index": self.frame_index,
+            "time_s": self.time_s,
+            "error": {"code": self.code, "message": self.message},
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ErrorResult:
+        """Return the record written by :meth:`to_dict`."""
+        _check_schema(values)
+        error = values["error"]
+        return cls(values["source"], error["code"], error["message"], values.get("frame_index"), values.get("time_s"))
+
+
+def record_from_dict(values: Mapping[str, Any]) -> FrameResult | ErrorResult:
+    """Return the result or error record in ``values``."""
+    return ErrorResult.from_dict(values) if "error" in values else FrameResult.from_dict(values)
+
+
+def _check_schema(values: Mapping[str, Any]) -> None:
+    if values.get("schema") != SCHEMA:
+        raise ValueError(f"expected a record of schema {SCHEMA!r}, got {values.get('schema')!r}")

@@ -1,0 +1,125 @@
+"""Augmented training batches, made one step ahead in a thread."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.errors import DataError
+from mien.train.augment import augment, mix
+from mien.train.data import Dataset, ferplus_targets
+from mien.train.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Batch:
+    """``chips`` float32 (B, H, W, C) in 0..255; ``targets`` and ``weights`` hold one array a head, (B, classes) and (B,)."""
+
+    chips: NDArray[np.float32]
+    targets: dict[str, NDArray[np.float32]]
+    weights: dict[str, NDArray[np.float32]]
+
+
+class TrainingBatches:
+    """Every epoch's batches of a data set under a recipe; the same seed, epoch and step give the same batch."""
+
+    def __init__(self, data: Dataset, rows: NDArray[np.int64], recipe: Recipe, soft: NDArray[np.float32] | None = None) -> None:
+        """Prepare targets.
+
+        Args:
+            data: the images.
+            rows: which of them train.
+            recipe: supervision, augmentation and seed.
+            soft: teacher probabilities (len(rows), classes) that replace the labels, for distillation.
+        """
+        self._data, self._rows, self._recipe = data, rows, recipe
+        classes = len(data.label_names)
+        if soft is not None and soft.shape != (len(rows), classes):
+            raise DataError(f"soft labels have shape {soft.shape}; expected {(len(rows), classes)}, one row a training image")
+        smoothing = recipe.loss.label_smoothing
+        hard = np.eye(classes, dtype=np.float32)[data.labels[rows]] * (1 - smoothing) + smoothing / classes
+        self._targets = {"emotion": (hard if soft is None else soft).astype(np.float32)}
+        self._weights = {"emotion": np.ones(len(rows), np.float32)}
+        if recipe.loss.class_weights:
+            counts = np.bincount(data.labels[rows], minlength=classes)
+            self._weights["emotion"] = (len(rows) / (classes * counts))[data.labels[rows]].astype(np.float32)
+        if recipe.loss.votes_weight:
+            if data.votes is None:
+                raise DataError("the recipe sets loss.votes_weight; give the FER+ votes (--votes FILE) or set it to 0")
+            self._targets["votes"], self._weights["votes"] = ferplus_targets(data.votes[rows])
+
+    @property
+    def steps(self) -> int:
+        """Batches an epoch; the last, incomplete one is left out."""
+        return max(1, len(self._rows) // self._recipe.batch_size)
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """Yield the batches of one epoch (counted from 0), prepared ahead in a thread that ends with the iterator."""
+        order = np.random.default_rng([self._recipe.seed, number]).permutation(len(self._rows))
+        size = self._recipe.batch_size
+        return prefetch(self._make(number, step, order[step * size : (step + 1) * size]) for step in range(self.steps))
+
+    def _make(self, epoch: int, step: int, picked: NDArray[np.int64]) -> Batch:
+        recipe = self._recipe
+        rng = np.random.default_rng([recipe.seed, epoch, step])
+        strength = 0.5 if epoch >= recipe.epochs * (1 - recipe.augment.mild_last) else 1.0
+        raw = np.stack([self._data.images[i] for i in self._rows[picked]])
+        chips = to_input(augment(preprocess(raw, recipe.preprocess), recipe.augment, rng, strength))
+        names = list(self._targets)
+        chips, mixed = mix(chips, [self._targets[name][picked] for name in names], recipe.augment, rng)
+        return Batch(chips, dict(zip(names, mixed, strict=True)), {name: self._weights[name][picked] for name in names})
+
+
+def preprocess(images: NDArray[np.uint8], kind: str) -> NDArray[np.uint8]:
+    """Return images (N, H, W[, 3]) with their grey levels spread by ``equalize`` or ``clahe``, or as they are for ``none``."""
+    if kind == "none":
+        return images
+    change = cv2.equalizeHist if kind == "equalize" else cv2.createCLAHE(2.0, (4, 4)).apply
+    if images.ndim == 3:
+        return np.stack([change(image) for image in images]).astype(np.uint8)
+    return np.stack([np.stack([change(np.ascontiguousarray(image[..., c])) for c in range(3)], -1) for image in images]).astype(np.uint8)
+
+
+def to_input(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return model input, float32 (N, H, W, C) in 0..255."""
+    return (images[..., None] if images.ndim == 3 else images).astype(np.float32)
+
+
+def prefetch(items: Iterator[Batch], depth: int = 3) -> Iterator[Batch]:
+    """Yield ``items`` while a thread makes the next ``depth``; an error in the thread is raised here."""
+    ready: queue.Queue[Batch | BaseException | None] = queue.Queue(depth)
+    stop = threading.Event()
+
+    def put(item: Batch | BaseException | None) -> None:
+        while not stop.is_set():
+            try:
+                return ready.put(item, timeout=0.1)
+            except queue.Full:
+                continue
+
+    def work() -> None:
+        try:
+            for item in items:
+                put(item)
+                if stop.is_set():
+                    return
+            put(None)
+        except BaseException as error:  # carried to the consumer
+            put(error)
+
+    thread = threading.Thread(target=work, name="mien-batches", daemon=True)
+    thread.start()
+    try:
+        while (item := ready.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stop.set()
+        thread.join()

@@ -1,0 +1,45 @@
+"""Network families, one file each; :data:`FAMILIES` says which names a recipe may use.
+
+Every family's ``build(size, channels, **options)`` returns a trunk from chips (float32, 0..255) to features; the heads are
+added here, so that all families share labels, supervision and export.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from mien.errors import RecipeError
+
+if TYPE_CHECKING:
+    import keras
+
+    from mien.train.recipe import Recipe
+
+FAMILIES = {"compact": "mien.train.models.compact"}
+FERPLUS_CLASSES = 8  # neutral, happiness, surprise, sadness, anger, disgust, fear, contempt
+
+
+def build_model(recipe: Recipe, class_count: int) -> keras.Model:
+    """Return the trainable network of a recipe.
+
+    Outputs are logits: ``emotion`` (N, class_count) and, when the recipe uses FER+ votes, ``votes`` (N, 8).
+
+    Raises:
+        RecipeError: for an unknown family, or options its builder does not take.
+    """
+    import keras
+    from keras import layers
+
+    if recipe.model.family not in FAMILIES:
+        raise RecipeError(f"unknown model family {recipe.model.family!r}; known are {', '.join(sorted(FAMILIES))}")
+    builder = importlib.import_module(FAMILIES[recipe.model.family])
+    try:
+        trunk = builder.build(recipe.size, recipe.channels, **recipe.model.options)
+    except TypeError as error:
+        raise RecipeError(f"model.options do not fit family {recipe.model.family!r}: {error}") from None
+    features = trunk.output
+    outputs = {"emotion": layers.Dense(class_count, dtype="float32", name="emotion")(features)}
+    if recipe.loss.votes_weight:
+        outputs["votes"] = layers.Dense(FERPLUS_CLASSES, dtype="float32", name="votes")(features)
+    return keras.Model(trunk.input, outputs, name=recipe.name)

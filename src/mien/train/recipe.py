@@ -1,0 +1,160 @@
+"""A recipe: everything that decides a training run, read from TOML and checked key by key."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mien.errors import RecipeError
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelTable(_Table):
+    """The network: ``family`` names a file in :mod:`mien.train.models`; ``options`` are that file's keywords."""
+
+    family: str = "compact"
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class AugmentTable(_Table):
+    """Random changes to a training image; a value of 0 switches one off. Probabilities end in ``_p``."""
+
+    flip_p: float = Field(0.5, ge=0, le=1)
+    rotate_deg: float = Field(12.0, ge=0, le=180)
+    scale: float = Field(0.15, ge=0, lt=1)  # sides are multiplied by a factor in [1 - scale, 1 + scale]
+    shift: float = Field(0.1, ge=0, lt=1)  # fraction of the side
+    brightness: float = Field(0.15, ge=0, le=1)  # fraction of the full range
+    contrast: float = Field(0.3, ge=0, lt=1)
+    gamma: float = Field(0.25, ge=0, lt=1)
+    blur_p: float = Field(0.1, ge=0, le=1)
+    jpeg_p: float = Field(0.05, ge=0, le=1)
+    erase_p: float = Field(0.3, ge=0, le=1)
+    mixup_alpha: float = Field(0.0, ge=0)
+    cutmix_alpha: float = Field(0.0, ge=0)
+    mild_last: float = Field(0.15, ge=0, le=1)  # share of the epochs, at the end, at half strength
+
+
+class LossTable(_Table):
+    """What the network is asked to match."""
+
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    class_weights: bool = False
+    votes_weight: float = Field(0.0, ge=0)  # weight of the FER+ head; 0 leaves the head out
+
+
+class OptimizerTable(_Table):
+    """Optimiser and learning-rate schedule."""
+
+    name: Literal["sgd", "adamw"] = "sgd"
+    learning_rate: float = Field(0.1, gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(5e-4, ge=0)
+    schedule: Literal["cosine", "plateau", "constant"] = "cosine"
+    warmup_epochs: float = Field(2.0, ge=0)
+    plateau_factor: float = Field(0.5, gt=0, lt=1)
+    plateau_patience: int = Field(5, ge=1)
+    clip_norm: float = Field(0.0, ge=0)
+
+
+class Recipe(_Table):
+    """One training run.
+
+    Raises:
+        RecipeError: through :meth:`load` and :meth:`from_dict`, naming the key and the nearest known one.
+    """
+
+    name: str
+    size: int = Field(48, ge=16, le=512)
+    channels: Literal[1, 3] = 1
+    preprocess: Literal["none", "equalize", "clahe"] = "none"
+    epochs: int = Field(60, ge=1)
+    batch_size: int = Field(128, ge=1)
+    seed: int = 0
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    ema: float = Field(0.998, ge=0, lt=1)  # decay a step of the weight average; 0 switches it off
+    early_stopping: int = Field(0, ge=0)  # epochs without a better validation accuracy; 0 never stops
+    flip_average: bool = False  # the exported graph averages the logits of the chip and its mirror image
+    model: ModelTable = ModelTable()
+    augment: AugmentTable = AugmentTable()
+    loss: LossTable = LossTable()
+    optimizer: OptimizerTable = OptimizerTable()
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Recipe:
+        """Return the recipe held by ``values`` (the parsed TOML)."""
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise RecipeError(_explain(error)) from None
+
+    @classmethod
+    def load(cls, path: str | Path, **overrides: Any) -> Recipe:
+        """Return the recipe in a TOML file, or the shipped one of that name.
+
+        Args:
+            path: a ``.toml`` file, or a bare name such as ``compact``.
+            overrides: dotted keys replaced after reading, for example ``{"optimizer.learning_rate": 0.05}``.
+        """
+        file = find_recipe(path)
+        try:
+            values = tomllib.loads(file.read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise RecipeError(f"{file} is not valid TOML: {error}") from None
+        for dotted, value in overrides.items():
+            *parents, key = dotted.split(".")
+            table = values
+            for parent in parents:
+                table = table.setdefault(parent, {})
+                if not isinstance(table, dict):
+                    raise RecipeError(f"cannot set {dotted!r}: {parent!r} is a value, not a table")
+            table[key] = value
+        values.setdefault("name", file.stem)
+        return cls.from_dict(values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values that :meth:`from_dict` reads back."""
+        return self.model_dump(mode="json")
+
+
+def recipes_dir() -> Path:
+    """Return the folder of the shipped recipes."""
+    return Path(__file__).parent / "recipes"
+
+
+def find_recipe(path: str | Path) -> Path:
+    """Return the file behind a path or a shipped recipe's name."""
+    file = Path(path)
+    if file.suffix == ".toml":
+        if not file.is_file():
+            raise RecipeError(f"no recipe file at {file}")
+        return file
+    shipped = recipes_dir() / f"{path}.toml"
+    if shipped.is_file():
+        return shipped
+    known = sorted(p.stem for p in recipes_dir().glob("*.toml"))
+    raise RecipeError(f"no recipe called {str(path)!r}; shipped recipes are {', '.join(known)}, or give a .toml file")
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors():
+        key = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(str(problem["loc"][-1]), _known_keys(), n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            lines.append(f"unknown key {key!r}{hint}")
+        else:
+            lines.append(f"{key}: {problem['msg']}, got {problem['input']!r}")
+    return "recipe: " + "; ".join(lines)
+
+
+def _known_keys() -> list[str]:
+    tables: list[type[BaseModel]] = [Recipe, ModelTable, AugmentTable, LossTable, OptimizerTable]
+    return sorted({key for table in tables for key in table.model_fields})

@@ -22,7 +22,7 @@ def iou(boxes_a: ArrayLike, boxes_b: ArrayLike) -> Floats:
     inner = np.clip(np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]), 0, None).prod(-1)
     area_a, area_b = (np.clip(x[..., 2:] - x[..., :2], 0, None).prod(-1) for x in (a, b))
     union = area_a + area_b - inner
-    return np.divide(inner, union, out=np.zeros_like(union), where=union > 0)
+    return np.asarray(np.divide(inner, union, out=np.zeros_like(union), where=union > 0), np.float64)
 
 
 def clip_boxes(boxes: ArrayLike, width: int, height: int) -> Floats:

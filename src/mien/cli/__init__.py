@@ -1,0 +1,52 @@
+"""The command ``mien``: a thin skin, one file a verb. Data goes to stdout, words and progress to stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from mien import __version__
+from mien.cli.analyze import analyze
+from mien.cli.demo import demo
+from mien.cli.export import export
+from mien.cli.words import fail, stay_readable
+from mien.errors import MienError, UsageError
+
+app = typer.Typer(
+    help="Facial emotion recognition: photos in, seven calibrated probabilities a face out. Mien reports expressions as labelled by "
+    "annotators, never what a person feels; do not use it for decisions about people.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+VERBS: dict[str, Callable[..., None]] = {"analyze": analyze, "demo": demo, "export": export}
+for _name, _verb in VERBS.items():
+    app.command(_name)(_verb)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"mien {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.", callback=_version, is_eager=True)] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line: exit 0 when all went well, 1 when something failed, 2 when the call was wrong."""
+    stay_readable()
+    try:
+        app()
+    except MienError as error:
+        fail(str(error), status=2 if isinstance(error, UsageError) else 1)
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of a pipe has gone; there is nobody left to tell
+        sys.exit(1)

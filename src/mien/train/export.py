@@ -1,0 +1,179 @@
+"""A trained run -> a bundle: the graph is compared with its Keras source, calibrated, and only then given its place."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+import keras
+import numpy as np
+import onnx
+from keras import layers
+from numpy.typing import NDArray
+
+from mien.bundles import Bundle, open_bundle, write_bundle
+from mien.classify import Classifier, softmax
+from mien.contract import InputSpec, template_for
+from mien.errors import ExportError, TrainingError, UsageError
+from mien.train.batches import to_input
+from mien.train.calibrate import choose_threshold, fit_temperature
+from mien.train.checkpoint import load_state
+from mien.train.data import Dataset
+from mien.train.fit import split_rows
+from mien.train.models import build_model
+from mien.train.recipe import Recipe
+
+OPSET = 18
+CHECKED_CHIPS = 1000
+TOLERANCE = 1e-4  # largest difference between a Keras logit and its ONNX twin
+EXPORT_BATCH = 250
+
+
+def export_run(
+    run: Path,
+    data: Dataset,
+    out: Path,
+    *,
+    name: str | None = None,
+    version: str = "1.0",
+    target_accuracy: float = 0.8,
+    overwrite: bool = False,
+) -> Bundle:
+    """Write the bundle of a run's best epoch and return it.
+
+    Args:
+        run: a folder that :func:`mien.train.fit.fit` wrote.
+        data: the data set of the run; training chips check the export, the validation split sets temperature and threshold.
+        out: bundle folder.
+        name: the bundle's name; the recipe's if None.
+        version: the bundle's version.
+        target_accuracy: the accuracy wanted on validation faces that are kept as certain.
+        overwrite: replace a folder that exists.
+
+    Raises:
+        ExportError: the graph differs from its source by more than :data:`TOLERANCE`, or this backend cannot export.
+        TrainingError: ``run`` holds no finished epoch.
+        UsageError: ``out`` exists, or the data set has other labels than the run.
+    """
+    if out.exists() and not overwrite:
+        raise UsageError(f"{out} exists; add --overwrite to replace it, or choose another folder")
+    recipe, labels = read_config(run)
+    if labels != data.label_names:
+        raise UsageError(f"the run was trained on {', '.join(labels)}; the data set has {', '.join(data.label_names)}")
+    if recipe.preprocess != "none":
+        raise ExportError(
+            f"the runtime has no {recipe.preprocess!r} step, so a model trained on it cannot be exported; train with preprocess='none'"
+        )
+    model = inference_model(run)
+    graph = to_onnx(model)
+    spec = InputSpec(
+        name=name or recipe.name,
+        version=version,
+        labels=labels,
+        chip_size=recipe.size,
+        channels=recipe.channels,
+        template=template_for(recipe.size),
+    )
+    with tempfile.TemporaryDirectory(prefix="mien-export-") as scratch:
+        draft = Path(scratch) / "bundle"
+        write_bundle(draft, graph, spec)
+        classifier = Classifier(open_bundle(draft))
+        train_rows, val_rows = split_rows(data, None, recipe.seed)
+        compare(model, classifier, _spread(data, train_rows, CHECKED_CHIPS))
+        logits = classifier.logits(np.asarray(data.images[val_rows]))
+        truth = data.labels[val_rows]
+        temperature = fit_temperature(logits, truth)
+        threshold = choose_threshold(softmax(logits, temperature), truth, target_accuracy)
+        write_bundle(draft, graph, spec.updated(temperature=temperature, uncertain_below=threshold))
+        if out.exists():
+            shutil.rmtree(out)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(draft, out)
+    return open_bundle(out)
+
+
+def read_config(run: Path) -> tuple[Recipe, tuple[str, ...]]:
+    """Return the recipe and the labels of a run folder.
+
+    Raises:
+        TrainingError: the folder is not a run's.
+    """
+    try:
+        config = json.loads((run / "config.json").read_text(encoding="utf-8"))
+        return Recipe.from_dict(config["recipe"]), tuple(config["labels"])
+    except (OSError, ValueError, KeyError) as error:
+        raise TrainingError(f"{run} is not a run folder of mien train ({error})") from None
+
+
+def inference_model(run: Path) -> keras.Model:
+    """Return the float32 network of the run's best epoch, chips -> ``logits`` (N, labels), mirror-averaged if the recipe says so."""
+    recipe, labels = read_config(run)
+    state = load_state(run / "checkpoint.npz")
+    if not state.history:
+        raise TrainingError(f"{run} has not finished an epoch yet")
+    trained = build_model(recipe, len(labels))
+    trained.set_weights(state.best)
+    core = keras.Model(trained.input, trained.get_layer("emotion").output)
+    return keras.Model(core.input, layers.Identity(name="logits")(mirrored(core) if recipe.flip_average else core.output), name=recipe.name)
+
+
+def mirrored(core: keras.Model) -> keras.KerasTensor:
+    """Return the mean of the logits of each chip and of its mirror image, a symbolic tensor on ``core.input``."""
+    other = core(keras.ops.flip(core.input, axis=2))
+    return layers.Average()([core.output, other])
+
+
+def to_onnx(model: keras.Model) -> bytes:
+    """Return the ONNX form of a network with one input and one output, named ``chips`` and ``logits``.
+
+    Raises:
+        ExportError: Keras runs on another backend than TensorFlow, whose exporter is the exact one.
+    """
+    if keras.backend.backend() != "tensorflow":
+        raise ExportError(f"export needs Keras on TensorFlow, this is {keras.backend.backend()}; run it with KERAS_BACKEND=tensorflow")
+    shape = model.input.shape
+    model(np.zeros((1, *shape[1:]), np.float32))  # Keras exports only what has been called
+    with tempfile.TemporaryDirectory(prefix="mien-onnx-") as scratch:
+        file = Path(scratch) / "model.onnx"
+        signature = [keras.InputSpec(shape=(None, *shape[1:]), dtype="float32", name="chips")]
+        model.export(file, format="onnx", verbose=False, input_signature=signature, opset_version=OPSET)
+        proto = onnx.load(file)
+    (given,), (answer,) = proto.graph.input, proto.graph.output
+    _rename(proto.graph, {given.name: "chips", answer.name: "logits"})
+    onnx.checker.check_model(proto)
+    return bytes(proto.SerializeToString())
+
+
+def compare(model: keras.Model, classifier: Classifier, chips: NDArray[np.uint8]) -> float:
+    """Return the largest difference between the logits of the network and of its exported twin on ``chips``.
+
+    Raises:
+        ExportError: it is above :data:`TOLERANCE`.
+    """
+    source = np.concatenate(
+        [
+            keras.ops.convert_to_numpy(model(to_input(chips[i : i + EXPORT_BATCH]), training=False))
+            for i in range(0, len(chips), EXPORT_BATCH)
+        ]
+    )
+    difference = float(np.abs(source - classifier.logits(chips)).max())
+    if difference > TOLERANCE:
+        raise ExportError(
+            f"the exported graph differs from its source by {difference:.2g} on {len(chips)} chips; at most {TOLERANCE:.0e} is allowed"
+        )
+    return difference
+
+
+def _spread(data: Dataset, rows: NDArray[np.int64], count: int) -> NDArray[np.uint8]:
+    picked = rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int)]
+    return np.stack([data.images[i] for i in picked])
+
+
+def _rename(graph: onnx.GraphProto, names: dict[str, str]) -> None:
+    for value in (*graph.input, *graph.output):
+        value.name = names.get(value.name, value.name)
+    for node in graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.special import softmax
+
+from mien.contract import InputSpec
+from mien.errors import UsageError
+from mien.train import metrics
+from mien.train.calibrate import calibrated, choose_threshold, fit_temperature
+
+
+@pytest.fixture(scope="module")
+def honest() -> tuple[np.ndarray, np.ndarray]:
+    """Logits (4000, 7) whose softmax is the true distribution of their labels."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 1.5, (4000, 7))
+    labels = np.array([rng.choice(7, p=row) for row in softmax(logits, axis=1)])
+    return logits, labels
+
+
+@pytest.mark.parametrize("stretch", [pytest.param(0.4, id="too modest"), pytest.param(1, id="honest"), pytest.param(3, id="too sure")])
+def test_temperature_undoes_a_stretch_of_the_logits(honest: tuple[np.ndarray, np.ndarray], stretch: float) -> None:
+    logits, labels = honest
+    temperature = fit_temperature(logits * stretch, labels)
+    assert temperature == pytest.approx(stretch, rel=0.05)
+    assert metrics.ece(softmax(logits * stretch / temperature, axis=1), labels) < 0.03
+
+
+def test_temperature_is_the_minimum_of_the_log_loss(honest: tuple[np.ndarray, np.ndarray]) -> None:
+    logits, labels = honest
+    best = fit_temperature(logits * 2, labels)
+    losses = [metrics.log_loss(softmax(logits * 2 / t, axis=1), labels) for t in (best * 0.99, best, best * 1.01)]
+    assert losses[1] == min(losses)
+
+
+def test_threshold_is_the_lowest_that_reaches_the_target(honest: tuple[np.ndarray, np.ndarray]) -> None:
+    logits, labels = honest
+    p = softmax(logits, axis=1)
+    threshold = choose_threshold(p, labels, 0.8)
+    assert metrics.kept(p, labels, threshold)["accuracy"]["value"] >= 0.8
+    lower = np.unique(p.max(1)[p.max(1) < threshold])
+    assert all(metrics.kept(p, labels, float(t))["accuracy"]["value"] < 0.8 for t in lower)
+
+
+def test_nothing_is_uncertain_when_all_answers_already_reach_the_target() -> None:
+    assert choose_threshold([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]], [0, 1, 0], 0.9) == 0.0
+
+
+def test_threshold_keeps_clear_of_the_confidences_beside_it() -> None:
+    assert choose_threshold([[0.9, 0.1], [0.7, 0.3]], [0, 1], 1.0) == pytest.approx(0.8)
+
+
+def test_calibrated_writes_both_values_into_the_spec(honest: tuple[np.ndarray, np.ndarray]) -> None:
+    spec = calibrated(InputSpec("t", "1"), honest[0] * 2, honest[1], 0.7)
+    assert spec.temperature == pytest.approx(2, rel=0.05)
+    assert 0 < spec.uncertain_below < 1
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        pytest.param(lambda: fit_temperature(np.zeros((0, 7)), []), "at least one face", id="no faces"),
+        pytest.param(lambda: fit_temperature([[1.0, 0]], [0, 1]), r"\(1, 2\) and \(2,\)", id="another number of labels"),
+        pytest.param(lambda: fit_temperature([[-9.0, 9], [9, -9]] * 9, [0, 1] * 9), "same order", id="labels in another order"),
+        pytest.param(lambda: choose_threshold([[0.9, 0.1]], [0], 80), r"in \(0, 1\], got 80", id="per cent instead of a share"),
+        pytest.param(lambda: choose_threshold([[0.9, 0.1], [0.8, 0.2]], [1, 0], 0.8), "best reachable here is 50.0%", id="out of reach"),
+    ],
+)
+def test_bad_input_is_named(call: object, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        call()

@@ -130,7 +130,8 @@ def template_for(size: int) -> tuple[tuple[float, float], ...]:
     >>> template_for(96)[0]
     (28.6, 35.6)
     """
-    return tuple((x * size / FER2013_SIDE, y * size / FER2013_SIDE) for x, y in FER2013_TEMPLATE)
+    factor = size / FER2013_SIDE
+    return tuple((x * factor, y * factor) for x, y in FER2013_TEMPLATE)
 
 
 def model_input(chips: NDArray[np.uint8], spec: InputSpec) -> NDArray[Any]:

@@ -50,7 +50,7 @@ def analyze(
         check_free(output, overwrite)
     pictures = Pictures(annotate, overwrite) if annotate else None
     pipeline = Pipeline(model=model, detector=detector, min_face=min_face, threads=threads)
-    items = list(expand(sources, stdin=sys.stdin.buffer))
+    items = expand(sources, stdin=sys.stdin.buffer)
     tally: Counter[str] = Counter()
     with text_output(output, overwrite) as out, open_sink(kind, out, pipeline.labels) as sink:
         for record, frame in _with_progress(

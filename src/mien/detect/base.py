@@ -1,0 +1,118 @@
+"""What the detectors share: their answer, their protocol, and the search of one frame at several scales."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mien.errors import UsageError
+from mien.geometry import clip_boxes, iou
+from mien.results import Box, Point
+
+Frame = NDArray[np.uint8]
+# One row a face in pixels of the searched view: score, box x0 y0 x1 y1, then x and y of the five landmarks.
+Rows = NDArray[np.float64]
+ROW = 15
+
+SMALLEST_SIDE = 256  # a face that fills a 48 px crop is found best at 4 to 6 times its size
+COARSE_SIDE = 192  # the view for faces that fill the picture
+LARGEST_FACE = 320  # both networks were trained on faces of 10 to 300 px; above that the coarse view is right and the fine one is not
+SAME_FACE_IOU = 0.4
+
+
+@dataclass(frozen=True)
+class Detection:
+    """One face: box and landmarks in pixels of the original frame, score in [0, 1].
+
+    The landmarks are left eye, right eye, nose, left and right mouth corner as seen in the picture; near a border they may lie
+    outside the frame, the box does not.
+    """
+
+    box_xyxy: Box
+    score: float
+    landmarks: tuple[Point, ...]
+
+
+class Detector(Protocol):
+    """Anything that finds faces; calls from several threads must be safe."""
+
+    @property
+    def name(self) -> str:
+        """A short word for messages."""
+
+    def detect(self, frame_rgb: Frame, min_face: float = 20) -> tuple[Detection, ...]:
+        """Return the faces of an RGB frame, uint8 (H, W, 3), whose box is at least ``min_face`` px on its shorter side; largest first."""
+
+
+def search(frame_rgb: Frame, look: Callable[[Frame], Rows], max_side: int, min_face: float) -> tuple[Detection, ...]:
+    """Return the faces that ``look`` finds in the frame and in a coarse copy of it, largest first.
+
+    Args:
+        frame_rgb: uint8 (H, W, 3).
+        look: RGB view -> rows (N, 15) in pixels of that view.
+        max_side: longer side of the largest view in pixels.
+        min_face: shorter side of the smallest box that is returned, in pixels of the frame.
+
+    Raises:
+        UsageError: the frame is not such an array.
+    """
+    if frame_rgb.dtype != np.uint8 or frame_rgb.ndim != 3 or frame_rgb.shape[2] != 3 or not frame_rgb.size:
+        raise UsageError(f"expected a frame of uint8 (H, W, 3) with at least one pixel, got {frame_rgb.dtype} {frame_rgb.shape}")
+    side = min(max(frame_rgb.shape[:2]), max_side)
+    side = max(side, min(SMALLEST_SIDE, max_side))
+    rows = _look_at_scale(frame_rgb, look, side)
+    if side > LARGEST_FACE:
+        scale = side / max(frame_rgb.shape[:2])
+        rows = rows[_longer_side(rows) * scale <= LARGEST_FACE]
+        rows = np.concatenate([rows, _look_at_scale(frame_rgb, look, COARSE_SIDE)])
+    height, width = frame_rgb.shape[:2]
+    faces = [_detection(row, width, height) for row in rows[distinct(rows[:, 1:5])]]
+    return tuple(sorted((face for face in faces if min(_size(face.box_xyxy)) >= min_face), key=lambda face: -np.prod(_size(face.box_xyxy))))
+
+
+def distinct(boxes: NDArray[np.float64], threshold: float = SAME_FACE_IOU) -> NDArray[np.int64]:
+    """Return the indices of the boxes (N, 4) that overlap no earlier kept box by more than ``threshold`` (greedy suppression).
+
+    >>> distinct(np.array([[0, 0, 10, 10], [1, 0, 11, 10], [20, 0, 30, 10]], float)).tolist()
+    [0, 2]
+    """
+    overlap = iou(boxes, boxes)
+    kept: list[int] = []
+    for index in range(len(boxes)):
+        if not (overlap[index, kept] > threshold).any():
+            kept.append(index)
+    return np.asarray(kept, np.int64)
+
+
+def _look_at_scale(frame_rgb: Frame, look: Callable[[Frame], Rows], side: int) -> Rows:
+    """Return rows in pixels of the frame, best first, found in a copy whose longer side is ``side``."""
+    height, width = frame_rgb.shape[:2]
+    scale = side / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    view = frame_rgb
+    if size != (width, height):
+        how = Image.Resampling.BICUBIC if scale > 1 else Image.Resampling.BILINEAR
+        view = np.asarray(Image.fromarray(frame_rgb).resize(size, how, reducing_gap=2.0), np.uint8)
+    rows = look(view)
+    rows[:, 1::2] *= width / size[0]
+    rows[:, 2::2] *= height / size[1]
+    return rows[np.argsort(-rows[:, 0], kind="stable")]
+
+
+def _detection(row: NDArray[np.float64], width: int, height: int) -> Detection:
+    x0, y0, x1, y1 = clip_boxes(row[1:5], width, height)[0].tolist()
+    points = row[5:].reshape(5, 2).tolist()
+    return Detection((x0, y0, x1, y1), float(row[0]), tuple((x, y) for x, y in points))
+
+
+def _longer_side(rows: Rows) -> NDArray[np.float64]:
+    return np.asarray((rows[:, 3:5] - rows[:, 1:3]).max(1), np.float64)
+
+
+def _size(box: Box) -> tuple[float, float]:
+    return box[2] - box[0], box[3] - box[1]

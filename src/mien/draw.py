@@ -25,6 +25,8 @@ COLOURS = {
 OTHER_COLOURS = tuple(COLOURS.values())
 PANEL = (16, 18, 22, 205)
 WHITE = (255, 255, 255)
+CHART_SIZES = (1.0, 0.75, 0.6)  # of the label's text
+SMALLEST_TEXT = 9
 HIGHEST_CHART_SHARE = 0.6  # of the frame's height; a taller chart would hide the photo
 
 
@@ -45,8 +47,8 @@ def annotate(frame_rgb: NDArray[np.uint8], result: FrameResult) -> NDArray[np.ui
     for face in result.faces:
         place = _chart_place(face, style, image.size, taken)
         if place:
-            taken.append(place)
-            _chart(draw, face, place, style)
+            taken.append(place[0])
+            _chart(draw, face, *place, style)
     if not result.faces:
         _text_box(draw, (style.pad, style.pad), "no face found", style)
     return np.asarray(image, np.uint8)
@@ -73,10 +75,6 @@ class _Style:
     @property
     def font(self) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
         return _font(self.text)
-
-    @property
-    def small(self) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-        return _font(max(10, int(self.text * 0.78)))
 
 
 @lru_cache(maxsize=16)
@@ -121,37 +119,68 @@ def _text_box(draw: ImageDraw.ImageDraw, at: tuple[float, float], text: str, sty
     return box
 
 
-def _chart_place(face: Face, style: _Style, size: tuple[int, int], taken: list[Box]) -> Box | None:
-    width, height = style.text * 9.5, len(face.emotions.labels) * style.text * 1.05 + 2 * style.pad
-    if height > size[1] * HIGHEST_CHART_SHARE:
-        return None
+def _chart_place(face: Face, style: _Style, size: tuple[int, int], taken: list[Box]) -> tuple[Box, int] | None:
+    """Return the chart's box and text size: the largest of three sizes that fits beside the face, or None."""
     x0, y0, x1, y1 = face.box_xyxy
     gap = 2 * style.line
-    top = min(max(0, y0), size[1] - height)
-    left = min(max(0, x0), size[0] - width)
-    for x, y in ((x1 + gap, top), (x0 - gap - width, top), (left, y1 + gap), (left, y0 - gap - height - style.text * 2)):
-        place = (x, y, x + width, y + height)
-        inside = x >= 0 and y >= 0 and place[2] <= size[0] and place[3] <= size[1]
-        if inside and not any(_overlap(place, other) for other in taken):
-            return place
+    for share in CHART_SIZES:
+        text = max(SMALLEST_TEXT, int(style.text * share))
+        width, height = text * 9.5, len(face.emotions.labels) * text * 1.05 + 2 * style.pad
+        if height > size[1] * HIGHEST_CHART_SHARE:
+            continue
+        above, below = y0 - gap - height - style.text * 2, y1 + gap
+        for x in (x1 + gap, x0 - gap - width):
+            for y in (y0, y1 - height):
+                if place := _free((x, min(max(0, y), size[1] - height)), width, height, size, taken):
+                    return place, text
+        for y in (below, below + style.text * 2, above):
+            for x in (x0, x1 - width):
+                if place := _free((min(max(0, x), size[0] - width), y), width, height, size, taken):
+                    return place, text
     return None
+
+
+def _free(at: tuple[float, float], width: float, height: float, size: tuple[int, int], taken: list[Box]) -> Box | None:
+    place = (at[0], at[1], at[0] + width, at[1] + height)
+    inside = place[0] >= 0 and place[1] >= 0 and place[2] <= size[0] and place[3] <= size[1]
+    return place if inside and not any(_overlap(place, other) for other in taken) else None
 
 
 def _overlap(a: Box, b: Box) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
-def _chart(draw: ImageDraw.ImageDraw, face: Face, place: Box, style: _Style) -> None:
+def _chart(draw: ImageDraw.ImageDraw, face: Face, place: Box, text: int, style: _Style) -> None:
     emotions = face.smoothed or face.emotions
+    font = _font(max(SMALLEST_TEXT, int(text * 0.78)))
     draw.rectangle(place, fill=PANEL)
+    _leader(draw, face, place, style)
     row = (place[3] - place[1] - 2 * style.pad) / len(emotions.labels)
     middle = place[0] + (place[2] - place[0]) * 0.47
     room = place[2] - style.pad - middle
     for i, (label, probability) in enumerate(emotions.to_dict().items()):
         y = place[1] + style.pad + row * i
         fill = WHITE if label == emotions.top else (205, 205, 205)
-        draw.text((middle - style.pad, y + row / 2), label, font=style.small, fill=fill, anchor="rm")
+        draw.text((middle - style.pad, y + row / 2), label, font=font, fill=fill, anchor="rm")
         draw.rectangle((middle, y + row * 0.2, middle + room, y + row * 0.8), fill=(255, 255, 255, 28))
         draw.rectangle(
             (middle, y + row * 0.2, middle + max(1.0, room * probability), y + row * 0.8), fill=colour_of(label, emotions.labels)
         )
+
+
+def _leader(draw: ImageDraw.ImageDraw, face: Face, place: Box, style: _Style) -> None:
+    """Draw the chart's edge that faces its box, and a short line between the two, so that nobody wonders whose chart it is."""
+    x0, y0, x1, y1 = face.box_xyxy
+    colour = _face_colour(face)
+    if place[0] >= x1 or place[2] <= x0:
+        edge, side = (place[0], x1) if place[0] >= x1 else (place[2], x0)
+        y = (max(y0, place[1]) + min(y1, place[3])) / 2
+        draw.line((edge, place[1], edge, place[3]), fill=colour, width=style.line)
+        draw.line((side, y, edge, y), fill=colour, width=style.line)
+    else:
+        below = place[1] >= y1
+        edge = place[1] if below else place[3]
+        draw.line((place[0], edge, place[2], edge), fill=colour, width=style.line)
+        if below:  # above, the label stands between the two and tells
+            x = (max(x0, place[0]) + min(x1, place[2])) / 2
+            draw.line((x, y1, x, edge), fill=colour, width=style.line)

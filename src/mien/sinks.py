@@ -14,6 +14,7 @@ from mien.results import SCHEMA, ErrorResult, Face, FrameResult
 Record = FrameResult | ErrorResult
 Format = Literal["table", "jsonl", "csv"]
 FORMATS: tuple[Format, ...] = ("table", "jsonl", "csv")
+WIDE = 110  # columns from which the table spells labels out; also its width where there is no terminal
 POINTS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
 
 
@@ -92,16 +93,18 @@ class Table(_Closing):
     """A table for a terminal, written when it is closed."""
 
     def __init__(self, out: TextIO, labels: Sequence[str]) -> None:
+        from rich.box import SIMPLE_HEAD
+        from rich.console import Console
         from rich.table import Table as RichTable
 
-        self._out = out
-        self._labels = labels
-        self._table = RichTable(show_edge=False, pad_edge=False, header_style="bold")
+        self._console = Console(file=out, highlight=False, width=None if out.isatty() else WIDE)
+        self._table = RichTable(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
         self._table.add_column("source", overflow="fold")
-        self._table.add_column("face", justify="right")
-        self._table.add_column("reads as")
+        self._table.add_column("face", justify="right", no_wrap=True)
+        self._table.add_column("reads as", min_width=10)
         for label in labels:
-            self._table.add_column(label, justify="right")
+            short = label if self._console.width >= WIDE else label[:4]
+            self._table.add_column(short, justify="right", no_wrap=True)
 
     def write(self, record: Record) -> None:
         """Add the record's rows."""
@@ -123,10 +126,8 @@ class Table(_Closing):
 
     def close(self) -> None:
         """Print the table."""
-        from rich.console import Console
-
         if self._table.row_count:
-            Console(file=self._out, highlight=False).print(self._table)
+            self._console.print(self._table)
 
 
 def in_words(face: Face) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,10 +26,11 @@ def fail(text: str, status: int = 1) -> NoReturn:
 
 
 def stay_readable() -> None:
-    """Let names that are not valid text be written as escapes, instead of ending the program."""
+    """Keep the output to one line a matter: names that are not text become escapes, and Pillow's warnings stay inside."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    warnings.filterwarnings("ignore", module="PIL")  # its remarks on damaged tags; what matters becomes a note or an error record
 
 
 def check_free(path: Path, overwrite: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from mien.bundles import Bundle
 from mien.contract import InputSpec, model_input
@@ -68,7 +68,7 @@ class Classifier:
         return record, record.confidence < self.spec.uncertain_below
 
 
-def softmax(logits: NDArray[np.float32], temperature: float = 1.0) -> NDArray[np.float64]:
+def softmax(logits: ArrayLike, temperature: float = 1.0) -> NDArray[np.float64]:
     """Return softmax(logits / temperature) over the last axis, in double precision.
 
     >>> softmax(np.array([[0.0, 0.0]], np.float32)).tolist()

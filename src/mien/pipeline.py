@@ -91,7 +91,7 @@ class Pipeline:
             raise UsageError(f"threads must be 1 or more, got {threads}")
         self._workers = threads or os.cpu_count() or 1
         self._classifier = classifier or Classifier(open_bundle(model), threads=threads, providers=providers)
-        self._detector = find_detector(detector, threads=1 if self._workers == 1 else None) if isinstance(detector, str) else detector
+        self._detector = find_detector(detector, threads=1) if isinstance(detector, str) else detector
         self._min_face = min_face
         self._limits = limits or ReadLimits()
         self.model = ModelRef(self._classifier.spec.name, self._classifier.spec.version)

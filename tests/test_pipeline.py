@@ -6,7 +6,7 @@ import mien
 from mien.assets import demo_photo
 from mien.classify import Classifier
 from mien.errors import MediaError, UsageError
-from mien.pipeline import FACES_AHEAD, Pipeline
+from mien.pipeline import PHOTOS_AHEAD, Pipeline
 from mien.results import ErrorResult, FrameResult
 from tests.support import ToldDetector, detection, tiny_bundle
 
@@ -38,7 +38,7 @@ def test_a_face_gets_the_same_answer_alone_and_in_a_crowd(classifier):
     assert together == [pipeline.analyze(frame) for frame in frames]
 
 
-@pytest.mark.parametrize("count", [0, 1, 7, FACES_AHEAD + 5])
+@pytest.mark.parametrize("count", [0, 1, 7, 3 * PHOTOS_AHEAD + 5])
 def test_many_photos_come_back_in_order_with_their_errors_in_place(classifier, tmp_path, count):
     items: list[object] = []
     for i in range(count):
@@ -71,7 +71,7 @@ def test_inputs_are_taken_as_they_are_needed(classifier):
     for _ in range(10):
         next(stream)
     stream.close()
-    assert taken < 10 + 2 * FACES_AHEAD
+    assert taken < 10 + 3 * PHOTOS_AHEAD
 
 
 def test_one_photo_that_cannot_be_read_is_an_exception(classifier):

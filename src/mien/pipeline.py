@@ -28,7 +28,9 @@ from mien.media.sources import Source
 from mien.results import ErrorResult, Face, FrameResult, ModelRef
 
 Frame = NDArray[np.uint8]
-FACES_AHEAD = 64  # faces collected from several photos before the classifier runs
+# The classifier runs when this many faces have come together, or this many photos: full batches in a crowd, a steady flow elsewhere.
+FACES_AHEAD = 32
+PHOTOS_AHEAD = 16
 
 
 def analyze(image: Any, *, model: str | Path = DEFAULT, detector: str = "auto", min_face: float = 20) -> FrameResult:
@@ -138,7 +140,7 @@ class Pipeline:
                         break
                     waiting.append(queue.popleft().result())
                     faces = sum(len(item.chips) for item in waiting if isinstance(item, _Prepared))
-                    if faces >= FACES_AHEAD or len(waiting) >= FACES_AHEAD or (keep_frames and len(waiting) >= ahead):
+                    if faces >= FACES_AHEAD or len(waiting) >= (ahead if keep_frames else PHOTOS_AHEAD):
                         yield from self._flush(waiting)
                 yield from self._flush(waiting)
             finally:

@@ -1,0 +1,115 @@
+"""From a run folder to a bundle: the same answers as its source, its own labels, and no bundle at all when something is off."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import onnx
+import pytest
+
+from mien.bundles import open_bundle
+from mien.classify import Classifier
+from mien.contract import template_for
+from mien.errors import ExportError, TrainingError, UsageError
+from mien.train import export as module
+from mien.train.batches import to_input
+from mien.train.data import Dataset
+from mien.train.export import compare, export_run, inference_model, to_onnx
+from mien.train.fit import fit
+from tests.support import tiny_bundle
+from tests.train.shapes import SIDE, tiny_recipe
+
+# What tf2onnx and Keras say under NumPy 2; theirs to mend.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:In the future `np.object`:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def run(shapes: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("export") / "run"
+    fit(tiny_recipe(epochs=3, flip_average=True, **{"loss.label_smoothing": 0.05}), shapes, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bundle(run: Path, shapes: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("bundles") / "tiny"
+    export_run(run, shapes, out, version="3.1", target_accuracy=0.3)
+    return out
+
+
+def test_the_bundle_answers_as_the_keras_network_does(run: Path, bundle: Path, shapes: Dataset) -> None:
+    chips = np.asarray(shapes.images[shapes.rows("private")])
+    source = keras.ops.convert_to_numpy(inference_model(run)(to_input(chips), training=False))
+    exported = Classifier(open_bundle(bundle)).logits(chips)
+    assert np.abs(source - exported).max() < 1e-4
+    assert exported.std() > 0.01, "a network that answers the same for every chip would agree with anything"
+
+
+def test_the_bundle_says_what_it_is(bundle: Path, shapes: Dataset) -> None:
+    spec = open_bundle(bundle).spec
+    assert (spec.name, spec.version, spec.labels) == ("tiny", "3.1", shapes.label_names)
+    assert (spec.chip_size, spec.channels) == (SIDE, 1)
+    assert spec.template == template_for(SIDE)
+    assert spec.temperature != 1.0
+    graph = onnx.load(open_bundle(bundle).model_path).graph
+    assert [node.name for node in graph.input] == ["chips"]
+    assert [node.name for node in graph.output] == ["logits"]
+
+
+def test_a_chip_and_its_mirror_image_get_the_same_answer(bundle: Path, shapes: Dataset) -> None:
+    chips = np.asarray(shapes.images[:20])
+    classifier = Classifier(open_bundle(bundle))
+    assert classifier.logits(chips[:, :, ::-1].copy()) == pytest.approx(classifier.logits(chips), abs=1e-4)
+
+
+def test_a_graph_that_differs_is_refused(run: Path, shapes: Dataset, tmp_path: Path) -> None:
+    other = Classifier(tiny_bundle(tmp_path / "other", chip_size=SIDE))
+    with pytest.raises(ExportError, match="differs from its source"):
+        compare(inference_model(run), other, np.asarray(shapes.images[:10]))
+
+
+def test_nothing_is_written_when_the_check_fails(run: Path, shapes: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TOLERANCE", -1.0)
+    with pytest.raises(ExportError):
+        export_run(run, shapes, tmp_path / "out", target_accuracy=0.3)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_bundle_is_replaced_only_when_asked(run: Path, shapes: Dataset, tmp_path: Path) -> None:
+    old = tiny_bundle(tmp_path / "out")
+    with pytest.raises(UsageError, match="--overwrite"):
+        export_run(run, shapes, old.folder)
+    assert open_bundle(old.folder) == old
+    export_run(run, shapes, old.folder, version="4.0", target_accuracy=0.3, overwrite=True)
+    assert open_bundle(old.folder).spec.version == "4.0"
+
+
+def test_a_folder_that_is_no_run_is_named(shapes: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="not a run folder"):
+        export_run(tmp_path, shapes, tmp_path / "out")
+
+
+def test_another_data_set_is_refused(run: Path, shapes: Dataset, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    copy.mkdir()
+    for file in run.glob("*"):
+        if file.is_file():
+            (copy / file.name).write_bytes(file.read_bytes())
+    config = json.loads((copy / "config.json").read_text())
+    config["labels"] = [*config["labels"][:-1], "delight"]
+    (copy / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UsageError, match="delight"):
+        export_run(copy, shapes, tmp_path / "out")
+
+
+def test_other_backends_are_told_which_one_exports(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = inference_model(run)
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(ExportError, match="KERAS_BACKEND=tensorflow"):
+        to_onnx(model)

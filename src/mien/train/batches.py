@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mien.errors import DataError
 from mien.train.augment import augment, mix
-from mien.train.data import Dataset, ferplus_targets
+from mien.train.data import Dataset, ferplus_targets, label_targets
 from mien.train.recipe import Recipe
 
 
@@ -36,23 +36,34 @@ class TrainingBatches:
             data: the images.
             rows: which of them train.
             recipe: supervision, augmentation and seed.
-            soft: teacher probabilities (len(rows), classes) that replace the labels, for distillation.
+            soft: teacher probabilities (len(data), classes) that replace the labels, for distillation.
+
+        Raises:
+            DataError: soft labels of another shape, or a recipe that needs FER+ votes without them.
         """
         self._data, self._rows, self._recipe = data, rows, recipe
         classes = len(data.label_names)
-        if soft is not None and soft.shape != (len(rows), classes):
-            raise DataError(f"soft labels have shape {soft.shape}; expected {(len(rows), classes)}, one row a training image")
-        smoothing = recipe.loss.label_smoothing
-        hard = np.eye(classes, dtype=np.float32)[data.labels[rows]] * (1 - smoothing) + smoothing / classes
-        self._targets = {"emotion": (hard if soft is None else soft).astype(np.float32)}
-        self._weights = {"emotion": np.ones(len(rows), np.float32)}
-        if recipe.loss.class_weights:
+        loss = recipe.loss
+        if soft is not None and soft.shape != (len(data), classes):
+            raise DataError(f"soft labels have shape {soft.shape}; expected {(len(data), classes)}, one row an image of the data set")
+        if data.votes is None and (loss.votes_weight or loss.targets == "votes"):
+            raise DataError(
+                "the recipe learns from FER+ votes; give them (--votes FILE), or set loss.votes_weight=0 and loss.targets=labels"
+            )
+        weights = np.ones(len(rows), np.float32)
+        if soft is not None:
+            targets = soft[rows]
+        elif loss.targets == "votes":
+            targets, weights = label_targets(data.votes[rows], data.label_names)  # type: ignore[index]
+        else:
+            targets = np.eye(classes, dtype=np.float32)[data.labels[rows]]
+            targets = targets * (1 - loss.label_smoothing) + loss.label_smoothing / classes
+        if loss.class_weights:
             counts = np.bincount(data.labels[rows], minlength=classes)
-            self._weights["emotion"] = (len(rows) / (classes * counts))[data.labels[rows]].astype(np.float32)
-        if recipe.loss.votes_weight:
-            if data.votes is None:
-                raise DataError("the recipe sets loss.votes_weight; give the FER+ votes (--votes FILE) or set it to 0")
-            self._targets["votes"], self._weights["votes"] = ferplus_targets(data.votes[rows])
+            weights *= (len(rows) / (classes * np.maximum(counts, 1)))[data.labels[rows]]
+        self._targets, self._weights = {"emotion": targets.astype(np.float32)}, {"emotion": weights.astype(np.float32)}
+        if loss.votes_weight:
+            self._targets["votes"], self._weights["votes"] = ferplus_targets(data.votes[rows])  # type: ignore[index]
 
     @property
     def steps(self) -> int:
@@ -99,7 +110,8 @@ def prefetch(items: Iterator[Batch], depth: int = 3) -> Iterator[Batch]:
     def put(item: Batch | BaseException | None) -> None:
         while not stop.is_set():
             try:
-                return ready.put(item, timeout=0.1)
+                ready.put(item, timeout=0.1)
+                return
             except queue.Full:
                 continue
 

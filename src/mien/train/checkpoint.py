@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,15 +43,19 @@ _LISTS = ("weights", "optimizer", "seeds", "average", "best")
 
 
 def save_state(file: Path, state: RunState) -> None:
-    """Write ``state`` so that a crash at any moment leaves the old file or the new one."""
+    """Write ``state`` so that a crash or a full disk at any moment leaves the old file or the new one."""
     arrays = {f"{name}/{i:04d}": array for name in _LISTS for i, array in enumerate(getattr(state, name))}
     meta = json.dumps({"steps": state.steps, "history": state.history})
     part = file.with_suffix(".part")
-    with part.open("wb") as out:
-        np.savez(out, meta=np.array(meta), **arrays)  # type: ignore[arg-type]
-        out.flush()
-        os.fsync(out.fileno())
-    os.replace(part, file)
+    try:
+        with part.open("wb") as out:
+            np.savez(out, meta=np.array(meta), **arrays)
+            out.flush()
+            os.fsync(out.fileno())
+        os.replace(part, file)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def load_state(file: Path) -> RunState:
@@ -63,6 +68,6 @@ def load_state(file: Path) -> RunState:
         with np.load(file, allow_pickle=False) as saved:
             meta = json.loads(str(saved["meta"]))
             lists = {name: [saved[key] for key in sorted(saved.files) if key.startswith(f"{name}/")] for name in _LISTS}
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise TrainingError(f"cannot resume: {file} is missing or damaged ({error}); start the run anew without --resume") from None
     return RunState(**lists, steps=meta["steps"], history=meta["history"])

@@ -6,10 +6,9 @@ of them, and average the weights on their way.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-import platform
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,13 +21,18 @@ from numpy.typing import NDArray
 from mien.errors import DataError, DivergedError, TrainingError
 from mien.train.batches import TrainingBatches, preprocess, to_input
 from mien.train.checkpoint import Arrays, RunState, load_state, save_state
+from mien.train.classic import write_classic
+from mien.train.curves import TensorBoardLog, draw_curves
 from mien.train.data import Dataset, describe, fingerprint
-from mien.train.models import build_model
+from mien.train.devices import data_parallel
+from mien.train.models import build_model, load_pretrained
+from mien.train.optimize import compile_for, is_frozen, lower_on_plateau, should_stop
 from mien.train.recipe import Recipe
-from mien.train.rundir import write_history
+from mien.train.rundir import CHECKPOINT, MODEL, environment, write_history, write_json
 
 EMA_EVERY = 4  # steps between two updates of the weight average
-Report = Callable[[dict[str, Any]], None]
+EpochReport = Callable[[dict[str, Any]], None]
+StepReport = Callable[[int, int, int], None]
 
 
 def fit(
@@ -39,7 +43,9 @@ def fit(
     validation: str | None = None,
     resume: bool = False,
     soft: NDArray[np.float32] | None = None,
-    on_epoch: Report | None = None,
+    devices: int = 1,
+    on_epoch: EpochReport | None = None,
+    on_step: StepReport | None = None,
 ) -> RunState:
     """Train a recipe on ``data`` and return the final state; the run folder holds everything needed later.
 
@@ -49,31 +55,45 @@ def fit(
         run: folder, made if missing; an existing run is continued with ``resume`` and otherwise refused.
         validation: split that chooses the epoch; ``public`` where there is one, else ``val``, else a tenth of ``train``, by seed.
         resume: continue after the last complete epoch.
-        soft: teacher probabilities for the training rows, in their order.
+        soft: teacher probabilities (len(data), classes), for distillation.
+        devices: how many devices share each batch (JAX backend only).
         on_epoch: called with each history row.
+        on_step: called after each batch with the epoch (from 0), the batches done and the batches in it.
 
     Raises:
         DataError: no training or validation images.
         DivergedError: the loss stopped being finite; the run folder keeps the last good state.
-        TrainingError: the folder holds another run.
+        TrainingError: the folder holds another run, or cannot be written.
     """
     run = Path(run)
+    validation = validation or default_validation(data)
     train_rows, val_rows = split_rows(data, validation, recipe.seed)
     batches = TrainingBatches(data, train_rows, recipe, soft)
+    classes = len(data.label_names)
     keras.utils.set_random_seed(recipe.seed)
-    keras.mixed_precision.set_global_policy(recipe.precision)
-    try:
-        model = build_model(recipe, len(data.label_names))
-        judge = build_model(recipe, len(data.label_names))
-    finally:
-        keras.mixed_precision.set_global_policy("float32")
-    _compile(model, recipe, batches.steps)
-    state = _open(run, recipe, data, model, resume)
+    judge = build_model(recipe, classes)  # scores the averaged weights, in float32 on one device
+    with data_parallel(devices, recipe.batch_size):
+        model = _trainable(recipe, classes)
+        config = {
+            "recipe": recipe.to_dict(),
+            "labels": list(data.label_names),
+            "data": fingerprint(data),
+            "validation": validation,
+            "soft_labels": None if soft is None else hashlib.sha256(soft.tobytes()).hexdigest()[:16],
+        }
+        state = _open(run, config, data, model, batches.steps, resume)
     val_chips = to_input(preprocess(np.asarray(data.images[val_rows]), recipe.preprocess))
+    log = TensorBoardLog(run, state.history)
 
-    for epoch in range(len(state.history), recipe.epochs):
+    while len(state.history) < recipe.epochs and not should_stop(recipe, state.history, state.best_row):
+        epoch = len(state.history)
         began = time.perf_counter()
-        loss, accuracy, waited = _train_epoch(model, batches, epoch, state, recipe.ema)
+        with data_parallel(devices, recipe.batch_size):
+            if epoch and is_frozen(recipe, epoch - 1) and not is_frozen(recipe, epoch):
+                compile_for(model, recipe, epoch, batches.steps)
+            loss, accuracy, waited = _train_epoch(model, batches, epoch, state, recipe.ema, on_step)
+        if not np.isfinite(loss):
+            raise _diverged(recipe, data, run, state, loss)
         judge.set_weights(state.average)
         val_accuracy, val_loss = _score(judge, val_chips, data.labels[val_rows])
         row = {
@@ -82,38 +102,34 @@ def fit(
             "accuracy": accuracy,
             "val_loss": val_loss,
             "val_accuracy": val_accuracy,
-            "learning_rate": float(keras.ops.convert_to_numpy(model.optimizer.learning_rate)),
+            "learning_rate": float(_numpy([model.optimizer.learning_rate])[0]),
             "seconds": round(time.perf_counter() - began, 2),
             "input_wait_share": round(waited / (time.perf_counter() - began), 4),
         }
-        if not np.isfinite([loss, val_loss]).all():
-            write_history(run, state.history)
-            raise DivergedError(
-                f"the loss became {loss} in epoch {epoch + 1}; {run} keeps the state after epoch {epoch}. Lower optimizer.learning_rate or "
-                f"set optimizer.clip_norm, then resume"
-            )
-        best = state.best_row
-        if best is None or val_accuracy > best["val_accuracy"]:
+        if state.best_row is None or val_accuracy > state.best_row["val_accuracy"]:
             state.best = [array.copy() for array in state.average]
         state.history.append(row)
+        if not is_frozen(recipe, epoch):
+            lower_on_plateau(model, recipe, state.history)
         state.weights, state.optimizer, state.seeds = _numpy(model.weights), _numpy(model.optimizer.variables), _numpy(_seeds(model))
-        save_state(run / "checkpoint.npz", state)
-        write_history(run, state.history)
+        _keep(run, state, log)
         if on_epoch:
             on_epoch(row)
-        if _should_stop(state, recipe):
-            break
-        _plateau(model, state, recipe)
 
-    export_keras(recipe, data.label_names, state.best, run / "model.keras")
+    log.close()
+    _write_models(recipe, data, run, state)
     return state
+
+
+def default_validation(data: Dataset) -> str:
+    """Return the split that chooses the epoch when nobody says so: ``public``, else ``val``, else ``holdout``, a tenth of ``train``."""
+    return next((name for name in ("public", "val") if len(data.rows(name))), "holdout")
 
 
 def split_rows(data: Dataset, validation: str | None, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return (training rows, validation rows), never touching the splits that are only reported."""
     train = data.rows("train")
-    if validation is None:
-        validation = next((name for name in ("public", "val") if len(data.rows(name))), "holdout")
+    validation = validation or default_validation(data)
     if validation in {"private", "test"}:
         raise DataError(f"{validation!r} is kept for the final report; choose epochs on 'public', 'val' or 'holdout'")
     if validation == "holdout":
@@ -137,78 +153,114 @@ def export_keras(recipe: Recipe, label_names: tuple[str, ...], weights: Arrays, 
     return model
 
 
-def _compile(model: keras.Model, recipe: Recipe, steps: int) -> None:
-    o = recipe.optimizer
-    rate: Any = o.learning_rate
-    if o.schedule == "cosine":
-        warmup = min(int(o.warmup_epochs * steps), recipe.epochs * steps - 1)
-        rate = keras.optimizers.schedules.CosineDecay(
-            o.learning_rate / 100 if warmup else o.learning_rate,
-            decay_steps=recipe.epochs * steps - warmup,
-            warmup_target=o.learning_rate if warmup else None,
-            warmup_steps=warmup,
-        )
-    common = {"learning_rate": rate, "weight_decay": o.weight_decay or None, "global_clipnorm": o.clip_norm or None}
-    optimizer = (
-        keras.optimizers.SGD(momentum=o.momentum, nesterov=o.momentum > 0, **common)
-        if o.name == "sgd"
-        else keras.optimizers.AdamW(**{**common, "weight_decay": o.weight_decay})
-    )
-    if o.weight_decay:
-        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    loss = {name: keras.losses.CategoricalCrossentropy(from_logits=True) for name in model.output_names}
-    model.compile(
-        optimizer,
-        loss=loss,
-        loss_weights={name: recipe.loss.votes_weight if name == "votes" else 1.0 for name in model.output_names},
-        weighted_metrics={"emotion": [keras.metrics.CategoricalAccuracy(name="accuracy")]},
-        jit_compile=keras.backend.backend() == "jax",  # XLA halves the speed of convolutions on a CPU under TensorFlow
-    )
-    optimizer.build(model.trainable_variables)
+def _trainable(recipe: Recipe, classes: int) -> keras.Model:
+    """Return the network in the recipe's precision."""
+    keras.mixed_precision.set_global_policy(recipe.precision)
+    try:
+        return build_model(recipe, classes)
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
 
 
-def _open(run: Path, recipe: Recipe, data: Dataset, model: keras.Model, resume: bool) -> RunState:
-    config = {"recipe": recipe.to_dict(), "labels": list(data.label_names), "data": fingerprint(data)}
+def _open(run: Path, config: dict[str, Any], data: Dataset, model: keras.Model, steps: int, resume: bool) -> RunState:
+    """Return the state to go on from, with ``model`` compiled and holding it."""
+    recipe = Recipe.from_dict(config["recipe"])
     file = run / "config.json"
     if file.exists():
-        old = json.loads(file.read_text(encoding="utf-8"))
         if not resume:
             raise TrainingError(f"{run} already holds a run; add --resume to continue it, or choose another folder")
-        if changed := [key for key, value in config.items() if old.get(key) != value]:
-            raise TrainingError(f"{run} was started with another {' and '.join(changed)}; use the same ones, or choose another folder")
-    run.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    (run / "environment.json").write_text(json.dumps(_environment(data), indent=2) + "\n", encoding="utf-8")
-    if not (run / "checkpoint.npz").exists():
+        old = json.loads(file.read_text(encoding="utf-8"))
+        old["recipe"] = Recipe.from_dict(old["recipe"]).to_dict()  # keys that came later take their defaults
+        if changed := [key for key, value in config.items() if key in old and old[key] != value]:
+            raise TrainingError(f"{run} was started with another {' and '.join(changed)}; use the same, or choose another folder")
+    resumed = (run / CHECKPOINT).exists()
+    if not resumed:
+        load_pretrained(model, recipe)
         start = _numpy(model.weights)
-        return RunState(weights=start, optimizer=[], seeds=[], average=[a.copy() for a in start], best=start)
-    state = load_state(run / "checkpoint.npz")
-    for variables, arrays in ((model.weights, state.weights), (model.optimizer.variables, state.optimizer), (_seeds(model), state.seeds)):
-        for variable, array in zip(variables, arrays, strict=True):
-            variable.assign(array)
+        state = RunState(weights=start, optimizer=[], seeds=[], average=[array.copy() for array in start], best=start)
+    else:
+        state = load_state(run / CHECKPOINT)
+    # The saved optimiser is that of the last epoch's phase; a new phase begins with its own.
+    compile_for(model, recipe, max(0, len(state.history) - 1), steps)
+    if resumed:
+        for variables, arrays in (
+            (model.weights, state.weights),
+            (model.optimizer.variables, state.optimizer),
+            (_seeds(model), state.seeds),
+        ):
+            for variable, array in zip(variables, arrays, strict=True):
+                variable.assign(array)
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        write_json(run / "environment.json", {**environment(keras.backend.backend()), "images": describe(data)})
+        write_json(file, config)
+        write_history(run, state.history)  # a kill may have come between the checkpoint and its history
+    except OSError as error:
+        raise TrainingError(f"cannot write the run folder {run}: {error}") from None
     return state
 
 
-def _train_epoch(model: keras.Model, batches: TrainingBatches, epoch: int, state: RunState, decay: float) -> tuple[float, float, float]:
-    """Run one epoch; return mean loss, training accuracy and seconds spent waiting for input."""
-    sums = np.zeros(2)  # train_on_batch answers for its own batch only
+def _keep(run: Path, state: RunState, log: TensorBoardLog) -> None:
+    try:
+        save_state(run / CHECKPOINT, state)
+        write_history(run, state.history)
+        draw_curves(run, state.history)
+        log.add(state.history[-1])
+    except OSError as error:
+        raise TrainingError(
+            f"cannot write to {run} after epoch {len(state.history)}: {error}. The last complete epoch is safe; make room, then --resume"
+        ) from error
+
+
+def _diverged(recipe: Recipe, data: Dataset, run: Path, state: RunState, loss: float) -> DivergedError:
+    done = len(state.history)
+    kept = "nothing was kept"
+    if done:
+        export_keras(recipe, data.label_names, state.best, run / MODEL)
+        kept = f"{run / MODEL} holds the best weights up to epoch {done}"
+    return DivergedError(
+        f"the loss became {loss} in epoch {done + 1}; {kept}. Start another run with a lower optimizer.learning_rate "
+        f"(it was {recipe.optimizer.learning_rate}) or with optimizer.clip_norm"
+    )
+
+
+def _write_models(recipe: Recipe, data: Dataset, run: Path, state: RunState) -> None:
+    try:
+        model = export_keras(recipe, data.label_names, state.best, run / MODEL)
+        if recipe.classic_files:
+            write_classic(run, model, state.history)
+    except OSError as error:
+        raise TrainingError(f"cannot write the model to {run}: {error}. Every epoch is safe; make room, then --resume") from error
+
+
+def _train_epoch(
+    model: keras.Model, batches: TrainingBatches, epoch: int, state: RunState, decay: float, on_step: StepReport | None
+) -> tuple[float, float, float]:
+    """Run one epoch; return mean loss, training accuracy and seconds spent waiting for input. Ends at once on a loss that is not finite."""
+    sums = np.zeros(2)
     waited, mark = 0.0, time.perf_counter()
-    for batch in batches.epoch(epoch):
+    for step, batch in enumerate(batches.epoch(epoch), start=1):
         waited += time.perf_counter() - mark
         logs = model.train_on_batch(batch.chips, batch.targets, sample_weight=batch.weights, return_dict=True)
         sums += float(logs["loss"]), float(logs.get("emotion_accuracy", logs.get("accuracy", float("nan"))))
+        if not np.isfinite(sums[0]):
+            break
         state.steps += 1
-        if state.steps % EMA_EVERY == 0:
+        if decay and state.steps % EMA_EVERY == 0:
             # The first updates forget quickly, so that the random start does not linger (Tan & Le 2019's schedule).
             keep = min(decay, (1 + state.steps) / (10 + state.steps)) ** EMA_EVERY
-            for average, variable in zip(state.average, model.weights, strict=True):
-                average += (1 - keep) * (keras.ops.convert_to_numpy(variable) - average)
+            state.average = [a + (1 - keep) * (b - a) for a, b in zip(state.average, _numpy(model.weights), strict=True)]
+        if on_step:
+            on_step(epoch, step, batches.steps)
         mark = time.perf_counter()
+    if not decay:
+        state.average = _numpy(model.weights)
     loss, accuracy = sums / batches.steps
     return float(loss), float(accuracy), waited
 
 
 def _score(model: keras.Model, chips: NDArray[np.float32], labels: NDArray[np.int64]) -> tuple[float, float]:
+    """Return (accuracy, log loss) of the emotion head."""
     logits = np.concatenate(
         [keras.ops.convert_to_numpy(model.predict_on_batch(chips[i : i + 256])["emotion"]) for i in range(0, len(chips), 256)]
     ).astype(np.float64)
@@ -217,35 +269,10 @@ def _score(model: keras.Model, chips: NDArray[np.float32], labels: NDArray[np.in
     return float((logits.argmax(1) == labels).mean()), float(-log_p[np.arange(len(labels)), labels].mean())
 
 
-def _should_stop(state: RunState, recipe: Recipe) -> bool:
-    best = state.best_row
-    return bool(recipe.early_stopping and best and len(state.history) - best["epoch"] >= recipe.early_stopping)
-
-
-def _plateau(model: keras.Model, state: RunState, recipe: Recipe) -> None:
-    o = recipe.optimizer
-    losses = [row["val_loss"] for row in state.history]
-    since_best = len(losses) - 1 - int(np.argmin(losses))
-    if o.schedule == "plateau" and since_best and since_best % o.plateau_patience == 0:
-        model.optimizer.learning_rate.assign(model.optimizer.learning_rate * o.plateau_factor)
-
-
 def _numpy(variables: list[Any]) -> Arrays:
-    return [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
+    """Return copies of the variables' values."""
+    return [np.asarray(variable).copy() for variable in variables]
 
 
 def _seeds(model: keras.Model) -> list[Any]:
     return [layer.seed_generator.state for layer in model.layers if getattr(layer, "seed_generator", None)]
-
-
-def _environment(data: Dataset) -> dict[str, Any]:
-    revision = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()  # noqa: S607
-    return {
-        "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-        "keras": keras.__version__,
-        "backend": keras.backend.backend(),
-        "numpy": np.__version__,
-        "git_revision": revision or None,
-        "images": describe(data),
-    }

@@ -17,9 +17,13 @@ class _Table(BaseModel):
 
 
 class ModelTable(_Table):
-    """The network: ``family`` names a file in :mod:`mien.train.models`; ``options`` are that file's keywords."""
+    """The network: ``family`` names a file in :mod:`mien.train.models`; ``options`` are that file's keywords.
+
+    ``weights`` is where a transfer family starts: ``none``, ``imagenet`` (Keras downloads them) or a file.
+    """
 
     family: str = "compact"
+    weights: str = "none"
     options: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -44,15 +48,17 @@ class AugmentTable(_Table):
 class LossTable(_Table):
     """What the network is asked to match."""
 
+    targets: Literal["labels", "votes"] = "labels"  # what the emotion head matches: FER2013's label, or the FER+ votes for our labels
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     class_weights: bool = False
     votes_weight: float = Field(0.0, ge=0)  # weight of the FER+ head; 0 leaves the head out
+    l2: float = Field(0.0, ge=0)  # penalty on every kernel, added to the training loss (weight decay is the optimiser's own)
 
 
 class OptimizerTable(_Table):
     """Optimiser and learning-rate schedule."""
 
-    name: Literal["sgd", "adamw"] = "sgd"
+    name: Literal["sgd", "adam", "adamw"] = "sgd"
     learning_rate: float = Field(0.1, gt=0)
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(5e-4, ge=0)
@@ -61,6 +67,13 @@ class OptimizerTable(_Table):
     plateau_factor: float = Field(0.5, gt=0, lt=1)
     plateau_patience: int = Field(5, ge=1)
     clip_norm: float = Field(0.0, ge=0)
+
+
+class FrozenTable(_Table):
+    """A first phase that trains the heads alone, so that a random head does not shake loaded weights."""
+
+    epochs: int = Field(0, ge=0)
+    learning_rate: float = Field(1e-3, gt=0)
 
 
 class Recipe(_Table):
@@ -74,17 +87,19 @@ class Recipe(_Table):
     size: int = Field(48, ge=16, le=512)
     channels: Literal[1, 3] = 1
     preprocess: Literal["none", "equalize", "clahe"] = "none"
-    epochs: int = Field(60, ge=1)
+    epochs: int = Field(60, ge=1)  # all of them, the frozen ones included
     batch_size: int = Field(128, ge=1)
     seed: int = 0
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     ema: float = Field(0.998, ge=0, lt=1)  # decay a step of the weight average; 0 switches it off
     early_stopping: int = Field(0, ge=0)  # epochs without a better validation accuracy; 0 never stops
     flip_average: bool = False  # the exported graph averages the logits of the chip and its mirror image
+    classic_files: bool = False  # also write emotion_recognition.keras and training_history.json, .csv and .pkl
     model: ModelTable = ModelTable()
     augment: AugmentTable = AugmentTable()
     loss: LossTable = LossTable()
     optimizer: OptimizerTable = OptimizerTable()
+    frozen: FrozenTable = FrozenTable()
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Recipe:
@@ -156,5 +171,5 @@ def _explain(error: ValidationError) -> str:
 
 
 def _known_keys() -> list[str]:
-    tables: list[type[BaseModel]] = [Recipe, ModelTable, AugmentTable, LossTable, OptimizerTable]
+    tables: list[type[BaseModel]] = [Recipe, ModelTable, AugmentTable, LossTable, OptimizerTable, FrozenTable]
     return sorted({key for table in tables for key in table.model_fields})

@@ -10,14 +10,20 @@ import importlib
 from typing import TYPE_CHECKING
 
 from mien.errors import RecipeError
+from mien.train.data import FERPLUS_CLASSES
 
 if TYPE_CHECKING:
     import keras
 
     from mien.train.recipe import Recipe
 
-FAMILIES = {"compact": "mien.train.models.compact"}
-FERPLUS_CLASSES = 8  # neutral, happiness, surprise, sadness, anger, disgust, fear, contempt
+FAMILIES = {
+    "compact": "mien.train.models.compact",
+    "nano": "mien.train.models.nano",
+    "original": "mien.train.models.original",
+    "transfer": "mien.train.models.transfer",
+}
+HEADS = ("emotion", "votes")
 
 
 def build_model(recipe: Recipe, class_count: int) -> keras.Model:
@@ -42,4 +48,23 @@ def build_model(recipe: Recipe, class_count: int) -> keras.Model:
     outputs = {"emotion": layers.Dense(class_count, dtype="float32", name="emotion")(features)}
     if recipe.loss.votes_weight:
         outputs["votes"] = layers.Dense(FERPLUS_CLASSES, dtype="float32", name="votes")(features)
-    return keras.Model(trunk.input, outputs, name=recipe.name)
+    model = keras.Model(trunk.input, outputs, name=recipe.name)
+    if recipe.loss.l2:
+        for variable in model.trainable_variables:
+            if variable.name == "kernel":
+                variable.regularizer = keras.regularizers.L2(recipe.loss.l2)
+    return model
+
+
+def load_pretrained(model: keras.Model, recipe: Recipe) -> None:
+    """Give a new network the weights that ``recipe.model.weights`` names; does nothing for ``none``.
+
+    Raises:
+        RecipeError: the family takes no weights, or the file is missing or does not fit.
+    """
+    if recipe.model.weights == "none":
+        return
+    family = importlib.import_module(FAMILIES[recipe.model.family])
+    if not hasattr(family, "load_weights"):
+        raise RecipeError(f"model.weights is {recipe.model.weights!r}, but family {recipe.model.family!r} starts from random weights only")
+    family.load_weights(model, recipe.model.weights, **recipe.model.options)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import keras
+import numpy as np
 from keras import layers
 
 
@@ -20,6 +21,7 @@ def build(
     widths: Sequence[int] = (32, 80, 192),
     depths: Sequence[int] = (1, 2, 2),
     dropout: float = 0.3,
+    drop_path: float = 0.0,
 ) -> keras.Model:
     """Return the trunk: chips (N, size, size, channels) float32 in 0..255 -> features (N, widths[-1]).
 
@@ -30,14 +32,17 @@ def build(
         widths: channels of each residual stage; every stage after the first halves the side.
         depths: residual blocks in each stage.
         dropout: rate before the head.
+        drop_path: how often the last residual branch is left out in training, for one image at a time; the rate rises linearly from
+            0 at the first (stochastic depth, Huang et al. 2016, arXiv:1603.09382).
     """
     chips = keras.Input((size, size, channels), name="chips")
     # Each chip is brought to mean 0 and variance 1: lighting and contrast of the photo drop out. Epsilon is in grey levels squared.
     x = layers.LayerNormalization(axis=(1, 2, 3), center=False, scale=False, epsilon=1.0, dtype="float32")(chips)
     x = _conv(x, stem, kernel=5, stride=2)
+    rates = iter(np.linspace(0, drop_path, sum(depths)).tolist())
     for stage, (width, depth) in enumerate(zip(widths, depths, strict=True)):
         for block in range(depth):
-            x = _residual(x, width, stride=2 if stage and not block else 1)
+            x = _residual(x, width, stride=2 if stage and not block else 1, drop=next(rates))
     x = layers.GlobalAveragePooling2D()(x)
     x = layers.Dropout(dropout)(x)
     return keras.Model(chips, x, name="compact")
@@ -49,7 +54,7 @@ def _conv(x: keras.KerasTensor, width: int, kernel: int = 3, stride: int = 1, re
     return layers.ReLU()(x) if relu else x
 
 
-def _residual(x: keras.KerasTensor, width: int, stride: int) -> keras.KerasTensor:
+def _residual(x: keras.KerasTensor, width: int, stride: int, drop: float) -> keras.KerasTensor:
     shortcut = x
     if stride > 1:
         shortcut = layers.AveragePooling2D(stride)(shortcut)
@@ -57,4 +62,6 @@ def _residual(x: keras.KerasTensor, width: int, stride: int) -> keras.KerasTenso
         shortcut = _conv(shortcut, width, kernel=1, relu=False)
     x = _conv(x, width, stride=stride)
     x = _conv(x, width, relu=False)
+    if drop:
+        x = layers.Dropout(drop, noise_shape=(None, 1, 1, 1))(x)
     return layers.ReLU()(layers.Add()([x, shortcut]))

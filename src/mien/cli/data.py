@@ -1,0 +1,50 @@
+"""``mien data check``: what a data folder holds and what is wrong with it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mien.cli.words import fail, say, training_wing
+
+app = typer.Typer(help="Training data.", no_args_is_help=True)
+
+
+@app.callback()
+def data() -> None:
+    """Look after training data."""
+
+
+@app.command()
+def check(
+    folder: Annotated[Path, typer.Argument(help="Folder with train/<label>/*.jpg, or fer2013.csv.")],
+) -> None:
+    """Count images a label and split, and find missing labels, wrong counts, unreadable files and copies between train and test."""
+    with training_wing():
+        from rich.console import Console
+        from rich.table import Table
+
+        from mien.train.check import HOW_TO_GET_FER2013
+        from mien.train.check import check as check_data
+
+    if not folder.exists():
+        say(HOW_TO_GET_FER2013)
+        fail(f"no data at {folder}")
+    report = check_data(folder)
+    table = Table(show_edge=False)
+    table.add_column("split")
+    for name in (*report.label_names, "all"):
+        table.add_column(name, justify="right")
+    for split, row in report.counts.items():
+        table.add_row(split, *map(str, row), str(sum(row)))
+    Console(file=sys.stdout).print(table)
+    for note in report.notes:
+        typer.echo(note)
+    for problem in report.problems:
+        typer.echo(f"problem: {problem}")
+    if report.problems:
+        say(HOW_TO_GET_FER2013)
+        fail(f"{folder} has {len(report.problems)} problem{'s' * (len(report.problems) > 1)}")

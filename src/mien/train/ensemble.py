@@ -1,0 +1,114 @@
+"""Several trained runs as one model: the mean of their calibrated probabilities (deep ensembles, Lakshminarayanan et al. 2017)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import layers
+from numpy.typing import NDArray
+
+from mien.classify import softmax
+from mien.errors import DataError, UsageError
+from mien.train.batches import preprocess, to_input
+from mien.train.calibrate import fit_temperature
+from mien.train.data import Dataset
+from mien.train.export import inference_model, read_config
+from mien.train.fit import split_rows
+from mien.train.recipe import Recipe
+from mien.train.rundir import read_run
+
+PREDICT_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Member:
+    """A trained run: its network (chips -> logits) and the temperature that calibrates it."""
+
+    run: Path
+    recipe: Recipe
+    labels: tuple[str, ...]
+    model: keras.Model
+    temperature: float
+
+    def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Return calibrated probabilities (N, labels) of images, uint8 (N, side, side[, 3])."""
+        logits = predict(self.model, to_input(preprocess(np.asarray(images), self.recipe.preprocess)))
+        return softmax(logits, self.temperature)
+
+
+def predict(model: keras.Model, chips: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the output (N, C) of a one-output network on chips (N, H, W, C)."""
+    batches = [model.predict_on_batch(chips[i : i + PREDICT_BATCH]) for i in range(0, len(chips), PREDICT_BATCH)]
+    return np.concatenate(batches).astype(np.float64)
+
+
+def calibrated(runs: Sequence[str | Path], data: Dataset) -> list[Member]:
+    """Return the runs' best networks, each with the temperature that fits its own validation split.
+
+    Raises:
+        UsageError: no runs, or runs that do not take the same chips and answer the same labels as ``data`` has.
+    """
+    if not runs:
+        raise UsageError("expected at least one run folder")
+    members = []
+    for run in map(Path, runs):
+        recipe, labels = read_config(run)
+        shape = (recipe.size, recipe.size) + ((3,) if recipe.channels == 3 else ())
+        if labels != data.label_names or shape != data.images.shape[1:]:
+            raise UsageError(
+                f"{run} takes chips of {shape} and knows {', '.join(labels)}; "
+                f"the data has {data.images.shape[1:]} and {', '.join(data.label_names)}"
+            )
+        model = inference_model(run)
+        _, rows = split_rows(data, read_run(run).config.get("validation"), recipe.seed)
+        logits = predict(model, to_input(preprocess(np.asarray(data.images[rows]), recipe.preprocess)))
+        members.append(Member(run, recipe, labels, model, fit_temperature(logits, data.labels[rows])))
+    return members
+
+
+def combine(members: Sequence[Member], name: str = "ensemble") -> keras.Model:
+    """Return one network, chips -> ``logits`` (N, labels): the logarithm of the mean of the members' probabilities.
+
+    Its softmax is that mean, so the result goes wherever a single network goes.
+
+    Raises:
+        UsageError: members with a preprocessing step, which the graph does not hold.
+    """
+    if odd := [member for member in members if member.recipe.preprocess != "none"]:
+        raise UsageError(
+            f"{odd[0].run} was trained with preprocess={odd[0].recipe.preprocess!r}, which is not part of its graph; leave it out"
+        )
+    chips = keras.Input(members[0].model.input_shape[1:], name="chips")
+    log_probabilities = []
+    for index, member in enumerate(members):
+        network = keras.Model(member.model.input, member.model.output, name=f"member_{index}")
+        log_probabilities.append(keras.ops.log_softmax(network(chips) / member.temperature, axis=-1))
+    together = keras.ops.logsumexp(keras.ops.stack(log_probabilities, axis=0), axis=0) - float(np.log(len(members)))
+    return keras.Model(chips, layers.Identity(name="logits")(together), name=name)
+
+
+def soft_labels(members: Sequence[Member], data: Dataset) -> NDArray[np.float32]:
+    """Return the members' mean probabilities (len(data), labels) of every image, to teach another network with.
+
+    Distillation as in Hinton et al. 2015 (arXiv:1503.02531), at the temperature that calibrates the teachers.
+    """
+    return np.mean([member.probabilities(data.images) for member in members], axis=0).astype(np.float32)
+
+
+def read_soft_labels(file: str | Path) -> NDArray[np.float32]:
+    """Return the array that ``mien soft-labels`` wrote.
+
+    Raises:
+        DataError: the file is missing or holds something else.
+    """
+    try:
+        values = np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{file} does not hold soft labels ({error}); mien soft-labels writes them") from None
+    if values.ndim != 2 or not np.allclose(values.sum(1), 1, atol=1e-3):
+        raise DataError(f"{file} does not hold soft labels: expected probabilities (N, labels) that sum to 1, got {values.shape}")
+    return np.asarray(values, np.float32)

@@ -1,0 +1,152 @@
+"""Which image carries which label: the layouts of a data folder, and the decoding of what they list.
+
+FER2013 comes as Kaggle's folders (``train/<label>/*.jpg``, ``test/<label>/*.jpg``) or as the original ``fer2013.csv``; any other
+folder of classes is read the same way, with its own labels.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.contract import FER2013_SIDE, LABELS
+from mien.errors import DataError
+
+# The order of the labels in fer2013.csv's "emotion" column.
+CSV_LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+CSV_USAGE = {"Training": "train", "PublicTest": "public", "PrivateTest": "private"}
+FOLDERS = ("train", "val", "validation", "test")
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Every image of a data set: its name, label index and split; ``stamp`` changes when a file changes."""
+
+    names: tuple[str, ...]
+    labels: tuple[int, ...]
+    splits: tuple[str, ...]
+    label_names: tuple[str, ...]
+    stamp: str
+
+    def untrained_labels(self) -> tuple[str, ...]:
+        """Return the labels without a training image."""
+        present = {label for label, split in zip(self.labels, self.splits, strict=True) if split == "train"}
+        return tuple(name for i, name in enumerate(self.label_names) if i not in present)
+
+
+def list_images(root: Path) -> Listing:
+    """Return what ``root`` holds, a folder or a ``fer2013.csv``, without opening an image.
+
+    Raises:
+        DataError: nothing there, no ``train`` folder, a label that only a test folder has, or a CSV of another shape.
+    """
+    if root.is_file():
+        return _list_csv(root)
+    if root.is_dir():
+        return _list_folder(root)
+    raise DataError(f"no data at {root}: expected a folder with train/<label>/*.jpg, or fer2013.csv")
+
+
+def decode(root: Path, names: tuple[str, ...], out: NDArray[np.uint8]) -> list[str]:
+    """Fill ``out``, uint8 (N, side, side) or (N, side, side, 3), with the listed images; return the names that cannot be read."""
+    return _decode_csv(root, names, out) if root.is_file() else _decode_files(root, names, out)
+
+
+def csv_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield (line number, row) of a CSV file with a header."""
+    with path.open(newline="", encoding="utf-8-sig") as lines:
+        yield from enumerate(csv.DictReader(lines), start=2)
+
+
+def _list_folder(root: Path) -> Listing:
+    top = sorted(p.name for p in root.iterdir() if p.is_dir())
+    if "train" not in top:
+        raise DataError(f"{root} has no 'train' folder; expected {root}/train/<label>/*.jpg, found {', '.join(top) or 'nothing'}")
+    found = sorted(p.name for p in (root / "train").iterdir() if p.is_dir())
+    if len(found) < 2:
+        raise DataError(f"{root}/train needs at least two label folders with images, found {', '.join(found) or 'none'}")
+    label_names = LABELS if set(found) == set(LABELS) else tuple(found)
+    rows: list[tuple[str, int, str]] = []
+    digest = hashlib.sha256()
+    for folder in (name for name in top if name in FOLDERS):
+        for label_dir in sorted(p for p in (root / folder).iterdir() if p.is_dir()):
+            if label_dir.name not in label_names:
+                raise DataError(f"{label_dir} is a label that train/ does not have; known are {', '.join(label_names)}")
+            for entry in sorted(os.scandir(label_dir), key=lambda e: e.name):
+                if Path(entry.name).suffix.lower() not in IMAGE_SUFFIXES:
+                    continue
+                stat = entry.stat()
+                name = f"{folder}/{label_dir.name}/{entry.name}"
+                rows.append((name, label_names.index(label_dir.name), _split(folder, entry.name)))
+                digest.update(f"{name}|{stat.st_size}|{stat.st_mtime_ns}\n".encode())
+    if not rows:
+        raise DataError(f"no image in {root}/train; Mien reads {', '.join(sorted(IMAGE_SUFFIXES))}")
+    names, labels, splits = zip(*rows, strict=True)
+    return Listing(names, labels, splits, label_names, digest.hexdigest())
+
+
+def _split(folder: str, file_name: str) -> str:
+    if folder == "test":
+        return "public" if file_name.startswith("PublicTest") else "private" if file_name.startswith("PrivateTest") else "test"
+    return "val" if folder == "validation" else folder
+
+
+def _list_csv(path: Path) -> Listing:
+    rows: list[tuple[str, int, str]] = []
+    for number, row in csv_rows(path):
+        try:
+            rows.append((f"{row['Usage']}_{number - 2}", LABELS.index(CSV_LABELS[int(row["emotion"])]), CSV_USAGE[row["Usage"]]))
+        except (KeyError, ValueError, IndexError, TypeError):
+            got = {key: str(value)[:20] for key, value in row.items()}
+            raise DataError(f"{path}, line {number}: expected columns emotion (0-6), pixels, Usage, got {got}") from None
+    if not rows:
+        raise DataError(f"{path} has no rows; expected the columns emotion, pixels, Usage")
+    stat = path.stat()
+    names, labels, splits = zip(*rows, strict=True)
+    stamp = hashlib.sha256(f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}".encode()).hexdigest()
+    return Listing(names, labels, splits, LABELS, stamp)
+
+
+def _decode_files(root: Path, names: tuple[str, ...], out: NDArray[np.uint8]) -> list[str]:
+    flag = cv2.IMREAD_GRAYSCALE if out.ndim == 3 else cv2.IMREAD_COLOR_RGB
+
+    def one(index: int) -> str | None:
+        data = np.fromfile(root / names[index], np.uint8)
+        image = cv2.imdecode(data, flag) if data.size else None
+        if image is None:
+            return names[index]
+        out[index] = _resized(image, out.shape[1])
+        return None
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return [name for name in pool.map(one, range(len(names))) if name]
+
+
+def _decode_csv(path: Path, names: tuple[str, ...], out: NDArray[np.uint8]) -> list[str]:
+    bad = []
+    for name, (number, row) in zip(names, csv_rows(path), strict=True):
+        try:
+            grey = np.array((row["pixels"] or "").split(), np.uint8).reshape(FER2013_SIDE, FER2013_SIDE)
+        except (KeyError, ValueError, OverflowError):
+            bad.append(f"{name} (line {number})")
+            continue
+        image = _resized(grey, out.shape[1])
+        out[number - 2] = image if out.ndim == 3 else image[..., None]
+    return bad
+
+
+def _resized(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    if image.shape[:2] == (size, size):
+        return image
+    how = cv2.INTER_AREA if max(image.shape[:2]) > size else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(image, (size, size), interpolation=how), np.uint8)

@@ -1,0 +1,128 @@
+"""Transfer learning: a backbone that has seen ImageNet, with its own normalisation inside the graph and a new head on top."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import keras
+import numpy as np
+from keras import layers
+from numpy.typing import NDArray
+
+from mien.errors import RecipeError
+from mien.train.torchfile import read_state_dict
+
+Convention = Literal["keras", "torch"]
+# name -> (keras.applications' name, how its weights want their input)
+BACKBONES = {
+    "vgg16": ("VGG16", "bgr"),
+    "resnet50": ("ResNet50", "bgr"),
+    "efficientnet_v2_b0": ("EfficientNetV2B0", "imagenet"),
+    "mobilenet_v2": ("MobileNetV2", "unit"),
+}
+# (mean, standard deviation) a channel, in grey levels of 0..255
+NORMALIZATIONS = {
+    "bgr": ((103.939, 116.779, 123.68), (1.0, 1.0, 1.0)),
+    "imagenet": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
+    "unit": ((127.5, 127.5, 127.5), (127.5, 127.5, 127.5)),
+}
+TORCH_EPSILON = 1e-5  # of torchvision's batch norms; Keras's MobileNetV2 has 1e-3
+
+
+def build(
+    size: int, channels: int, *, backbone: str, side: int | None = None, convention: Convention = "keras", dropout: float = 0.3
+) -> keras.Model:
+    """Return the trunk: chips (N, size, size, channels) float32 in 0..255 -> pooled features of the backbone.
+
+    Args:
+        size: side of the chip in pixels.
+        channels: 1 (grey, repeated to RGB inside the graph) or 3 (RGB).
+        backbone: a name in :data:`BACKBONES`.
+        side: pixels that the chip is enlarged to inside the graph; the chip's own by default.
+        convention: ``keras`` for Keras's weights; ``torch`` for torchvision's MobileNetV2, which normalises otherwise, and whose
+            padding Keras shares only where every strided layer meets an odd side: use 97, 129, 193 or 225.
+        dropout: rate before the head.
+    """
+    _check(backbone, convention)
+    side = side or size
+    if convention == "torch" and (side - 1) % 32:
+        raise RecipeError(f"convention 'torch' needs model.options.side = 32 n + 1, for example 97; got {side}")
+    name, wants = BACKBONES[backbone]
+    wants = "imagenet" if convention == "torch" else wants
+    chips = keras.Input((size, size, channels), name="chips")
+    x = layers.Concatenate(name="rgb")([chips] * 3) if channels == 1 else chips
+    if side != size:
+        x = layers.Resizing(side, side, name="enlarge")(x)
+    if wants == "bgr":
+        x = x[..., ::-1]
+    mean, deviation = NORMALIZATIONS[wants]
+    x = layers.Normalization(mean=mean, variance=[d**2 for d in deviation], name="normalize")(x)
+    network = _application(name, input_tensor=x, weights=None)
+    if convention == "torch":
+        for layer in network.layers:
+            if isinstance(layer, layers.BatchNormalization):
+                layer.epsilon = TORCH_EPSILON
+    return keras.Model(chips, layers.Dropout(dropout)(network.output), name=backbone)
+
+
+def load_weights(model: keras.Model, weights: str, *, backbone: str, convention: Convention = "keras", **_: Any) -> None:
+    """Fill the backbone inside ``model``.
+
+    Args:
+        model: a network on the trunk that :func:`build` made with the same options.
+        weights: ``imagenet`` (Keras downloads them once), a Keras ``.h5`` file without top, or torchvision's ``.pth`` for MobileNetV2.
+        backbone: as in :func:`build`.
+        convention: as in :func:`build`; ``torch`` for a ``.pth`` file.
+
+    Raises:
+        RecipeError: no such file, no network to download with, or weights of another network.
+    """
+    _check(backbone, convention)
+    if weights != "imagenet" and not Path(weights).is_file():
+        raise RecipeError(f"model.weights: no file at {weights}; give 'imagenet', 'none' or a weights file")
+    if (Path(weights).suffix in {".pth", ".pt"}) != (convention == "torch"):
+        raise RecipeError(f"model.weights {weights!r} does not go with model.options.convention = {convention!r}; .pth files need 'torch'")
+    if convention == "torch":
+        _load_torchvision(model, read_state_dict(Path(weights)))
+        return
+    try:
+        donor = _application(BACKBONES[backbone][0], input_shape=(224, 224, 3), weights=weights)
+    except Exception as error:  # keras raises bare exceptions for a failed download and for a foreign file
+        raise RecipeError(f"cannot load {weights!r} into {backbone}: {error}") from error
+    for layer in donor.layers:
+        if layer.weights:
+            model.get_layer(layer.name).set_weights(layer.get_weights())
+
+
+def _check(backbone: str, convention: str) -> None:
+    if backbone not in BACKBONES:
+        raise RecipeError(f"unknown backbone {backbone!r}; known are {', '.join(BACKBONES)}")
+    if convention not in ("keras", "torch") or (convention == "torch" and backbone != "mobilenet_v2"):
+        raise RecipeError(f"convention must be 'keras', or 'torch' for mobilenet_v2; got {convention!r} for {backbone}")
+
+
+def _application(name: str, **options: Any) -> keras.Model:
+    if name.startswith("EfficientNetV2"):
+        options["include_preprocessing"] = False
+    return getattr(keras.applications, name)(include_top=False, pooling="avg", **options)
+
+
+def _load_torchvision(model: keras.Model, arrays: dict[str, NDArray[Any]]) -> None:
+    """Copy torchvision's MobileNetV2 into the same layers in the same order; the last linear layer is left out."""
+    queue = [array for name, array in arrays.items() if not name.startswith("classifier.") and not name.endswith("num_batches_tracked")]
+    targets = [layer for layer in model.layers if isinstance(layer, (layers.Conv2D, layers.DepthwiseConv2D, layers.BatchNormalization))]
+    for layer in targets:
+        taken = [queue.pop(0) for _ in layer.weights if queue]
+        if isinstance(layer, layers.DepthwiseConv2D):
+            taken = [np.transpose(array, (2, 3, 0, 1)) if array.ndim == 4 else array for array in taken]  # (C, 1, H, W) -> (H, W, C, 1)
+        elif isinstance(layer, layers.Conv2D):
+            taken = [
+                np.transpose(array, (2, 3, 1, 0)) if array.ndim == 4 else array for array in taken
+            ]  # (out, in, H, W) -> (H, W, in, out)
+        expected, got = [tuple(v.shape) for v in layer.weights], [array.shape for array in taken]
+        if expected != got:
+            raise RecipeError(f"these are not torchvision's MobileNetV2 weights: layer {layer.name} takes {expected}, the file has {got}")
+        layer.set_weights(taken)
+    if queue:
+        raise RecipeError(f"these are not torchvision's MobileNetV2 weights: {len(queue)} arrays are left over")

@@ -1,0 +1,79 @@
+"""Optimiser, learning-rate schedule and phases of a recipe, compiled onto a network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from mien.train.models import HEADS
+from mien.train.recipe import Recipe
+
+
+def is_frozen(recipe: Recipe, epoch: int) -> bool:
+    """Return True in the epochs (counted from 0) that train the heads alone."""
+    return epoch < recipe.frozen.epochs
+
+
+def compile_for(model: keras.Model, recipe: Recipe, epoch: int, steps: int) -> None:
+    """Compile ``model`` for the phase that ``epoch`` (counted from 0) is in, with a fresh optimiser.
+
+    Args:
+        model: the trainable network; in the frozen phase everything but its heads is set untrainable.
+        recipe: learning rates, schedule and loss weights.
+        epoch: any epoch of the phase.
+        steps: batches an epoch.
+    """
+    frozen = is_frozen(recipe, epoch)
+    for layer in model.layers:
+        layer.trainable = not frozen or layer.name in HEADS
+    o = recipe.optimizer
+    rate = recipe.frozen.learning_rate if frozen else _schedule(recipe, steps)
+    common = {"learning_rate": rate, "global_clipnorm": o.clip_norm or None, "weight_decay": o.weight_decay or None}
+    if o.name == "sgd":
+        optimizer = keras.optimizers.SGD(momentum=o.momentum, nesterov=o.momentum > 0, **common)
+    elif o.name == "adam":
+        optimizer = keras.optimizers.Adam(**common)
+    else:
+        optimizer = keras.optimizers.AdamW(**{**common, "weight_decay": o.weight_decay})
+    if o.weight_decay:
+        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    model.compile(
+        optimizer,
+        loss={name: keras.losses.CategoricalCrossentropy(from_logits=True) for name in model.output_names},
+        loss_weights={name: recipe.loss.votes_weight if name == "votes" else 1.0 for name in model.output_names},
+        weighted_metrics={"emotion": [keras.metrics.CategoricalAccuracy(name="accuracy")]},
+        jit_compile=keras.backend.backend() == "jax",  # XLA halves the speed of convolutions on a CPU under TensorFlow
+    )
+    model.optimizer.build(model.trainable_variables)
+
+
+def _schedule(recipe: Recipe, steps: int) -> Any:
+    o = recipe.optimizer
+    if o.schedule != "cosine":
+        return o.learning_rate
+    total = max(1, recipe.epochs - recipe.frozen.epochs) * steps
+    warmup = min(int(o.warmup_epochs * steps), total - 1)
+    return keras.optimizers.schedules.CosineDecay(
+        o.learning_rate / 100 if warmup else o.learning_rate,
+        decay_steps=total - warmup,
+        warmup_target=o.learning_rate if warmup else None,
+        warmup_steps=warmup,
+    )
+
+
+def lower_on_plateau(model: keras.Model, recipe: Recipe, history: list[dict[str, Any]]) -> None:
+    """Multiply the learning rate by ``plateau_factor`` after every ``plateau_patience`` epochs without a lower validation loss."""
+    o = recipe.optimizer
+    losses = [row["val_loss"] for row in history[recipe.frozen.epochs :]]
+    if o.schedule != "plateau" or not losses:
+        return
+    since_best = len(losses) - 1 - int(np.argmin(losses))
+    if since_best and since_best % o.plateau_patience == 0:
+        model.optimizer.learning_rate.assign(model.optimizer.learning_rate * o.plateau_factor)
+
+
+def should_stop(recipe: Recipe, history: list[dict[str, Any]], best_row: dict[str, Any] | None) -> bool:
+    """Return True after ``early_stopping`` epochs without a better validation accuracy."""
+    return bool(recipe.early_stopping and best_row and len(history) - best_row["epoch"] >= recipe.early_stopping)

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from mien.contract import LABELS
+from mien.errors import DataError
+from mien.train import check as checking
+from mien.train.check import check
+from tests.train.shapes import write_shapes
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write_shapes(tmp_path / "data", train=3, public=2, private=1)
+
+
+def test_counts_are_a_split_and_label(folder: Path) -> None:
+    assert check(folder).counts == {"train": (3,) * 7, "public": (2,) * 7, "private": (1,) * 7}
+
+
+def test_counts_other_than_fer2013s_are_problems(folder: Path) -> None:
+    assert "train/disgust: FER2013 has 436, found 3" in check(folder).problems
+
+
+def test_a_complete_data_set_has_no_problem(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checking, "FER2013_COUNTS", {"train": (3,) * 7, "public": (2,) * 7, "private": (1,) * 7})
+    report = check(folder)
+    assert report.problems == ()
+    assert report.notes == ("complete: every count is FER2013's own",)
+
+
+def test_a_missing_label_is_named(folder: Path) -> None:
+    for split in ("train", "test"):
+        shutil.rmtree(folder / split / "disgust")
+    assert "FER2013's label 'disgust' has no folder in train/" in check(folder).problems
+
+
+def test_every_unreadable_file_is_named(folder: Path) -> None:
+    for n in range(5):
+        (folder / "train" / "sad" / f"broken_{n}.jpg").write_bytes(b"")
+    named = [p for p in check(folder).problems if p.startswith("cannot be read")]
+    assert named == [f"cannot be read: train/sad/broken_{n}.jpg" for n in range(5)]
+
+
+def test_copies_between_train_and_test_are_counted(folder: Path) -> None:
+    shutil.copy(folder / "train" / "fear" / "Training_0.png", folder / "test" / "sad" / "PrivateTest_9.png")
+    assert "copies of training images in 'private': 1; 'mien audit' lists them" in check(folder).notes
+
+
+def test_another_data_set_is_not_measured_against_fer2013(tmp_path: Path) -> None:
+    write_shapes(tmp_path, train=2, public=0, private=0)
+    for old, new in zip(LABELS, ("a", "b", "c", "d", "e", "f", "g"), strict=True):
+        (tmp_path / "train" / old).rename(tmp_path / "train" / new)
+    shutil.rmtree(tmp_path / "test")
+    report = check(tmp_path)
+    assert report.problems == ()
+    assert report.notes == ("not FER2013: trains with its own labels, a, b, c, d, e, f, g",)
+
+
+def test_a_folder_that_cannot_be_listed(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no 'train' folder"):
+        check(tmp_path)

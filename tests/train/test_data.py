@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from mien.contract import LABELS
+from mien.errors import DataError
+from mien.train import data as datasets
+from mien.train.data import VOTE_COLUMNS, Dataset, ferplus_targets, fingerprint, label_targets, load, read_exclusions
+from mien.train.layouts import CSV_LABELS
+from tests.train.shapes import SIDE, write_shapes
+
+
+def fer_csv(path: Path, rows: list[tuple[str, str, str]], header: tuple[str, ...] = ("emotion", "pixels", "Usage")) -> Path:
+    with path.open("w", newline="") as out:
+        csv.writer(out).writerows([header, *rows])
+    return path
+
+
+def flat(value: int, count: int = 48 * 48) -> str:
+    return " ".join([str(value)] * count)
+
+
+def complete_csv(path: Path) -> Path:
+    rows = [(str(i), flat(i), "Training") for i in range(7)] + [("3", flat(99), "PublicTest"), ("6", flat(98), "PrivateTest")]
+    return fer_csv(path, rows)
+
+
+def test_kaggle_folders_become_train_public_and_private(shapes: Dataset) -> None:
+    assert shapes.label_names == LABELS
+    assert {split: len(shapes.rows(split)) for split in ("train", "public", "private")} == {"train": 168, "public": 42, "private": 28}
+    row = shapes.names.index("train/fear/Training_3.png")
+    assert shapes.labels[row] == LABELS.index("fear")
+    assert np.array_equal(shapes.images[row], cv2.imread(str(shapes.root / shapes.names[row]), cv2.IMREAD_GRAYSCALE))
+
+
+def test_the_original_csv_has_its_own_label_order(tmp_path: Path) -> None:
+    data = load(complete_csv(tmp_path / "fer2013.csv"), cache=tmp_path / "cache")
+    assert [data.label_names[i] for i in data.labels[:7]] == list(CSV_LABELS)
+    assert data.splits.tolist() == ["train"] * 7 + ["public", "private"]
+    assert (data.images[7] == 99).all()
+
+
+def test_another_folder_of_classes_keeps_its_own_labels(tmp_path: Path) -> None:
+    for label in ("calm", "bored", "tense"):
+        for folder in ("train", "validation"):
+            (tmp_path / folder / label).mkdir(parents=True)
+            cv2.imwrite(str(tmp_path / folder / label / "1.JPG"), np.full((30, 20, 3), 90, np.uint8))
+    data = load(tmp_path, size=16, channels=3, cache=tmp_path / "cache")
+    assert data.label_names == ("bored", "calm", "tense")
+    assert data.images.shape == (6, 16, 16, 3)
+    assert len(data.rows("val")) == 3
+
+
+def test_the_second_start_reads_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = write_shapes(tmp_path / "data", train=1, public=1, private=1)
+    first = load(root, size=SIDE, cache=tmp_path / "cache")
+    monkeypatch.setattr(datasets, "decode", lambda *_: pytest.fail("decoded again"))
+    second = load(root, size=SIDE, cache=tmp_path / "cache")
+    assert np.array_equal(first.images, second.images)
+    assert isinstance(second.images, np.memmap)
+
+
+def test_a_changed_file_is_decoded_again(tmp_path: Path) -> None:
+    root = write_shapes(tmp_path / "data", train=1, public=1, private=1)
+    before = load(root, size=SIDE, cache=tmp_path / "cache")
+    cv2.imwrite(str(root / before.names[0]), np.full((SIDE, SIDE, 3), 200, np.uint8))
+    assert (load(root, size=SIDE, cache=tmp_path / "cache").images[0] == 200).all()
+
+
+def test_unreadable_files_are_named_and_leave_no_cache(tmp_path: Path) -> None:
+    root = write_shapes(tmp_path / "data", train=1, public=1, private=1)
+    (root / "train" / "happy" / "empty.jpg").touch()
+    (root / "train" / "sad" / "text.png").write_text("not a picture")
+    with pytest.raises(DataError, match=r"2 of 23 images cannot be read, for example train/happy/empty.jpg, train/sad/text.png"):
+        load(root, size=SIDE, cache=tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        pytest.param([], "has no rows", id="only a header"),
+        pytest.param([("7", flat(1), "Training")], "line 2: expected columns emotion", id="label out of range"),
+        pytest.param([("1", flat(1), "Test")], "line 2", id="unknown usage"),
+        pytest.param([("x", flat(1), "Training")], "line 2", id="label not a number"),
+    ],
+)
+def test_a_csv_that_is_not_fer2013(tmp_path: Path, rows: list[tuple[str, str, str]], says: str) -> None:
+    with pytest.raises(DataError, match=says):
+        load(fer_csv(tmp_path / "fer2013.csv", rows), cache=tmp_path / "cache")
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        pytest.param(flat(1, 100), id="too few"),
+        pytest.param("", id="none"),
+        pytest.param(flat(300), id="over 255"),
+        pytest.param(flat(1, 2303) + " x", id="words"),
+    ],
+)
+def test_bad_pixels_in_a_csv_are_named_by_line(tmp_path: Path, pixels: str) -> None:
+    rows = [(str(i), flat(i), "Training") for i in range(7)] + [("0", pixels, "Training")]
+    with pytest.raises(DataError, match=r"Training_7 \(line 9\)"):
+        load(fer_csv(tmp_path / "fer2013.csv", rows), cache=tmp_path / "cache")
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        pytest.param(lambda root: None, "no data at", id="nothing there"),
+        pytest.param(lambda root: (root / "images").mkdir(parents=True), "has no 'train' folder", id="another layout"),
+        pytest.param(lambda root: (root / "train" / "happy").mkdir(parents=True), "at least two label folders", id="one label"),
+        pytest.param(lambda root: [(root / "train" / x).mkdir(parents=True) for x in LABELS], "no image in", id="empty folders"),
+        pytest.param(
+            lambda root: [p.unlink() for p in (write_shapes(root, train=1) / "train" / "fear").iterdir()],
+            "no training image for fear",
+            id="an empty label",
+        ),
+        pytest.param(
+            lambda root: (write_shapes(root, train=1) / "test" / "joy").mkdir(),
+            "a label that train/ does not have",
+            id="a label only in test",
+        ),
+    ],
+)
+def test_a_folder_that_cannot_train(tmp_path: Path, make: object, says: str) -> None:
+    root = tmp_path / "data"
+    make(root)  # type: ignore[operator]
+    with pytest.raises(DataError, match=says):
+        load(root, size=SIDE, cache=tmp_path / "cache")
+
+
+def test_excluded_images_leave_every_split(shapes: Dataset) -> None:
+    gone = {"train/fear/Training_3.png", "test/sad/PublicTest_0.png"}
+    data = shapes.exclude(gone)
+    assert len(data.rows("train")) == 167
+    assert {data.names[i] for i in data.rows("excluded")} == gone
+    assert fingerprint(data) != fingerprint(shapes)
+
+
+def test_an_exclusion_of_an_unknown_file_is_an_error(shapes: Dataset) -> None:
+    with pytest.raises(DataError, match="nope"):
+        shapes.exclude({"nope.png"})
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [pytest.param("name\na.png\n", "no 'file' column", id="other columns"), pytest.param(None, "no exclusion list", id="missing")],
+)
+def test_a_bad_exclusion_list(tmp_path: Path, text: str | None, says: str) -> None:
+    if text is not None:
+        (tmp_path / "x.csv").write_text(text)
+    with pytest.raises(DataError, match=says):
+        read_exclusions(tmp_path / "x.csv")
+
+
+def votes(**counts: float) -> list[float]:
+    return [counts.get(column, 0) for column in VOTE_COLUMNS]
+
+
+@pytest.mark.parametrize(
+    ("row", "shares", "weight"),
+    [
+        pytest.param(votes(happiness=9, neutral=1), {"happiness": 1.0}, 1, id="a single vote is an outlier"),
+        pytest.param(votes(happiness=6, neutral=2, unknown=2), {"happiness": 0.75, "neutral": 0.25}, 1, id="unknown does not count"),
+        pytest.param(votes(NF=10), None, 0, id="no face"),
+        pytest.param(votes(anger=1, fear=1, sadness=1), None, 0, id="only single votes"),
+        pytest.param(votes(), None, 0, id="no votes"),
+    ],
+)
+def test_ferplus_votes_become_shares(row: list[float], shares: dict[str, float] | None, weight: float) -> None:
+    targets, weights = ferplus_targets(np.array([row], np.float32))
+    expected = [1 / 8] * 8 if shares is None else [shares.get(column, 0) for column in VOTE_COLUMNS[:8]]
+    assert targets[0].tolist() == pytest.approx(expected)
+    assert weights.tolist() == [weight]
+
+
+def test_votes_for_our_labels_leave_contempt_out() -> None:
+    targets, weights = label_targets(np.array([votes(anger=6, contempt=4), votes(contempt=10)], np.float32), LABELS)
+    assert targets[0].tolist() == [1, 0, 0, 0, 0, 0, 0]
+    assert weights.tolist() == [1, 0]
+
+
+def test_votes_cannot_teach_a_foreign_label() -> None:
+    with pytest.raises(DataError, match="'bored'"):
+        label_targets(np.zeros((1, 10), np.float32), ("bored", "happy"))
+
+
+def test_votes_are_matched_by_path(shapes_dir: Path, tmp_path: Path) -> None:
+    file = tmp_path / "votes.csv"
+    row = ["train/happy/Training_0.png", *map(str, votes(happiness=10))]
+    with file.open("w", newline="") as out:
+        csv.writer(out).writerows([["file", *VOTE_COLUMNS], row, ["elsewhere.png", *["1"] * 10]])
+    data = load(shapes_dir, size=SIDE, cache=tmp_path, votes=file)
+    assert data.votes is not None
+    assert data.votes.sum() == 10
+    assert data.votes[data.names.index(row[0]), 1] == 10
+
+
+def test_votes_of_another_data_set_are_an_error(shapes_dir: Path, tmp_path: Path) -> None:
+    file = tmp_path / "votes.csv"
+    file.write_text("file," + ",".join(VOTE_COLUMNS) + "\nelsewhere.png" + ",1" * 10 + "\n")
+    with pytest.raises(DataError, match="names a file of this data set"):
+        load(shapes_dir, size=SIDE, cache=tmp_path, votes=file)

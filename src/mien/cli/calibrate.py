@@ -1,0 +1,45 @@
+"""``mien calibrate``: temperature and 'uncertain' threshold of a bundle, fitted on PublicTest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mien.cli.words import training_wing
+from mien.errors import UsageError
+
+
+def calibrate(
+    bundle: Annotated[Path, typer.Argument(help="Bundle folder whose spec.json is to be rewritten.")],
+    data: Annotated[Path, typer.Option(help="Folder with train/ and test/, or fer2013.csv.")],
+    split: Annotated[str, typer.Option(help="public or val: images that no figure is reported on.")] = "public",
+    target_accuracy: Annotated[float, typer.Option(help="Accuracy wanted on the faces that are not 'uncertain', as a share.")] = 0.8,
+) -> None:
+    """Fit the temperature and the threshold behind 'uncertain', and store both in the bundle's spec.json."""
+    with training_wing():
+        import numpy as np
+
+        from mien.bundles import open_bundle
+        from mien.classify import Classifier, softmax
+        from mien.train import data as datasets
+        from mien.train import metrics
+        from mien.train.calibrate import calibrated, write_spec
+        from mien.train.splits import select
+
+    if split not in ("public", "val"):
+        raise UsageError(f"calibration must not see the images that are reported; expected --split public or val, got {split!r}")
+    opened = open_bundle(bundle)
+    spec = opened.spec
+    loaded = datasets.load(data, size=spec.chip_size, channels=spec.channels)
+    faces = select(loaded, split, spec.labels)
+    logits = Classifier(opened).logits(np.asarray(loaded.images[faces.rows]))
+    new = calibrated(spec, logits, faces.labels, target_accuracy)
+    write_spec(opened, new)
+    before, after = (softmax(logits, s.temperature) for s in (spec, new))
+    kept = metrics.kept(after, faces.labels, new.uncertain_below)
+    typer.echo(f"temperature      {spec.temperature:.4f} -> {new.temperature:.4f}")
+    typer.echo(f"uncertain below  {spec.uncertain_below:.4f} -> {new.uncertain_below:.4f}")
+    typer.echo(f"ECE on {split}    {metrics.ece(before, faces.labels):.4f} -> {metrics.ece(after, faces.labels):.4f}")
+    typer.echo(f"answered on {split}: {kept['coverage']:.1%}, of which {kept['accuracy']['value']:.2%} rightly")

@@ -1,0 +1,82 @@
+"""``mien compare``: two models on the same faces."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mien.cli.evaluate import load_splits
+from mien.cli.words import training_wing
+from mien.errors import UsageError
+
+if TYPE_CHECKING:
+    from mien.train.evaluate import Evaluation
+
+SHOWN = 10  # most frequent disagreements printed
+
+
+def compare(
+    model_a: Annotated[str, typer.Argument(metavar="A", help="A shipped model's name, a bundle folder, or a run folder.")],
+    model_b: Annotated[str, typer.Argument(metavar="B", help="The other one.")],
+    data: Annotated[Path | None, typer.Option(help="Folder with train/ and test/, or fer2013.csv. Not needed for --split FOLDER.")] = None,
+    split: Annotated[str, typer.Option(help="private, public, test, clean, ferplus, or a folder of <label>/*.jpg.")] = "private",
+    votes: Annotated[Path | None, typer.Option(help="FER+ votes, a CSV; needed for the split ferplus.")] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads. Default: every core.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON instead of tables.")] = False,
+) -> None:
+    """Test whether two models differ, say by how much, and show where they disagree."""
+    with training_wing():
+        from mien.train.compare import compare as compare_evaluations
+        from mien.train.evaluate import evaluate, open_model
+
+    if split == "all":
+        raise UsageError("compare takes one split at a time; 'all' is for mien evaluate")
+
+    def judge(name: str) -> Evaluation:
+        model = open_model(name, threads=threads)
+        loaded, splits = load_splits(model, data, split, votes)
+        return evaluate(model, loaded, splits)
+
+    a, b = judge(model_a), judge(model_b)
+    result = compare_evaluations(a, b, a.splits[0].name)
+    if as_json:
+        typer.echo(json.dumps(result, indent=1))
+    else:
+        _print(result)
+
+
+def _print(result: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160)
+    for name in ("a", "b"):
+        share = result[name]
+        console.print(
+            f"{name.upper()}  {share['value']:.2%} ({share['low']:.2%} to {share['high']:.2%}) on {result['n']} faces", highlight=False
+        )
+    d, p = (100 * result["difference"][key] for key in ("value", "low", "high")), result["p"]
+    difference = "A - B  {:+.2f} points (95 % interval {:+.2f} to {:+.2f})".format(*d)
+    console.print(f"{difference}; McNemar p = {p['exact']:.3g} (mid-p {p['mid_p']:.3g})", highlight=False)
+    console.print(
+        f"both right {result['both_right']}, only A {result['only_a']}, only B {result['only_b']}, both wrong {result['both_wrong']}; "
+        f"equal answers {result['agreement']:.1%}\n",
+        highlight=False,
+    )
+    labels = Table("label", show_edge=False)
+    disagreements = Table("A says", "B says", show_edge=False, title=f"{SHOWN} most frequent disagreements", title_style="")
+    for column in ("faces", "only A right", "only B right"):
+        labels.add_column(column, justify="right")
+    for column in ("faces", "A right", "B right"):
+        disagreements.add_column(column, justify="right")
+    for label, row in result["by_label"].items():
+        labels.add_row(label, str(row["n"]), str(row["only_a"]), str(row["only_b"]))
+    for row in result["disagreements"][:SHOWN]:
+        disagreements.add_row(row["a"], row["b"], str(row["n"]), str(row["a_right"]), str(row["b_right"]))
+    console.print(labels)
+    console.print()
+    console.print(disagreements)

@@ -1,0 +1,103 @@
+"""``mien evaluate``: a model's figures on labelled faces."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mien.cli.words import say, training_wing
+from mien.errors import UsageError
+
+if TYPE_CHECKING:
+    from mien.train.data import Dataset
+    from mien.train.evaluate import Model
+    from mien.train.splits import Split
+
+METRICS, REPORT = "metrics.json", "report.html"
+
+
+def evaluate(
+    data: Annotated[Path | None, typer.Option(help="Folder with train/ and test/, or fer2013.csv. Not needed for --split FOLDER.")] = None,
+    model: Annotated[str, typer.Option(help="A shipped model's name, a bundle folder, or a run folder.")] = "default",
+    split: Annotated[
+        str, typer.Option(help="private, public, test, clean, ferplus, train, val, all, or a folder of <label>/*.jpg.")
+    ] = "private",
+    keras: Annotated[bool, typer.Option("--keras", help="Evaluate the Keras source of a run instead of the shipped file.")] = False,
+    votes: Annotated[Path | None, typer.Option(help="FER+ votes, a CSV; needed for the split ferplus.")] = None,
+    exclude: Annotated[Path | None, typer.Option(help="CSV with a column 'file': images to leave out, as mien audit writes.")] = None,
+    groups: Annotated[Path | None, typer.Option(help="CSV with a column 'file' and one column a grouping: figures per group.")] = None,
+    robustness: Annotated[bool, typer.Option("--robustness", help="Also measure accuracy on blurred, dark, turned, ... pictures.")] = False,
+    report: Annotated[Path | None, typer.Option(help="Folder for metrics.json, predictions and report.html.")] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads. Default: every core.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a report that exists.")] = False,
+) -> None:
+    """Run a model over labelled faces and print its figures, each accuracy with its 95 % interval."""
+    with training_wing():
+        from mien.train.evaluate import evaluate as measure
+        from mien.train.evaluate import open_model, write_metrics, write_predictions
+        from mien.train.groups import read_groups
+        from mien.train.report import evaluation_html
+        from mien.train.robustness import robustness as measure_robustness
+
+    if report and (report / METRICS).exists() and not overwrite:
+        raise UsageError(f"{report} holds a report; add --overwrite to replace it, or choose another folder")
+    judged = open_model(model, keras=keras, threads=threads)
+    loaded, splits = load_splits(judged, data, split, votes, exclude)
+    result = measure(judged, loaded, splits, read_groups(groups, loaded.names) if groups else None)
+    if robustness:
+        say(f"robustness on {splits[0].title} ...")
+        result.metrics["robustness"] = measure_robustness(judged, loaded, splits[0])
+    print_table(result.metrics)
+    if report:
+        report.mkdir(parents=True, exist_ok=True)
+        write_metrics(result, report / METRICS)
+        write_predictions(result, loaded, report)
+        (report / REPORT).write_text(evaluation_html(result, loaded), encoding="utf-8")
+        say(f"report: {(report / REPORT).resolve()}")
+
+
+def load_splits(
+    model: Model, data: Path | None, split: str, votes: Path | None = None, exclude: Path | None = None
+) -> tuple[Dataset, list[Split]]:
+    """Return the data set in a model's size and the split(s) that ``--split`` names."""
+    from mien.train import data as datasets
+    from mien.train import splits
+
+    spec = model.spec
+    if split not in (*splits.TITLES, "all"):
+        folder = splits.labelled_folder(split, spec.labels, size=spec.chip_size, channels=spec.channels)
+        return folder, [splits.select(folder, splits.FOLDER, spec.labels)]
+    if data is None:
+        raise UsageError(f"--split {split} needs --data DIR, the folder of FER2013; only --split FOLDER does without")
+    loaded = datasets.load(data, size=spec.chip_size, channels=spec.channels, votes=votes)
+    if exclude:
+        loaded = loaded.exclude(datasets.read_exclusions(exclude))
+    names = [name for name in splits.ALL if name != "ferplus" or votes] if split == "all" else [split]
+    return loaded, [splits.select(loaded, name, spec.labels) for name in names]
+
+
+def print_table(metrics: dict[str, Any]) -> None:
+    """Print one row a split to stdout."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(show_edge=False, title=f"{metrics['model']['name']} {metrics['model']['version']}", title_style="")
+    table.add_column("faces of")
+    for column in ("n", "accuracy (95 %)", "macro-F1", "balanced", "top 2", "log loss", "ECE", "answered", "accuracy then"):
+        table.add_column(column, justify="right")
+    for s in metrics["splits"].values():
+        a, kept = s["accuracy"], s["kept"]
+        table.add_row(
+            s["title"],
+            str(s["n"]),
+            f"{a['value']:.2%} ({a['low']:.2%} to {a['high']:.2%})",
+            *("-" if s[key] is None else f"{s[key]:.4f}" for key in ("macro_f1", "balanced_accuracy", "top2", "log_loss", "ece")),
+            f"{kept['coverage']:.1%}",
+            f"{kept['accuracy']['value']:.2%}" if kept["accuracy"] else "-",
+        )
+    width = None if sys.stdout.isatty() else 200
+    Console(file=sys.stdout, width=width).print(table)
+    say(f"{metrics['ms_a_face']:.2f} ms a face, {metrics['seconds']:.1f} s in all")

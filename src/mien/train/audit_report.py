@@ -1,0 +1,57 @@
+"""An audit as one HTML file: counts, and pictures of what a person should look at."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from mien.train.audit import PROBLEMS, Finding
+from mien.train.data import Dataset
+from mien.train.report import page, picture
+
+SHOWN = {"conflicting labels": 60, "near copy": 24, "no face found": 48, "doubtful label": 60, "blank": 1}  # groups of pictures
+
+
+def audit_html(data: Dataset, counts: dict[str, Any], findings: list[Finding]) -> str:
+    """Return the report on an audit.
+
+    Args:
+        data: where the pictures come from.
+        counts: from :func:`mien.train.audit.summary`.
+        findings: everything that was found.
+    """
+    sections = [
+        {"problem": problem, "meaning": PROBLEMS[problem][1], "found": counts["found"][problem], "groups": _groups(data, findings, problem)}
+        for problem in SHOWN
+        if counts["found"][problem]
+    ]
+    return page(
+        "audit.html.j2", title=f"audit of {data.root.name}", name=data.root.name, counts=counts, problems=PROBLEMS, sections=sections
+    )
+
+
+def _groups(data: Dataset, findings: list[Finding], problem: str) -> list[list[dict[str, str]]]:
+    groups: dict[int, list[Finding]] = {}
+    for finding in findings:
+        if finding.problem == problem:
+            groups.setdefault(finding.group, []).append(finding)
+    picked = list(groups.values())[: SHOWN[problem]]
+    if problem == "conflicting labels":  # one picture a group: its images are the same
+        return [[_card(data, group[0], _tally(data, group))] for group in picked]
+    return [[_card(data, finding, finding.detail) for finding in group] for group in picked]
+
+
+def _card(data: Dataset, finding: Finding, detail: str) -> dict[str, str]:
+    return {
+        "picture": picture(np.asarray(data.images[finding.row])),
+        "label": data.label_names[data.labels[finding.row]],
+        "file": data.names[finding.row],
+        "detail": detail,
+    }
+
+
+def _tally(data: Dataset, group: list[Finding]) -> str:
+    counts = Counter(data.label_names[data.labels[finding.row]] for finding in group)
+    return ", ".join(f"{label} {count}x" for label, count in counts.most_common())

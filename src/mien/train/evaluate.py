@@ -1,0 +1,234 @@
+"""A model's figures on labelled faces: the shipped file through the runtime, or its Keras source, under one protocol."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien import __version__
+from mien.bundles import SPEC_FILE, open_bundle
+from mien.classify import Classifier, softmax
+from mien.contract import InputSpec, template_for
+from mien.errors import UsageError
+from mien.train import metrics
+from mien.train.data import Dataset, describe, fingerprint
+from mien.train.groups import Strings, by_group
+from mien.train.splits import FERPLUS_NAMES, Split
+
+SCHEMA = "mien-metrics/1"
+PROTOCOL = (
+    "One crop a face, as the runtime classifies it: no test-time augmentation, no choice of model or epoch on the images reported. "
+    "Epoch, temperature and the 'uncertain' threshold were chosen on PublicTest. Intervals are 95 %."
+)
+AGREEMENT = ("all raters", "eight or nine of ten", "seven of ten or fewer")
+KERAS_BATCH = 256
+CHUNK = 1024  # faces between two looks at the clock of a progress bar
+
+
+class Model(Protocol):
+    """Anything that gives logits for chips; :class:`mien.classify.Classifier` is one."""
+
+    spec: InputSpec
+
+    def logits(self, chips: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return raw logits (N, labels) for chips, uint8 (N, S, S) or (N, S, S, 3)."""
+        ...
+
+
+class KerasModel:
+    """The Keras source of a run: its best epoch, with the temperature and threshold of the run's bundle where there is one."""
+
+    def __init__(self, run: Path) -> None:
+        """Build the network.
+
+        Raises:
+            TrainingError: ``run`` is not a run folder, or has not finished an epoch.
+        """
+        from mien.train.export import inference_model, read_config
+
+        self._recipe, labels = read_config(run)
+        self._model = inference_model(run)
+        bundle = run / "bundle" / SPEC_FILE
+        size = self._recipe.size
+        self.spec = (
+            InputSpec.read(bundle)
+            if bundle.is_file()
+            else InputSpec(self._recipe.name, "keras", labels, size, self._recipe.channels, template=template_for(size))
+        )
+
+    def logits(self, chips: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return raw logits (N, labels), after the recipe's preprocessing."""
+        import keras
+
+        from mien.train.batches import preprocess, to_input
+
+        inputs = to_input(preprocess(chips, self._recipe.preprocess))
+        parts = [self._model(inputs[i : i + KERAS_BATCH], training=False) for i in range(0, len(inputs), KERAS_BATCH)]
+        return np.concatenate([keras.ops.convert_to_numpy(part) for part in parts]).astype(np.float32)
+
+
+def open_model(name_or_path: str | Path, *, keras: bool = False, threads: int | None = None) -> Model:
+    """Return a shipped model by name, a bundle or run by its folder; with ``keras`` the Keras source of a run.
+
+    A run's shipped file is the bundle in its folder ``bundle``.
+
+    Raises:
+        UsageError: a run that has not been exported, or ``keras`` for something that is not a run.
+        BundleError, TrainingError: see :func:`mien.bundles.open_bundle` and :class:`KerasModel`.
+    """
+    folder = Path(name_or_path)
+    is_run = (folder / "config.json").is_file()
+    if keras:
+        if not is_run:
+            raise UsageError(f"--keras evaluates the source of a run folder; {name_or_path} is not one")
+        return KerasModel(folder)
+    if is_run and not (folder / "bundle" / SPEC_FILE).is_file():
+        raise UsageError(
+            f"{folder} is a run without a bundle; run 'mien export {folder} --out {folder}/bundle --data DIR' first, or add --keras"
+        )
+    return Classifier(open_bundle(folder / "bundle" if is_run else name_or_path), threads=threads)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model answered and what that amounts to.
+
+    ``rows`` (M,) are the evaluated images of the data set, ascending; ``logits`` (M, labels) belong to them; ``metrics`` is the content
+    of metrics.json.
+    """
+
+    spec: InputSpec
+    splits: tuple[Split, ...]
+    rows: NDArray[np.int64]
+    logits: NDArray[np.float32]
+    metrics: dict[str, Any]
+
+    def logits_of(self, split: Split) -> NDArray[np.float32]:
+        """Return the logits (len(split), labels) of one split's faces."""
+        return self.logits[np.searchsorted(self.rows, split.rows)]
+
+    def probabilities_of(self, split: Split) -> NDArray[np.float64]:
+        """Return calibrated probabilities (len(split), labels of the split); a label that the model lacks gets 0."""
+        return _widened(softmax(self.logits_of(split), self.spec.temperature), split)
+
+
+def evaluate(model: Model, data: Dataset, splits: Sequence[Split], groups: dict[str, Strings] | None = None) -> Evaluation:
+    """Return the figures of ``model`` on each split; an image in several splits is classified once.
+
+    Args:
+        model: what answers.
+        data: images of the model's size and channels.
+        splits: from :func:`mien.train.splits.select`.
+        groups: groupings of all images of ``data``, from :func:`mien.train.groups.read_groups`.
+    """
+    began = time.perf_counter()
+    rows = np.unique(np.concatenate([split.rows for split in splits]))
+    logits = np.concatenate([model.logits(np.asarray(data.images[rows[i : i + CHUNK]])) for i in range(0, len(rows), CHUNK)])
+    seconds = time.perf_counter() - began
+    spec = model.spec
+    result = Evaluation(spec, tuple(splits), rows, logits, {})
+    figures = {split.name: _figures(result, split, data) for split in splits}
+    for column, values in (groups or {}).items():
+        for split in splits:
+            figures[split.name].setdefault("by_group", {})[column] = by_group(
+                result.probabilities_of(split), split.labels, values[split.rows]
+            )
+    result.metrics.update(
+        schema=SCHEMA,
+        mien=__version__,
+        model={
+            "name": spec.name,
+            "version": spec.version,
+            "source": "keras" if isinstance(model, KerasModel) else "onnx",
+            "sha256": spec.model_sha256,
+            "labels": list(spec.labels),
+            "temperature": spec.temperature,
+            "uncertain_below": spec.uncertain_below,
+        },
+        data={"fingerprint": fingerprint(data), "images": describe(data)},
+        protocol=PROTOCOL,
+        seconds=round(seconds, 2),
+        ms_a_face=round(1000 * seconds / len(rows), 3),
+        splits=figures,
+    )
+    return result
+
+
+def write_metrics(evaluation: Evaluation, file: Path) -> None:
+    """Write metrics.json."""
+    file.write_text(json.dumps(evaluation.metrics, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def write_predictions(evaluation: Evaluation, data: Dataset, folder: Path) -> list[Path]:
+    """Write one row an image to predictions.csv, and to predictions.parquet where pyarrow is installed; return the files.
+
+    Columns: file, split, label, predicted, confidence, uncertain, correct, then the calibrated probability of each label.
+    """
+    spec = evaluation.spec
+    p = softmax(evaluation.logits, spec.temperature)
+    confidence = p.max(1)
+    predicted = np.array(spec.labels)[p.argmax(1)]
+    label = np.array(data.label_names)[data.labels[evaluation.rows]]
+    columns: dict[str, list[Any]] = {
+        "file": [data.names[row] for row in evaluation.rows],
+        "split": data.splits[evaluation.rows].tolist(),
+        "label": label.tolist(),
+        "predicted": predicted.tolist(),
+        "confidence": confidence.tolist(),
+        "uncertain": (confidence < spec.uncertain_below).tolist(),
+        "correct": (predicted == label).tolist(),
+        **{name: p[:, i].tolist() for i, name in enumerate(spec.labels)},
+    }
+    files = [folder / "predictions.csv"]
+    with files[0].open("w", newline="", encoding="utf-8") as out:
+        writer = csv.writer(out)
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
+    if importlib.util.find_spec("pyarrow"):
+        import pyarrow
+        import pyarrow.parquet
+
+        files.append(folder / "predictions.parquet")
+        pyarrow.parquet.write_table(pyarrow.table(columns), files[1])
+    return files
+
+
+def _figures(evaluation: Evaluation, split: Split, data: Dataset) -> dict[str, Any]:
+    p = evaluation.probabilities_of(split)
+    plain = _widened(softmax(evaluation.logits_of(split)), split)
+    figures: dict[str, Any] = {"title": split.title, **metrics.summary(p, split.labels, split.label_names)}
+    figures["uncalibrated"] = {"log_loss": metrics.log_loss(plain, split.labels), "ece": metrics.ece(plain, split.labels)}
+    figures["kept"] = metrics.kept(p, split.labels, evaluation.spec.uncertain_below)
+    if split.name == "ferplus" and data.votes is not None:
+        # A label with probability 0 makes the log loss a statement about the clipping, not about the model.
+        figures["log_loss"] = figures["uncalibrated"]["log_loss"] = None
+        agreement, hits = _agreement(data.votes[split.rows]), p.argmax(1) == split.labels
+        figures["by_agreement"] = {
+            name: {
+                "n": int((agreement == name).sum()),
+                "accuracy": metrics.share(int(hits[agreement == name].sum()), int((agreement == name).sum())),
+            }
+            for name in AGREEMENT
+            if (agreement == name).any()
+        }
+    return figures
+
+
+def _agreement(votes: NDArray[np.float32]) -> Strings:
+    """Return how many of the raters gave the majority label of each face (N,), as a group name."""
+    share = votes[:, : len(FERPLUS_NAMES)].max(1) / votes.sum(1)
+    return np.select([share > 0.95, share > 0.75], AGREEMENT[:2], AGREEMENT[2])
+
+
+def _widened(probabilities: NDArray[np.float64], split: Split) -> NDArray[np.float64]:
+    extra = len(split.label_names) - probabilities.shape[1]
+    return np.pad(probabilities, ((0, 0), (0, extra))) if extra else probabilities

@@ -1,0 +1,66 @@
+"""Probabilities of models that did not see the image they judge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.classify import softmax
+from mien.errors import UsageError
+from mien.train.batches import preprocess, to_input
+from mien.train.data import Dataset
+from mien.train.fit import fit
+from mien.train.models import build_model
+from mien.train.recipe import Recipe
+
+BATCH = 256
+
+
+def out_of_fold(data: Dataset, recipe: Recipe, folds: int, runs: Path, on_fold: Callable[[int], None] | None = None) -> NDArray[np.float64]:
+    """Return probabilities (N, labels) of every image of ``data`` by models that were not trained on it.
+
+    The training images are dealt into ``folds`` parts, alike in labels, and each part is judged by a model trained on the others, at
+    the end of its recipe: no epoch is chosen on the part. All other images get the mean of the models.
+
+    Args:
+        data: the data set.
+        recipe: how each model is trained.
+        folds: how many models, 2 or more.
+        runs: folder of their runs; finished ones are not trained again.
+        on_fold: called with the number of each finished model, from 1.
+
+    Raises:
+        UsageError: fewer than two folds, or more than there are images of the rarest label.
+    """
+    train = data.rows("train")
+    rarest = int(np.bincount(data.labels[train]).min())
+    if not 2 <= folds <= rarest:
+        raise UsageError(f"folds must be from 2 to {rarest}, the number of training images of the rarest label; got {folds}")
+    rng = np.random.default_rng(recipe.seed)
+    order = rng.permutation(train)
+    order = order[np.argsort(data.labels[order], kind="stable")]
+    part = np.full(len(data), -1)
+    part[order] = np.arange(len(order)) % folds
+    out = np.zeros((len(data), len(data.label_names)))
+    for fold in range(folds):
+        splits = np.where(part == fold, "val", np.where(part >= 0, "train", "excluded"))
+        state = fit(recipe, replace(data, splits=splits), runs / f"fold-{fold + 1}", validation="val", resume=True)
+        model = build_model(recipe, len(data.label_names))
+        model.set_weights(state.average)
+        judged = np.flatnonzero((part == fold) | (part < 0))
+        p = _probabilities(model, np.asarray(data.images[judged]), recipe)
+        out[judged] += np.where(part[judged, None] == fold, p, p / folds)
+        if on_fold:
+            on_fold(fold + 1)
+    return out
+
+
+def _probabilities(model: keras.Model, chips: NDArray[np.uint8], recipe: Recipe) -> NDArray[np.float64]:
+    inputs = to_input(preprocess(chips, recipe.preprocess))
+    logits = [keras.ops.convert_to_numpy(model.predict_on_batch(inputs[i : i + BATCH])["emotion"]) for i in range(0, len(inputs), BATCH)]
+    return softmax(np.concatenate(logits))

@@ -1,0 +1,136 @@
+"""Which faces a figure is about: the splits of FER2013, the clean and FER+ views of PrivateTest, and any folder of classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.errors import DataError
+from mien.train.data import VOTE_COLUMNS, VOTE_LABELS, Dataset
+from mien.train.layouts import IMAGE_SUFFIXES, decode
+
+FOLDER = "folder"  # the split of every image of labelled_folder
+CONTEMPT = "contempt"  # the FER+ label that FER2013 lacks
+FERPLUS_NAMES = (*sorted(VOTE_LABELS, key=lambda label: VOTE_LABELS[label]), CONTEMPT)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Faces to evaluate: ``rows`` (M,) of the data set and their ``labels`` (M,), indices into ``label_names``."""
+
+    name: str
+    title: str
+    rows: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    label_names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+TITLES = {
+    "private": "PrivateTest",
+    "public": "PublicTest (chose epoch and temperature)",
+    "test": "test (PublicTest and PrivateTest)",
+    "clean": "PrivateTest without copies of training images",
+    "ferplus": "PrivateTest with FER+ majority labels",
+    "train": "training images",
+    "val": "validation images",
+    FOLDER: "the folder's images",
+}
+ALL = ("private", "clean", "ferplus", "public", "test")
+
+
+def select(data: Dataset, name: str, label_names: Sequence[str]) -> Split:
+    """Return one split, its labels in the order of a model's ``label_names``.
+
+    ``private``, ``public``, ``train`` and ``val`` are as published; ``test`` joins all test images; ``clean`` is PrivateTest without
+    the images whose pixels equal a training image's; ``ferplus`` is PrivateTest under :func:`ferplus_majority`.
+
+    Raises:
+        DataError: unknown or empty split, other labels than the model's, or FER+ votes that were not loaded.
+    """
+    if name not in TITLES:
+        raise DataError(f"unknown split {name!r}; expected one of {', '.join(TITLES)}, all, or a folder of classes")
+    check_labels(data.label_names, label_names)
+    picks: dict[str, Callable[[], NDArray[np.int64]]] = {
+        "test": lambda: data.rows("public", "private", "test"),
+        "clean": lambda: _without_copies(data, data.rows("private"), data.rows("train")),
+        "ferplus": lambda: data.rows("private"),
+    }
+    rows = picks.get(name, lambda: data.rows(name))()
+    if name == "ferplus":
+        return _ferplus(data, rows, tuple(label_names))
+    if not len(rows):
+        raise DataError(f"{data.root} has no image in the split {name!r}; it has {', '.join(sorted(set(data.splits.tolist())))}")
+    order = np.array([list(label_names).index(label) for label in data.label_names])
+    return Split(name, TITLES[name], rows, order[data.labels[rows]], tuple(label_names))
+
+
+def check_labels(found: Sequence[str], wanted: Sequence[str]) -> None:
+    """Raise DataError, naming them, when a data set and a model do not have the same labels; their order may differ."""
+    missing, foreign = [x for x in wanted if x not in found], [x for x in found if x not in wanted]
+    if missing or foreign:
+        parts = [f"the data lacks {', '.join(missing)}"] * bool(missing) + [f"the model does not know {', '.join(foreign)}"] * bool(foreign)
+        raise DataError(f"data and model have different labels: {'; '.join(parts)}")
+
+
+def ferplus_majority(votes: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Return the FER+ label of each face, an index into :data:`FERPLUS_NAMES`, or -1 where raters did not agree on an emotion.
+
+    The filter of Barsoum et al. 2016 (arXiv:1608.01041): single votes are dropped, and one of the eight emotions must then hold more
+    than half of the votes left, "unknown" and "no face" included.
+
+    Args:
+        votes: counts (N, 10) in the order of :data:`mien.train.data.VOTE_COLUMNS`.
+    """
+    counts = np.where(votes > 1, votes, 0)
+    best = counts.argmax(1)
+    agreed = (counts.max(1) > counts.sum(1) / 2) & (best < len(FERPLUS_NAMES))
+    return np.where(agreed, best, -1)
+
+
+def labelled_folder(folder: str | Path, label_names: Sequence[str], *, size: int, channels: int) -> Dataset:
+    """Return ``folder``/<label>/*.jpg as a data set of one split, :data:`FOLDER`; the images are faces cropped as FER2013 crops them.
+
+    Raises:
+        DataError: not a folder, a label folder that is missing, empty or unknown, or images that cannot be read (all are named).
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise DataError(f"no folder at {root}; expected {root}/<label>/*.jpg, or a split: {', '.join(TITLES)}, all")
+    check_labels(sorted(p.name for p in root.iterdir() if p.is_dir()), label_names)
+    files = {name: sorted(p for p in (root / name).iterdir() if p.suffix.lower() in IMAGE_SUFFIXES) for name in label_names}
+    if empty := [name for name, found in files.items() if not found]:
+        raise DataError(f"no image in {', '.join(f'{root}/{name}' for name in empty)}; Mien reads {', '.join(sorted(IMAGE_SUFFIXES))}")
+    names = tuple(f"{label}/{file.name}" for label, found in files.items() for file in found)
+    labels = np.repeat(np.arange(len(files)), [len(found) for found in files.values()])
+    images = np.empty((len(names), size, size) + ((3,) if channels == 3 else ()), np.uint8)
+    if bad := decode(root, names, images):
+        raise DataError(f"{len(bad)} of {len(names)} images cannot be read: {', '.join(bad[:5])}")
+    return Dataset(root, images, labels, np.full(len(names), FOLDER), names, tuple(label_names))
+
+
+def pixel_keys(images: NDArray[np.uint8]) -> NDArray[np.void]:
+    """Return one comparable key an image (N,): equal keys are equal pixels."""
+    flat = np.ascontiguousarray(images).reshape(len(images), -1)
+    return flat.view(np.dtype((np.void, flat.shape[1]))).ravel()
+
+
+def _without_copies(data: Dataset, rows: NDArray[np.int64], train: NDArray[np.int64]) -> NDArray[np.int64]:
+    seen = {key.tobytes() for key in pixel_keys(data.images[train])}
+    return rows[[key.tobytes() not in seen for key in pixel_keys(data.images[rows])]]
+
+
+def _ferplus(data: Dataset, rows: NDArray[np.int64], label_names: tuple[str, ...]) -> Split:
+    if data.votes is None:
+        raise DataError(f"the split 'ferplus' needs the FER+ votes: add --votes FILE, a CSV with the columns file,{','.join(VOTE_COLUMNS)}")
+    check_labels(label_names, tuple(VOTE_LABELS))
+    majority = ferplus_majority(data.votes[rows])
+    rows, majority = rows[majority >= 0], majority[majority >= 0]
+    names = (*label_names, CONTEMPT)
+    return Split("ferplus", TITLES["ferplus"], rows, np.array([names.index(FERPLUS_NAMES[i]) for i in majority], np.int64), names)

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mien.contract import LABELS
+from mien.errors import DataError
+from mien.train import data as datasets
+from mien.train import splits
+from tests.train import made_up
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> datasets.Dataset:
+    root = tmp_path_factory.mktemp("fer")
+    made_up.fer2013(root / "data")
+    return datasets.load(root / "data", votes=made_up.votes(root / "data", root / "votes.csv"), cache=root / "cache")
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        pytest.param("private", 84, id="as published"),
+        pytest.param("test", 168, id="both test splits"),
+        pytest.param("clean", 77, id="without the seven copies of training images"),
+        pytest.param("ferplus", 77, id="without the seven that raters did not agree on"),
+        pytest.param("train", 28, id="what the model learned from"),
+    ],
+)
+def test_sizes(faces: datasets.Dataset, name: str, count: int) -> None:
+    assert len(splits.select(faces, name, LABELS)) == count
+
+
+def test_labels_come_in_the_order_of_the_model(faces: datasets.Dataset) -> None:
+    backwards = LABELS[::-1]
+    split = splits.select(faces, "private", backwards)
+    assert [backwards[i] for i in split.labels] == [faces.label_names[i] for i in faces.labels[split.rows]]
+
+
+def test_contempt_is_a_label_of_its_own_under_ferplus(faces: datasets.Dataset) -> None:
+    split = splits.select(faces, "ferplus", LABELS)
+    contempt = split.rows[split.labels == split.label_names.index("contempt")]
+    assert {Path(faces.names[row]).stem for row in contempt} == {"PrivateTest_1"}
+
+
+@pytest.mark.parametrize(
+    ("votes", "label"),
+    [
+        pytest.param([6, 0, 0, 4, 0, 0, 0, 0, 0, 0], "neutral", id="more than half"),
+        pytest.param([5, 0, 0, 5, 0, 0, 0, 0, 0, 0], None, id="a tie"),
+        pytest.param([5, 1, 1, 1, 0, 0, 0, 0, 2, 0], "neutral", id="single votes are dropped before counting"),
+        pytest.param([4, 0, 0, 0, 0, 0, 0, 0, 4, 2], None, id="unknown and no-face count as votes"),
+        pytest.param([1, 1, 1, 1, 1, 1, 1, 1, 1, 1], None, id="single votes only"),
+        pytest.param([0, 0, 0, 0, 0, 0, 0, 0, 0, 10], None, id="no face is no emotion"),
+        pytest.param([0] * 10, None, id="removed by FER+"),
+    ],
+)
+def test_ferplus_majority(votes: list[int], label: str | None) -> None:
+    answer = splits.ferplus_majority(np.array([votes], np.float32))[0]
+    assert (splits.FERPLUS_NAMES[answer] if answer >= 0 else None) == label
+
+
+def test_a_folder_of_classes_is_a_split(tmp_path: Path) -> None:
+    for k, label in enumerate(LABELS):
+        made_up.write(tmp_path, ".", label, "one", made_up.chip(k, 0, side=96))
+    found = splits.labelled_folder(tmp_path, LABELS, size=48, channels=1)
+    assert found.images.shape == (7, 48, 48)
+    assert found.names[0] == "angry/one.png"
+    assert splits.select(found, "folder", LABELS).labels.tolist() == list(range(7))
+
+
+def folder_with(tmp_path: Path, labels: tuple[str, ...]) -> Path:
+    for label in labels:
+        made_up.write(tmp_path, ".", label, "one", made_up.chip(0, 0))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        pytest.param(lambda f, t: splits.select(f, "secret", LABELS), "unknown split 'secret'", id="unknown split"),
+        pytest.param(lambda f, t: splits.select(f, "val", LABELS), "no image in the split 'val'", id="empty split"),
+        pytest.param(lambda f, t: splits.select(f, "private", ("a", "b")), "does not know angry|lacks a, b", id="another model's labels"),
+        pytest.param(lambda f, t: splits.labelled_folder(t / "no", LABELS, size=48, channels=1), "no folder at", id="no folder"),
+        pytest.param(
+            lambda f, t: splits.labelled_folder(folder_with(t, LABELS[:6]), LABELS, size=48, channels=1),
+            "the data lacks surprise",
+            id="a class is missing",
+        ),
+        pytest.param(
+            lambda f, t: splits.labelled_folder(folder_with(t, (*LABELS, "bored")), LABELS, size=48, channels=1),
+            "does not know bored",
+            id="a class is unknown",
+        ),
+    ],
+)
+def test_bad_input_is_named(faces: datasets.Dataset, tmp_path: Path, call: object, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        call(faces, tmp_path)
+
+
+def test_an_empty_and_an_unreadable_class_are_named(tmp_path: Path) -> None:
+    root = folder_with(tmp_path, LABELS)
+    (root / "fear" / "one.png").write_bytes(b"not a picture")
+    with pytest.raises(DataError, match=r"fear/one\.png"):
+        splits.labelled_folder(root, LABELS, size=48, channels=1)
+    (root / "fear" / "one.png").unlink()
+    with pytest.raises(DataError, match=r"no image in .*/fear"):
+        splits.labelled_folder(root, LABELS, size=48, channels=1)
+
+
+def test_ferplus_without_votes_says_what_to_add(faces: datasets.Dataset) -> None:
+    from dataclasses import replace
+
+    with pytest.raises(DataError, match="--votes FILE"):
+        splits.select(replace(faces, votes=None), "ferplus", LABELS)

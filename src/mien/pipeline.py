@@ -10,7 +10,7 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.ahead import ahead
 from mien.align import chip
 from mien.bundles import DEFAULT, open_bundle
 from mien.classify import Classifier
 from mien.detect import Detection, Detector, find_detector
 from mien.errors import MienError, UsageError
+from mien.follow import DETECT_EVERY, Follower
 from mien.media.images import ReadLimits, read_photo
 from mien.media.sources import Source
-from mien.results import ErrorResult, Face, FrameResult, ModelRef
+from mien.media.video import VideoFrame
+from mien.results import Emotions, ErrorResult, Face, FrameResult, ModelRef
+from mien.track import Smoother
 
 Frame = NDArray[np.uint8]
 # The classifier runs when this many faces have come together, or this many photos: full batches in a crowd, a steady flow elsewhere.
@@ -126,6 +130,55 @@ class Pipeline:
         """Yield (record, RGB frame uint8 (H, W, 3)), for callers that draw; the frame of an error is None."""
         return self._run(images, keep_frames=True)
 
+    def stream(self, frames: Iterable[VideoFrame], *, source: str = "<stream>", detect_every: int = DETECT_EVERY) -> Iterator[FrameResult]:
+        """Yield one record a frame of a video, with track ids and smoothed probabilities.
+
+        Reading, detection and classification each run in a thread of their own, a few frames ahead of the caller; stop early by
+        closing the iterator. ``uncertain`` is about the smoothed probabilities here. An exception of ``frames`` arrives after the
+        records of the frames before it.
+
+        Args:
+            frames: in the order of their times, such as :meth:`mien.media.video.Video.frames`.
+            source: the name that the records carry.
+            detect_every: look for newcomers in the whole frame every so many frames; 1 is slowest and misses least.
+
+        Raises:
+            UsageError: ``detect_every`` is below 1.
+        """
+        return (result for result, _ in self.stream_with_frames(frames, source=source, detect_every=detect_every))
+
+    def stream_with_frames(
+        self, frames: Iterable[VideoFrame], *, source: str = "<stream>", detect_every: int = DETECT_EVERY
+    ) -> Iterator[tuple[FrameResult, Frame]]:
+        """Yield (record, RGB frame uint8 (H, W, 3)) as :meth:`stream` does, for callers that draw."""
+        follower = Follower(self._detector, min_face=self._min_face, detect_every=detect_every)
+        return ahead(self._steady(ahead(self._follow(ahead(frames), follower, source))))
+
+    def _follow(self, frames: Iterable[VideoFrame], follower: Follower, source: str) -> Iterator[_Followed]:
+        for frame in frames:
+            height, width = frame.frame_rgb.shape[:2]
+            found = follower.find(frame.time_s, frame.frame_rgb)
+            faces = tuple(face for face, _ in found)
+            chips = [chip(frame.frame_rgb, face.landmarks, self._classifier.spec) for face in faces]
+            prepared = _Prepared(source, width, height, faces, chips, (), frame.frame_rgb)
+            yield _Followed(frame, tuple(track_id for _, track_id in found), prepared)
+
+    def _steady(self, followed: Iterable[_Followed]) -> Iterator[tuple[FrameResult, Frame]]:
+        smoother = Smoother()
+        for item in followed:
+            time_s = item.frame.time_s
+            (result,) = self._finish([item.prepared])
+            faces = (self._smoothed(*pair, time_s, smoother) for pair in zip(result.faces, item.track_ids, strict=True))
+            smoother.forget(time_s)
+            yield replace(result, frame_index=item.frame.index, time_s=time_s, faces=tuple(faces)), item.frame.frame_rgb
+
+    def _smoothed(self, face: Face, track_id: int | None, time_s: float, smoother: Smoother) -> Face:
+        if track_id is None:
+            return face
+        smoothed = Emotions(self.labels, smoother.smooth(track_id, time_s, face.emotions.probabilities))
+        uncertain = smoothed.confidence < self._classifier.spec.uncertain_below
+        return replace(face, track_id=track_id, smoothed=smoothed, uncertain=uncertain)
+
     def _run(self, images: Iterable[Any], keep_frames: bool) -> Iterator[tuple[FrameResult | ErrorResult, Frame | None]]:
         queue: deque[Future[_Prepared | ErrorResult]] = deque()
         waiting: list[_Prepared | ErrorResult] = []
@@ -193,6 +246,15 @@ class _Prepared:
     chips: list[NDArray[np.uint8]]
     notes: tuple[str, ...]
     frame: Frame | None
+
+
+@dataclass(frozen=True)
+class _Followed:
+    """One video frame after detection and tracking."""
+
+    frame: VideoFrame
+    track_ids: tuple[int | None, ...]
+    prepared: _Prepared
 
 
 def _name(image: Any) -> str:

@@ -1,0 +1,341 @@
+"""A video file, stream or image sequence -> upright RGB frames with their presentation times.
+
+FFmpeg reads everything, through PyAV; pictures of a sequence are read as photos are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.errors import (
+    CorruptMediaError,
+    FetchError,
+    MediaError,
+    MissingExtraError,
+    NotFoundError,
+    TooLargeError,
+    UnreadableError,
+    UnsupportedMediaError,
+    UsageError,
+)
+from mien.media.images import ReadLimits, display_name, read_photo
+from mien.media.sources import GLOB_CHARACTERS, Source, expand
+
+if TYPE_CHECKING:
+    import av.container
+    import av.video.stream
+
+Frame = NDArray[np.uint8]
+SEQUENCE_RATE = 25.0  # frames a second of an image sequence, FFmpeg's own convention
+OPEN_TIMEOUT_S, READ_TIMEOUT_S = 20.0, 10.0  # of a network stream that stalls
+SHORT_BY_S = 0.5  # a file that ends this much before its header says was cut
+# What files of the common containers start with: one that FFmpeg cannot open is damaged, anything else is no video.
+CONTAINERS = re.compile(rb".{4}(?:ftyp|moov|mdat|free|wide|skip)|\x1a\x45\xdf\xa3|RIFF|OggS|FLV|\x00\x00\x01\xba", re.DOTALL)
+TEXT_FORMATS = frozenset({"tty", "concat", "lrc", "srt", "webvtt"})  # FFmpeg takes almost any text for one of these
+PQ, HLG = 16, 18  # transfer characteristics of HDR video in ITU-T H.273
+
+
+@dataclass(frozen=True, eq=False)
+class VideoFrame:
+    """One upright frame: ``index`` counts from 0 in the source, ``time_s`` from its start, ``frame_rgb`` is uint8 (H, W, 3)."""
+
+    index: int
+    time_s: float
+    frame_rgb: Frame
+
+
+class Video:
+    """An opened file or stream; close it, or use it in a ``with`` block."""
+
+    def __init__(self, source: str | Path, *, limits: ReadLimits = ReadLimits(), device: str | None = None) -> None:
+        """Open the first video track.
+
+        Args:
+            source: a path or an address that FFmpeg reads.
+            limits: bounds on the size of a frame.
+            device: FFmpeg's name of a capture system, such as ``v4l2``, when ``source`` is a camera.
+
+        Raises:
+            NotFoundError, UnreadableError: the file is not there or may not be read.
+            UnsupportedMediaError: not a video.
+            CorruptMediaError: a video that is too damaged to open.
+            TooLargeError: its frames are over ``limits``.
+            FetchError: an address that refuses, or does not answer in time.
+            MissingExtraError: PyAV is not installed.
+        """
+        self.name = display_name(source)
+        self._limits = limits
+        with reading(self.name):
+            self._container = _open(source, device)
+        try:
+            self._stream = self._find_stream()
+            self._check_size(self._stream.width, self._stream.height)
+        except BaseException:
+            self._container.close()
+            raise
+        self._stream.thread_type = "AUTO"
+        self._start_s = (self._container.start_time or 0) / 1e6
+        self.rate = float(self._stream.average_rate) if self._stream.average_rate else None
+        self.duration_s = self._container.duration / 1e6 if self._container.duration else None
+
+    def frames(self, every_s: float | None = None) -> Iterator[VideoFrame]:
+        """Yield the frames in the order of their times; with ``every_s``, the first one at or after every multiple of it.
+
+        Frames are turned as the file says, interlaced ones are filled in, HDR is brought to the range of a usual screen.
+
+        Raises:
+            UsageError: ``every_s`` is not above zero.
+            CorruptMediaError: the rest is missing or damaged, after the frames before the break.
+            FetchError: the stream stalled.
+        """
+        return _sampled(self._frames(), check_every(every_s))
+
+    def close(self) -> None:
+        """Let the file go."""
+        self._container.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _frames(self) -> Iterator[_Decoded]:
+        time_s, count = 0.0, 0
+        with reading(self.name):
+            for frame in _progressive(self._container.decode(self._stream), self._stream):
+                known_s = frame.time - self._start_s if frame.time is not None else count / (self.rate or SEQUENCE_RATE)
+                time_s = max(time_s, known_s)  # a few files number frames backwards at a cut
+                self._check_size(frame.width, frame.height)
+                yield _Decoded(count, time_s, frame)
+                count += 1
+        if not count:
+            raise CorruptMediaError(f"expected frames, got none in {self.name}; the video track is empty or damaged")
+        if (said_s := self._said_duration_s()) and time_s + 1 / (self.rate or SEQUENCE_RATE) < said_s - SHORT_BY_S:
+            raise CorruptMediaError(f"expected {said_s:.2f} s of video, got {time_s:.2f} s in {self.name}, which was cut; copy it again")
+
+    def _said_duration_s(self) -> float | None:
+        """Return how long the header says that the video track is, if it does."""
+        if self._stream.duration and self._stream.time_base and self._format("mp4"):
+            return float(self._stream.duration * self._stream.time_base)
+        alone = len(self._container.streams) == 1 and self._format("matroska")
+        return self.duration_s if alone else None
+
+    def _format(self, name: str) -> bool:
+        return name in (self._container.format.name or "")
+
+    def _find_stream(self) -> av.video.stream.VideoStream:
+        cover = import_av().stream.Disposition.attached_pic
+        tracks = [stream for stream in self._container.streams.video if not stream.disposition & cover]
+        if not tracks or self._container.format.name in TEXT_FORMATS:
+            kinds = ", ".join(sorted({stream.type for stream in self._container.streams})) or "nothing"
+            raise UnsupportedMediaError(f"expected a video, got {self.name}, which holds {kinds} ({self._container.format.long_name})")
+        return tracks[0]
+
+    def _check_size(self, width: int, height: int) -> None:
+        if width * height > self._limits.max_pixels:
+            most = self._limits.max_pixels / 1e6
+            raise TooLargeError(f"expected frames of at most {most:g} megapixels, got {width}x{height} in {self.name}; scale it down")
+
+
+class ImageSequence:
+    """Pictures of a folder or a glob, sorted by name, as a video of :data:`SEQUENCE_RATE` frames a second."""
+
+    def __init__(self, source: str, *, limits: ReadLimits = ReadLimits()) -> None:
+        """List the pictures.
+
+        Raises:
+            MediaError: there are none.
+        """
+        self.name = display_name(source)
+        entries = expand([source], limits=limits)
+        self._pictures = [entry for entry in entries if isinstance(entry, Source)]
+        if not self._pictures:
+            raise NotFoundError(f"expected pictures in {self.name}, got none; name a folder or quote a glob such as 'shots/*.png'")
+        self._limits = limits
+        self.rate: float | None = SEQUENCE_RATE
+        self.duration_s: float | None = len(self._pictures) / SEQUENCE_RATE
+
+    def frames(self, every_s: float | None = None) -> Iterator[VideoFrame]:
+        """Yield the pictures as frames; see :meth:`Video.frames`."""
+        return _sampled(self._frames(), check_every(every_s))
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _frames(self) -> Iterator[_Picture]:
+        for index, picture in enumerate(self._pictures):
+            yield _Picture(index, index / SEQUENCE_RATE, picture, self._limits)
+
+
+def open_video(source: str | Path, *, limits: ReadLimits = ReadLimits()) -> Video | ImageSequence:
+    """Return the video file, stream, or image sequence (a folder or a glob) that ``source`` names; raises as :class:`Video` does."""
+    text = str(source)
+    if "://" not in text and (Path(text).is_dir() or (not GLOB_CHARACTERS.isdisjoint(text) and not Path(text).exists())):
+        return ImageSequence(text, limits=limits)
+    return Video(source, limits=limits)
+
+
+def check_every(every_s: float | None) -> float | None:
+    """Return ``every_s`` if it is None or above zero, raise UsageError otherwise."""
+    if every_s is not None and not every_s > 0:
+        raise UsageError(f"expected a sampling step above 0 s, got {every_s}; leave it out for every frame")
+    return every_s
+
+
+def import_av() -> Any:
+    """Return PyAV.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        import av
+    except ModuleNotFoundError:
+        raise MissingExtraError("av", "video") from None
+    return av
+
+
+@contextmanager
+def reading(name: str) -> Iterator[None]:
+    """Turn what FFmpeg raises into a MediaError that names the source."""
+    av = import_av()
+    try:
+        yield
+    except MediaError:
+        raise
+    except av.error.FFmpegError as error:
+        raise _media_error(name, error) from None
+
+
+@dataclass(frozen=True, eq=False)
+class _Decoded:
+    """A frame of a video that was not turned into RGB yet; sampling skips that work."""
+
+    index: int
+    time_s: float
+    frame: Any
+
+    def rgb(self) -> Frame:
+        pixels = np.asarray(self.frame.to_ndarray(format="rgb24"))
+        if int(self.frame.color_trc) in (PQ, HLG):
+            pixels = _hdr_table(int(self.frame.color_trc))[pixels]
+        return np.ascontiguousarray(np.rot90(pixels, self.frame.rotation // 90))
+
+
+@dataclass(frozen=True, eq=False)
+class _Picture:
+    """A picture of a sequence that was not read yet."""
+
+    index: int
+    time_s: float
+    picture: Source
+    limits: ReadLimits
+
+    def rgb(self) -> Frame:
+        return read_photo(self.picture.data, limits=self.limits).frame_rgb
+
+
+def _sampled(frames: Iterable[_Decoded | _Picture], every_s: float | None) -> Iterator[VideoFrame]:
+    due = 0
+    for frame in frames:
+        if every_s is not None:
+            step = int(frame.time_s / every_s + 1e-6)
+            if step < due:
+                continue
+            due = step + 1
+        yield VideoFrame(frame.index, frame.time_s, frame.rgb())
+
+
+def _open(source: str | Path, device: str | None) -> av.container.InputContainer:
+    container: av.container.InputContainer = import_av().open(
+        str(source), format=device, timeout=(OPEN_TIMEOUT_S, READ_TIMEOUT_S), metadata_errors="replace"
+    )
+    return container
+
+
+def _progressive(frames: Iterable[Any], stream: Any) -> Iterator[Any]:
+    """Yield the frames, from the first interlaced one on with the missing lines filled in (FFmpeg's yadif)."""
+    graph = None
+    for frame in frames:
+        if graph is None and not frame.interlaced_frame:
+            yield frame
+            continue
+        graph = graph or _deinterlacer(stream)
+        graph.push(frame)
+        yield from _ready(graph)
+    if graph is not None:
+        graph.push(None)
+        yield from _ready(graph)
+
+
+def _deinterlacer(stream: Any) -> Any:
+    av = import_av()
+    graph = av.filter.Graph()
+    graph.link_nodes(graph.add_buffer(template=stream), graph.add("yadif", "deint=interlaced"), graph.add("buffersink")).configure()
+    return graph
+
+
+def _ready(graph: Any) -> Iterator[Any]:
+    av = import_av()
+    while True:
+        try:
+            yield graph.pull()
+        except (av.error.BlockingIOError, av.error.EOFError):
+            return
+
+
+def _hdr_table(transfer: int) -> Frame:
+    """Return what a usual screen shows for every 8-bit HDR value, uint8 (256,).
+
+    The curves are those of ITU-R BT.2100; diffuse white is 203 cd/m2 (ITU-R BT.2408), and brighter light is rolled off.
+    """
+    signal = np.linspace(0, 1, 256)
+    if transfer == PQ:
+        root = signal ** (1 / 78.84375)
+        light = 10000 * (np.maximum(root - 0.8359375, 0) / (18.8515625 - 18.6875 * root)) ** (1 / 0.1593017578125)
+    else:
+        scene = np.where(signal <= 0.5, signal**2 / 3, (np.exp((signal - 0.55991073) / 0.17883277) + 0.28466892) / 12)
+        light = 1000 * scene**1.2
+    linear = light / 203
+    shown = linear * (1 + linear / 16) / (1 + linear)  # Reinhard's curve, white at four times diffuse white
+    return np.asarray(np.rint(255 * np.clip(shown, 0, 1) ** (1 / 2.2)), np.uint8)
+
+
+def _media_error(name: str, error: Any) -> MediaError:
+    av = import_av()
+    reason = error.strerror or error
+    if isinstance(error, (av.error.FileNotFoundError, av.error.HTTPNotFoundError)):
+        return NotFoundError(f"expected a video at {name}, which does not exist; check the path or address")
+    if isinstance(error, (av.error.PermissionError, av.error.IsADirectoryError)):
+        return UnreadableError(f"expected to read {name}, which the system refuses ({reason}); check its permissions")
+    if "://" in name:
+        return FetchError(f"expected a video stream at {name}, got no more of it ({reason}); check the address and the network")
+    if isinstance(error, (av.error.InvalidDataError, av.error.EOFError)):
+        if _starts_like_a_video(name):
+            return CorruptMediaError(f"expected a whole video, got {name}, which is cut short or damaged; copy or record it again")
+        return UnsupportedMediaError(f"expected a video, got {name}, in which FFmpeg finds none; convert it to MP4 or check the path")
+    return UnreadableError(f"expected to read the video {name}, got an error of the system ({reason}); try again or copy the file")
+
+
+def _starts_like_a_video(name: str) -> bool:
+    try:
+        with Path(name).open("rb") as file:
+            start = file.read(12)
+    except OSError:
+        return False
+    return not start or CONTAINERS.match(start) is not None

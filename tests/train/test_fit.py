@@ -18,6 +18,7 @@ from mien.errors import DataError, DivergedError, TrainingError
 from mien.train.checkpoint import RunState, load_state
 from mien.train.data import Dataset
 from mien.train.fit import fit, split_rows
+from mien.train.optimize import should_stop
 from mien.train.rundir import read_history
 from tests.train.shapes import SIDE, tiny_recipe
 
@@ -165,9 +166,20 @@ def test_the_model_file_is_the_best_epoch(unbroken: tuple[Path, RunState], shape
     assert (logits.argmax(1) == shapes.labels[rows]).mean() == pytest.approx(state.best_row["val_accuracy"])
 
 
-def test_early_stopping_counts_epochs_without_a_better_accuracy(shapes: Dataset, tmp_path: Path) -> None:
-    recipe = tiny_recipe(**{"epochs": 9, "early_stopping": 2, "optimizer.learning_rate": 1e-9, "ema": 0})
-    assert len(fit(recipe, shapes, tmp_path / "run").history) == 3
+@pytest.mark.parametrize(
+    ("accuracies", "stops"),
+    [
+        pytest.param([0.5, 0.4, 0.45], True, id="two epochs without a better one"),
+        pytest.param([0.5, 0.5, 0.5], True, id="as good is not better"),
+        pytest.param([0.5, 0.4], False, id="one epoch"),
+        pytest.param([0.5, 0.4, 0.6], False, id="better at the last moment"),
+        pytest.param([], False, id="before the first epoch"),
+    ],
+)
+def test_early_stopping_counts_epochs_without_a_better_accuracy(accuracies: list[float], stops: bool) -> None:
+    history = [{"epoch": i, "val_accuracy": value} for i, value in enumerate(accuracies, start=1)]
+    best = max(history, key=lambda row: row["val_accuracy"], default=None)
+    assert should_stop(tiny_recipe(early_stopping=2), history, best) is stops
 
 
 def test_plateau_lowers_the_learning_rate(shapes: Dataset, tmp_path: Path) -> None:

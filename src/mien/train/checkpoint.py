@@ -65,7 +65,7 @@ def load_state(file: Path) -> RunState:
         TrainingError: the file is missing or damaged.
     """
     try:
-        with np.load(file, allow_pickle=False) as saved:
+        with file.open("rb") as source, np.load(source, allow_pickle=False) as saved:
             meta = json.loads(str(saved["meta"]))
             lists = {name: [saved[key] for key in sorted(saved.files) if key.startswith(f"{name}/")] for name in _LISTS}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +13,14 @@ import numpy as np
 from keras import layers
 from numpy.typing import NDArray
 
-from mien.classify import softmax
+from mien.bundles import Bundle, write_bundle
+from mien.classify import Classifier, softmax
+from mien.contract import InputSpec, template_for
 from mien.errors import DataError, UsageError
 from mien.train.batches import preprocess, to_input
-from mien.train.calibrate import fit_temperature
+from mien.train.calibrate import choose_threshold, fit_temperature
 from mien.train.data import Dataset
-from mien.train.export import inference_model, read_config
+from mien.train.export import compare, inference_model, read_config, to_onnx
 from mien.train.fit import split_rows
 from mien.train.recipe import Recipe
 from mien.train.rundir import read_run
@@ -26,12 +30,13 @@ PREDICT_BATCH = 256
 
 @dataclass(frozen=True)
 class Member:
-    """A trained run: its network (chips -> logits) and the temperature that calibrates it."""
+    """A trained run: its network (chips -> logits), its validation images, and the temperature that calibrates it on them."""
 
     run: Path
     recipe: Recipe
     labels: tuple[str, ...]
     model: keras.Model
+    validation_rows: NDArray[np.int64]
     temperature: float
 
     def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -66,7 +71,7 @@ def calibrated(runs: Sequence[str | Path], data: Dataset) -> list[Member]:
         model = inference_model(run)
         _, rows = split_rows(data, read_run(run).config.get("validation"), recipe.seed)
         logits = predict(model, to_input(preprocess(np.asarray(data.images[rows]), recipe.preprocess)))
-        members.append(Member(run, recipe, labels, model, fit_temperature(logits, data.labels[rows])))
+        members.append(Member(run, recipe, labels, model, rows, fit_temperature(logits, data.labels[rows])))
     return members
 
 
@@ -89,6 +94,45 @@ def combine(members: Sequence[Member], name: str = "ensemble") -> keras.Model:
         log_probabilities.append(keras.ops.log_softmax(network(chips) / member.temperature, axis=-1))
     together = keras.ops.logsumexp(keras.ops.stack(log_probabilities, axis=0), axis=0) - float(np.log(len(members)))
     return keras.Model(chips, layers.Identity(name="logits")(together), name=name)
+
+
+def export_ensemble(
+    members: Sequence[Member], data: Dataset, out: Path, *, name: str = "ensemble", version: str = "1.0", overwrite: bool = False
+) -> Bundle:
+    """Write the bundle of :func:`combine` and return it; its threshold comes from images that none of the members trained on.
+
+    Raises:
+        UsageError: ``out`` exists, or there is no such image.
+        ExportError: the graph differs from its source.
+    """
+    if out.exists() and not overwrite:
+        raise UsageError(f"{out} exists; add --overwrite to replace it, or choose another folder")
+    rows = members[0].validation_rows
+    for member in members[1:]:
+        rows = np.intersect1d(rows, member.validation_rows)
+    if not len(rows):
+        raise UsageError("the members share no validation image; train them with the same --validation split, or with the same seed")
+    model = combine(members, name)
+    chips, truth = np.asarray(data.images[rows]), data.labels[rows]
+    recipe = members[0].recipe
+    spec = InputSpec(
+        name=name,
+        version=version,
+        labels=members[0].labels,
+        chip_size=recipe.size,
+        channels=recipe.channels,
+        template=template_for(recipe.size),
+    )
+    graph = to_onnx(model)
+    with tempfile.TemporaryDirectory(prefix="mien-ensemble-") as scratch:
+        draft = write_bundle(Path(scratch) / "bundle", graph, spec)
+        compare(model, Classifier(draft), chips)
+        logits = predict(model, to_input(chips))
+        temperature = fit_temperature(logits, truth)
+        spec = spec.updated(temperature=temperature, uncertain_below=choose_threshold(softmax(logits, temperature), truth))
+    if out.exists():
+        shutil.rmtree(out)
+    return write_bundle(out, graph, spec)
 
 
 def soft_labels(members: Sequence[Member], data: Dataset) -> NDArray[np.float32]:

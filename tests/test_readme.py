@@ -1,0 +1,35 @@
+"""The README says what the package does: its figures are the shipped file's, its commands exist."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from benchmarks.readme import rewritten
+from mien.cli import VERBS, app
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def test_figures_are_those_of_the_shipped_file():
+    text = README.read_text(encoding="utf-8")
+    assert text == rewritten(text), "run: python -m benchmarks.readme"
+
+
+def test_every_command_exists():
+    known = {verb.__name__ for verb in VERBS} | {group.name for group in app.registered_groups}
+    named = set(re.findall(r"^(?:.*&& |.*\| )?mien (\w+)", README.read_text(encoding="utf-8"), re.MULTILINE))
+    assert named
+    assert named <= known
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\((?!http)([^)#]+)\)", README.read_text(encoding="utf-8")))))
+def test_every_link_leads_somewhere(target):
+    assert (README.parent / target).exists()
+
+
+def test_every_room_of_the_map_exists():
+    block = README.read_text(encoding="utf-8").split("src/mien/\n", 1)[1].split("```", 1)[0]
+    for line in block.splitlines():
+        if match := re.match(r"  (\S+)  ", line):
+            assert (README.parent / "src/mien" / match[1]).exists(), match[1]

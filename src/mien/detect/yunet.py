@@ -29,7 +29,7 @@ class YuNetDetector:
 
     name = "yunet"
 
-    def __init__(self, path: str | Path, *, threshold: float = 0.6, max_side: int = 960, threads: int | None = None) -> None:
+    def __init__(self, path: str | Path, *, threshold: float = 0.5, max_side: int = 960, threads: int | None = None) -> None:
         """Load the graph.
 
         Args:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mien.bundles import CARD_FILE, METRICS_FILE
 from mien.cli.words import say, training_wing
 from mien.errors import UsageError
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from mien.train.evaluate import Model
     from mien.train.splits import Split
 
-METRICS, REPORT = "metrics.json", "report.html"
+REPORT = "report.html"
 
 
 def evaluate(
@@ -30,19 +31,24 @@ def evaluate(
     exclude: Annotated[Path | None, typer.Option(help="CSV with a column 'file': images to leave out, as mien audit writes.")] = None,
     groups: Annotated[Path | None, typer.Option(help="CSV with a column 'file' and one column a grouping: figures per group.")] = None,
     robustness: Annotated[bool, typer.Option("--robustness", help="Also measure accuracy on blurred, dark, turned, ... pictures.")] = False,
-    report: Annotated[Path | None, typer.Option(help="Folder for metrics.json, predictions and report.html.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Folder for metrics.json, predictions, card.md and report.html.")] = None,
+    into_bundle: Annotated[bool, typer.Option("--into-bundle", help="Also store metrics.json and card.md in the model's bundle.")] = False,
     threads: Annotated[int | None, typer.Option(help="CPU threads. Default: every core.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a report that exists.")] = False,
 ) -> None:
     """Run a model over labelled faces and print its figures, each accuracy with its 95 % interval."""
     with training_wing():
+        from mien.train.card import card
         from mien.train.evaluate import evaluate as measure
-        from mien.train.evaluate import open_model, write_metrics, write_predictions
+        from mien.train.evaluate import find_bundle, open_model, write_metrics, write_predictions
         from mien.train.groups import read_groups
         from mien.train.report import evaluation_html
         from mien.train.robustness import robustness as measure_robustness
 
-    if report and (report / METRICS).exists() and not overwrite:
+    if into_bundle and keras:
+        raise UsageError("--into-bundle stores the figures of the shipped file; leave out --keras")
+    bundle = find_bundle(model).folder if into_bundle else None
+    if report and (report / METRICS_FILE).exists() and not overwrite:
         raise UsageError(f"{report} holds a report; add --overwrite to replace it, or choose another folder")
     judged = open_model(model, keras=keras, threads=threads)
     loaded, splits = load_splits(judged, data, split, votes, exclude)
@@ -53,10 +59,15 @@ def evaluate(
     print_table(result.metrics)
     if report:
         report.mkdir(parents=True, exist_ok=True)
-        write_metrics(result, report / METRICS)
+        write_metrics(result, report / METRICS_FILE)
         write_predictions(result, loaded, report)
+        (report / CARD_FILE).write_text(card(result.metrics), encoding="utf-8")
         (report / REPORT).write_text(evaluation_html(result, loaded), encoding="utf-8")
         say(f"report: {(report / REPORT).resolve()}")
+    if bundle:
+        write_metrics(result, bundle / METRICS_FILE)
+        (bundle / CARD_FILE).write_text(card(result.metrics), encoding="utf-8")
+        say(f"metrics and card: {bundle}")
 
 
 def load_splits(

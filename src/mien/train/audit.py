@@ -151,7 +151,7 @@ def summary(data: Dataset, groups: list[Ints], findings: list[Finding]) -> dict[
         "groups_with_conflicting_labels": sum(len(set(data.labels[rows].tolist())) > 1 for rows in groups),
         "test_copies_of_training_images": dict(sorted(Counter(data.splits[leaks].tolist()).items())),
         "redundant_in_test": sum(f.problem == "copy" and bool(test[f.row]) for f in findings),
-        "found": {problem: sum(f.problem == problem for f in findings) for problem in PROBLEMS},
+        "found": {problem: len({f.row for f in findings if f.problem == problem}) for problem in PROBLEMS},
         "excluded": len(excluded(findings)),
     }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -38,20 +37,15 @@ def _groups(data: Dataset, findings: list[Finding], problem: str) -> list[list[d
         if finding.problem == problem:
             groups.setdefault(finding.group, []).append(finding)
     picked = list(groups.values())[: SHOWN[problem]]
-    if problem == "conflicting labels":  # one picture a group: its images are the same
-        return [[_card(data, group[0], _tally(data, group))] for group in picked]
-    return [[_card(data, finding, finding.detail) for finding in group] for group in picked]
+    if problem == "conflicting labels":  # the images of a group are the same picture
+        picked = [group[:1] for group in picked]
+    return [[_card(data, finding) for finding in group] for group in picked]
 
 
-def _card(data: Dataset, finding: Finding, detail: str) -> dict[str, str]:
+def _card(data: Dataset, finding: Finding) -> dict[str, str]:
     return {
         "picture": picture(np.asarray(data.images[finding.row])),
         "label": data.label_names[data.labels[finding.row]],
         "file": data.names[finding.row],
-        "detail": detail,
+        "detail": finding.detail,
     }
-
-
-def _tally(data: Dataset, group: list[Finding]) -> str:
-    counts = Counter(data.label_names[data.labels[finding.row]] for finding in group)
-    return ", ".join(f"{label} {count}x" for label, count in counts.most_common())

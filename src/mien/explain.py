@@ -1,0 +1,99 @@
+"""Which parts of a face an answer rests on, by covering them one after another."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image
+
+from mien.classify import Classifier, softmax
+from mien.contract import InputSpec
+from mien.errors import UsageError
+from mien.geometry import similarity
+
+PATCH, STEP = 1 / 6, 1 / 16  # side and stride of the cover, shares of the chip's side
+WARM, COLD = (255, 120, 20), (40, 120, 255)
+STRONGEST = 0.6  # opacity of the colour where the effect is largest
+
+
+def occlusion_map(classifier: Classifier, chip: NDArray[np.uint8], label: str | None = None) -> NDArray[np.float64]:
+    """Return how much each pixel of a chip supports a label, (S, S) in nats.
+
+    A grey square (the chip's mean) slides over the chip; each pixel gets the mean drop of the label's log probability over the squares
+    that cover it. Positive: covering it makes the label less likely; negative: the pixel speaks against the label. Zeiler & Fergus
+    2014, arXiv:1311.2901, section 4.2.
+
+    Args:
+        classifier: what answers.
+        chip: uint8 (S, S) grey or (S, S, 3) RGB.
+        label: the most probable one if None.
+
+    Raises:
+        UsageError: a label that the model does not have.
+    """
+    spec = classifier.spec
+    if label is not None and label not in spec.labels:
+        raise UsageError(f"no label {label!r}; this model's labels are {', '.join(spec.labels)}")
+    corners = _corners(spec.chip_size)
+    size = _patch(spec.chip_size)
+    covered = np.repeat(chip[None], len(corners) + 1, axis=0)  # the last one stays as it is
+    grey = np.rint(chip.mean(axis=(0, 1))).astype(np.uint8)
+    for image, (x, y) in zip(covered, corners, strict=False):
+        image[y : y + size, x : x + size] = grey
+    log_p = np.log(np.maximum(softmax(classifier.logits(covered), spec.temperature), 1e-12))
+    column = spec.labels.index(label) if label else int(log_p[-1].argmax())
+    drop = log_p[-1, column] - log_p[:-1, column]
+    total, count = np.zeros((2, spec.chip_size, spec.chip_size))
+    for value, (x, y) in zip(drop, corners, strict=True):
+        total[y : y + size, x : x + size] += value
+        count[y : y + size, x : x + size] += 1
+    return np.asarray(total / count, np.float64)
+
+
+def overlay(frame_rgb: NDArray[np.uint8], heat: NDArray[np.float64], landmarks: ArrayLike, spec: InputSpec) -> NDArray[np.uint8]:
+    """Return a copy of the frame, uint8 (H, W, 3), with a chip's map laid over the face it was cut from.
+
+    Warm colours support the label, cold ones speak against it; the strongest value of the map is the most opaque.
+
+    Args:
+        frame_rgb: uint8 (H, W, 3).
+        heat: (S, S), as :func:`occlusion_map` returns it.
+        landmarks: five points (5, 2) of the face, pixels of the frame.
+        spec: chip size and template.
+    """
+    height, width = frame_rgb.shape[:2]
+    strength = np.abs(heat) / (np.abs(heat).max() or 1)
+    colour = np.where(heat[..., None] >= 0, WARM, COLD).astype(np.uint8)
+    layer = np.concatenate([colour, np.rint(255 * STRONGEST * strength)[..., None].astype(np.uint8)], -1)
+    to_chip = similarity(landmarks, spec.template)
+    placed = Image.fromarray(layer, "RGBA").transform(
+        (width, height), Image.Transform.AFFINE, to_chip.ravel().tolist(), Image.Resampling.BILINEAR
+    )
+    image = Image.fromarray(frame_rgb).convert("RGBA")
+    image.alpha_composite(placed)
+    return np.asarray(image.convert("RGB"), np.uint8)
+
+
+def by_part(heat: NDArray[np.float64], spec: InputSpec) -> dict[str, float]:
+    """Return the share of the support (positive values of a map) around the eyes, the nose and the mouth, and in the rest.
+
+    A pixel within a sixth of the chip's side of a template point belongs to it; between two, to the nearer.
+    """
+    support = np.maximum(heat, 0)
+    ys, xs = np.mgrid[: spec.chip_size, : spec.chip_size]
+    distance = np.stack([np.hypot(xs - x, ys - y) for x, y in spec.template])
+    nearest = np.where(distance.min(0) <= spec.chip_size / 6, distance.argmin(0), -1)
+    total = float(support.sum()) or 1.0
+    parts = {"eyes": (0, 1), "nose": (2,), "mouth": (3, 4), "rest": (-1,)}
+    return {name: float(support[np.isin(nearest, points)].sum() / total) for name, points in parts.items()}
+
+
+def _patch(side: int) -> int:
+    return max(2, round(side * PATCH))
+
+
+def _corners(side: int) -> list[tuple[int, int]]:
+    """Return the upper left corners (x, y) of the squares; the last ones touch the right and lower edge."""
+    last = side - _patch(side)
+    along = sorted({*range(0, last, max(1, round(side * STEP))), last})
+    return [(x, y) for y in along for x in along]

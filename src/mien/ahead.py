@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from queue import SimpleQueue
 from threading import Event, Semaphore, Thread
 from typing import TypeVar
@@ -10,7 +10,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def ahead(items: Iterable[T], depth: int = 3) -> Iterator[T]:
+def ahead(items: Iterable[T], depth: int = 3) -> Generator[T]:
     """Yield the same items, computed by a thread that is up to ``depth`` of them ahead.
 
     An exception arrives after the items before it. Whoever stops early, by closing the iterator or letting go of it, ends the thread and

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -130,7 +130,7 @@ class Pipeline:
         """Yield (record, RGB frame uint8 (H, W, 3)), for callers that draw; the frame of an error is None."""
         return self._run(images, keep_frames=True)
 
-    def stream(self, frames: Iterable[VideoFrame], *, source: str = "<stream>", detect_every: int = DETECT_EVERY) -> Iterator[FrameResult]:
+    def stream(self, frames: Iterable[VideoFrame], *, source: str = "<stream>", detect_every: int = DETECT_EVERY) -> Generator[FrameResult]:
         """Yield one record a frame of a video, with track ids and smoothed probabilities.
 
         Reading, detection and classification each run in a thread of their own, a few frames ahead of the caller; stop early by
@@ -149,7 +149,7 @@ class Pipeline:
 
     def stream_with_frames(
         self, frames: Iterable[VideoFrame], *, source: str = "<stream>", detect_every: int = DETECT_EVERY
-    ) -> Iterator[tuple[FrameResult, Frame]]:
+    ) -> Generator[tuple[FrameResult, Frame]]:
         """Yield (record, RGB frame uint8 (H, W, 3)) as :meth:`stream` does, for callers that draw."""
         follower = Follower(self._detector, min_face=self._min_face, detect_every=detect_every)
         return ahead(self._steady(ahead(self._follow(ahead(frames), follower, source))))

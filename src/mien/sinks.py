@@ -6,9 +6,9 @@ import csv
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import Any, Literal, Protocol, Self, TextIO
+from typing import Any, BinaryIO, Literal, Protocol, Self, TextIO
 
-from mien.errors import UsageError
+from mien.errors import MissingExtraError, UsageError
 from mien.results import SCHEMA, ErrorResult, Face, FrameResult
 
 Record = FrameResult | ErrorResult
@@ -87,6 +87,48 @@ class Csv(_Closing):
     def write(self, record: Record) -> None:
         """Write the record's rows."""
         self._writer.writerows(flat_rows(record))
+
+
+class Parquet(_Closing):
+    """The rows of :class:`Csv` as a Parquet file, written in groups; whole only when it is closed."""
+
+    ROWS_A_GROUP = 4096
+    _WHOLE = ("frame_index", "width", "height", "face_count", "face_index", "track_id")
+    _TEXT = ("schema", "source", "top", "model_name", "model_version", "notes", "error_code", "error_message")
+
+    def __init__(self, out: BinaryIO, labels: Sequence[str]) -> None:
+        """Start the file.
+
+        Raises:
+            MissingExtraError: pyarrow is not installed.
+        """
+        try:
+            import pyarrow as pa
+            from pyarrow import parquet
+        except ModuleNotFoundError:
+            raise MissingExtraError("pyarrow", "video") from None
+
+        kinds = dict.fromkeys(self._WHOLE, pa.int64()) | dict.fromkeys(self._TEXT, pa.string()) | {"uncertain": pa.bool_()}
+        self._schema = pa.schema([(name, kinds.get(name, pa.float64())) for name in csv_columns(labels)])
+        self._to_table = pa.Table.from_pylist
+        self._writer = parquet.ParquetWriter(out, self._schema)
+        self._rows: list[dict[str, Any]] = []
+
+    def write(self, record: Record) -> None:
+        """Take the record's rows."""
+        self._rows.extend(flat_rows(record))
+        if len(self._rows) >= self.ROWS_A_GROUP:
+            self._write_group()
+
+    def close(self) -> None:
+        """Write what is left, and the end that makes the file readable."""
+        self._write_group()
+        self._writer.close()
+
+    def _write_group(self) -> None:
+        if self._rows:
+            self._writer.write_table(self._to_table(self._rows, schema=self._schema))
+            self._rows.clear()
 
 
 class Table(_Closing):

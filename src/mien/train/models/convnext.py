@@ -1,0 +1,66 @@
+"""A teacher of large depthwise kernels and wide pointwise layers, for an accelerator.
+
+The block of ConvNeXt (Liu et al. 2022, arXiv:2201.03545), after a stem of two 3x3 convolutions that loses less of a 64 to 112 pixel
+chip than the original's 4x4 patches. The learned scale of each branch is that of a batch normalisation, so that no weight decay acts on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+from keras import layers
+
+
+def build(
+    size: int,
+    channels: int,
+    *,
+    widths: Sequence[int] = (80, 160, 320, 512),
+    depths: Sequence[int] = (2, 2, 6, 2),
+    kernel: int = 7,
+    layer_scale: float = 1e-4,
+    drop_path: float = 0.2,
+    dropout: float = 0.2,
+) -> keras.Model:
+    """Return the trunk: chips (N, size, size, channels) float32 in 0..255 -> features (N, widths[-1]).
+
+    Args:
+        size: side of the chip in pixels; the stem quarters it, every later stage halves it.
+        channels: 1 (grey) or 3 (RGB).
+        widths: channels of each stage.
+        depths: blocks in each stage.
+        kernel: side of the depthwise kernels.
+        layer_scale: where the learned scale of each block's branch starts.
+        drop_path: how often the last block is left out in training; the rate rises linearly from 0 at the first.
+        dropout: rate before the heads.
+    """
+    chips = keras.Input((size, size, channels), name="chips")
+    x = layers.LayerNormalization(axis=(1, 2, 3), center=False, scale=False, epsilon=1.0, dtype="float32")(chips)
+    for width in (widths[0] // 2, widths[0]):
+        x = _norm(layers.Conv2D(width, 3, 2, padding="same", kernel_initializer="he_normal")(x))
+    rates = iter(np.linspace(0, drop_path, sum(depths)).tolist())
+    for stage, (width, depth) in enumerate(zip(widths, depths, strict=True)):
+        if stage:
+            x = layers.Conv2D(width, 2, 2, padding="same", kernel_initializer="he_normal")(_norm(x))
+        for _ in range(depth):
+            x = _block(x, width, kernel, layer_scale, next(rates))
+    x = _norm(layers.GlobalAveragePooling2D()(x))
+    return keras.Model(chips, layers.Dropout(dropout)(x), name="convnext")
+
+
+def _norm(x: keras.KerasTensor) -> keras.KerasTensor:
+    return layers.LayerNormalization(epsilon=1e-6)(x)
+
+
+def _block(x: keras.KerasTensor, width: int, kernel: int, layer_scale: float, drop: float) -> keras.KerasTensor:
+    y = layers.DepthwiseConv2D(kernel, padding="same", depthwise_initializer="he_normal")(x)
+    y = layers.Dense(4 * width, kernel_initializer="he_normal")(_norm(y))
+    y = layers.Activation("silu")(y)
+    y = layers.Dense(width, kernel_initializer="glorot_uniform")(y)
+    start = keras.initializers.Constant(layer_scale)
+    y = layers.BatchNormalization(momentum=0.9, epsilon=1e-5, gamma_initializer=start)(y)
+    if drop:
+        y = layers.Dropout(drop, noise_shape=(None, 1, 1, 1))(y)
+    return layers.Add()([x, y])

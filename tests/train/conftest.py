@@ -8,10 +8,14 @@ from mien.train.data import Dataset, load
 from tests.train.shapes import SIDE, write_shapes
 
 
+# What Keras 3.15 and tf2onnx say under NumPy 2 when they save or export; theirs to mend.
+THEIR_WARNINGS = ("ignore:__array__ implementation:DeprecationWarning:keras", "ignore:In the future `np.object`:FutureWarning")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let Keras 3.15 save a model under NumPy 2 without an error; the warning is its own to mend."""
     for item in items:
-        item.add_marker(pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning:keras"))
+        for warning in THEIR_WARNINGS:
+            item.add_marker(pytest.mark.filterwarnings(warning))
 
 
 @pytest.fixture(scope="session")

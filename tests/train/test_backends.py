@@ -1,0 +1,78 @@
+"""The same loop under every Keras backend; each in its own process, because Keras chooses its backend once."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ONE_EPOCH = """
+import json, os, sys, warnings
+from pathlib import Path
+from mien.train.data import load
+from mien.train.fit import fit
+from tests.train.shapes import SIDE, tiny_recipe
+folder, out, devices, changes = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), json.loads(sys.argv[4])
+data = load(folder, size=SIDE, cache=out)
+recipe = tiny_recipe(**{"epochs": 1, **changes})
+for _ in range(2):  # the second call continues a run that is finished
+    state = fit(recipe, data, out / "run", resume=True, devices=devices)
+print(json.dumps(state.history))
+"""
+
+
+def needs(backend: str) -> None:
+    package = {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch"}[backend]
+    if importlib.util.find_spec(package) is None:
+        pytest.skip(f"{package} is not installed in this environment; .ci/run tests it in one of its own")
+
+
+def one_epoch(backend: str, folder: Path, out: Path, devices: int = 1, **changes: Any) -> list[dict[str, Any]]:
+    out.mkdir(exist_ok=True)
+    settings = {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3", "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    command = [sys.executable, "-c", ONE_EPOCH, str(folder), str(out), str(devices), json.dumps(changes)]
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, **settings}, capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    history: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
+    return history
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
+def test_one_epoch(backend: str, shapes_dir: Path, tmp_path: Path) -> None:
+    needs(backend)
+    (row,) = one_epoch(backend, shapes_dir, tmp_path)
+    assert np.isfinite([row["loss"], row["val_loss"]]).all()
+    assert (tmp_path / "run" / "model.keras").is_file()
+
+
+@pytest.mark.slow
+def test_two_devices_have_the_loss_of_one(shapes_dir: Path, tmp_path: Path) -> None:
+    needs("jax")
+    changes = {"epochs": 2, "model.options.dropout": 0.0}  # dropout draws its own numbers on each device
+    one, two = (one_epoch("jax", shapes_dir, tmp_path / str(n), devices=n, **changes) for n in (1, 2))
+    for a, b in zip(one, two, strict=True):
+        assert b["loss"] == pytest.approx(a["loss"], abs=1e-3)
+        assert b["val_loss"] == pytest.approx(a["val_loss"], abs=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("backend", "devices", "says"),
+    [
+        pytest.param("tensorflow", 2, "needs the JAX backend", id="another backend"),
+        pytest.param("jax", 3, "JAX sees 2", id="too many"),
+    ],
+)
+def test_devices_that_are_not_there(backend: str, devices: int, says: str, shapes_dir: Path, tmp_path: Path) -> None:
+    needs(backend)
+    with pytest.raises(AssertionError, match=says):
+        one_epoch(backend, shapes_dir, tmp_path, devices=devices, batch_size=30)

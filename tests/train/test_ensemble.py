@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from mien.classify import Classifier, softmax
+from mien.errors import DataError, UsageError
+from mien.train.data import Dataset
+from mien.train.ensemble import Member, calibrated, combine, export_ensemble, predict, read_soft_labels, soft_labels
+from mien.train.fit import fit
+from tests.train.shapes import tiny_recipe
+
+
+@pytest.fixture(scope="module")
+def runs(shapes: Dataset, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("runs")
+    for seed in (0, 1):
+        fit(tiny_recipe(seed=seed, flip_average=seed == 1), shapes, folder / str(seed))
+    return [folder / "0", folder / "1"]
+
+
+@pytest.fixture(scope="module")
+def members(runs: list[Path], shapes: Dataset) -> list[Member]:
+    return calibrated(runs, shapes)
+
+
+def test_the_combined_network_answers_the_mean_of_calibrated_probabilities(members: list[Member], shapes: Dataset) -> None:
+    rows = shapes.rows("private")
+    expected = np.mean([member.probabilities(shapes.images[rows]) for member in members], axis=0)
+    logits = predict(combine(members), shapes.images[rows][..., None].astype(np.float32))
+    assert softmax(logits) == pytest.approx(expected, abs=1e-5)
+    assert logits == pytest.approx(np.log(expected), abs=1e-4)
+
+
+def test_a_calibrated_member_is_not_worse_in_log_loss(members: list[Member], shapes: Dataset) -> None:
+    member = members[0]
+    images, labels = shapes.images[member.validation_rows], shapes.labels[member.validation_rows]
+    raw = softmax(predict(member.model, images[..., None].astype(np.float32)))
+    losses = [-np.log(p[np.arange(len(labels)), labels]).mean() for p in (raw, member.probabilities(images))]
+    assert losses[1] <= losses[0] + 1e-6
+
+
+def test_the_exported_bundle_gives_the_same_answers(members: list[Member], shapes: Dataset, tmp_path: Path) -> None:
+    bundle = export_ensemble(members, shapes, tmp_path / "bundle", name="two")
+    chips = shapes.images[shapes.rows("private")]
+    answers = Classifier(bundle).logits(chips)
+    assert answers == pytest.approx(predict(combine(members), chips[..., None].astype(np.float32)), abs=1e-4)
+    with pytest.raises(UsageError, match="--overwrite"):
+        export_ensemble(members, shapes, tmp_path / "bundle")
+
+
+def test_the_combined_network_can_be_saved_and_loaded(members: list[Member], shapes: Dataset, tmp_path: Path) -> None:
+    model = combine(members)
+    model.save(tmp_path / "ensemble.keras")
+    chips = shapes.images[:5][..., None].astype(np.float32)
+    loaded = keras.models.load_model(tmp_path / "ensemble.keras")
+    assert predict(loaded, chips) == pytest.approx(predict(model, chips), abs=1e-6)
+
+
+def test_a_student_learns_from_soft_labels(members: list[Member], shapes: Dataset, tmp_path: Path) -> None:
+    soft = soft_labels(members, shapes)
+    assert soft.shape == (len(shapes), 7)
+    assert soft.sum(1) == pytest.approx(np.ones(len(shapes)), abs=1e-5)
+    np.save(tmp_path / "soft.npy", soft)
+    state = fit(tiny_recipe(epochs=1), shapes, tmp_path / "student", soft=read_soft_labels(tmp_path / "soft.npy"))
+    assert np.isfinite(state.history[0]["loss"])
+
+
+def test_members_of_another_size_are_refused(runs: list[Path], shapes: Dataset) -> None:
+    import dataclasses
+
+    larger = dataclasses.replace(shapes, images=np.zeros((len(shapes), 48, 48), np.uint8))
+    with pytest.raises(UsageError, match=r"takes chips of \(24, 24\)"):
+        calibrated(runs, larger)
+
+
+def test_no_members() -> None:
+    with pytest.raises(UsageError, match="at least one run"):
+        calibrated([], None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [pytest.param(None, id="missing"), pytest.param(np.ones((3, 7)), id="not probabilities"), pytest.param(np.ones(7) / 7, id="flat")],
+)
+def test_a_file_without_soft_labels(values: np.ndarray | None, tmp_path: Path) -> None:
+    if values is not None:
+        np.save(tmp_path / "soft.npy", values)
+    with pytest.raises(DataError, match="does not hold soft labels"):
+        read_soft_labels(tmp_path / "soft.npy")

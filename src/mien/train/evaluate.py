@@ -217,8 +217,14 @@ def _figures(evaluation: Evaluation, split: Split, data: Dataset) -> dict[str, A
     p = evaluation.probabilities_of(split)
     plain = _widened(softmax(evaluation.logits_of(split)), split)
     figures: dict[str, Any] = {"title": split.title, **metrics.summary(p, split.labels, split.label_names)}
-    figures["uncalibrated"] = {"log_loss": metrics.log_loss(plain, split.labels), "ece": metrics.ece(plain, split.labels)}
+    figures["uncalibrated"] = {
+        "log_loss": metrics.log_loss(plain, split.labels),
+        "ece": metrics.ece(plain, split.labels),
+        "reliability": _reliability(plain, split.labels),
+    }
     figures["kept"] = metrics.kept(p, split.labels, evaluation.spec.uncertain_below)
+    figures["reliability"] = _reliability(p, split.labels)
+    figures["risk_coverage"] = _risk_coverage(p, split.labels)
     if split.name == "ferplus" and data.votes is not None:
         # A label with probability 0 makes the log loss a statement about the clipping, not about the model.
         figures["log_loss"] = figures["uncalibrated"]["log_loss"] = None
@@ -232,6 +238,20 @@ def _figures(evaluation: Evaluation, split: Split, data: Dataset) -> dict[str, A
             if (agreement == name).any()
         }
     return figures
+
+
+def _reliability(p: NDArray[np.float64], labels: NDArray[np.int64]) -> dict[str, list[Any]]:
+    """Return {n, confidence, accuracy} of each bin that holds a face, from low to high."""
+    bins = metrics.reliability(p, labels)
+    used = bins.count > 0
+    return {"n": bins.count[used].tolist(), "confidence": bins.confidence[used].tolist(), "accuracy": bins.accuracy[used].tolist()}
+
+
+def _risk_coverage(p: NDArray[np.float64], labels: NDArray[np.int64]) -> dict[str, list[float]]:
+    """Return {coverage, accuracy} of the curve at 20 evenly spread coverages; its first points rest on too few faces to be told."""
+    curve = metrics.risk_coverage(p, labels)
+    at = np.unique(np.searchsorted(curve.coverage, np.linspace(0.05, 1, 20) - 1e-9))
+    return {"coverage": curve.coverage[at].tolist(), "accuracy": (1 - curve.risk[at]).tolist()}
 
 
 def _agreement(votes: NDArray[np.float32]) -> Strings:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,6 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
-from mien.classify import softmax
-from mien.train import metrics
 from mien.train.charts import Series, line_chart
 from mien.train.data import Dataset
 from mien.train.evaluate import Evaluation
@@ -48,8 +47,8 @@ def evaluation_html(evaluation: Evaluation, data: Dataset) -> str:
         counts=counts.tolist(),
         shares=shares.tolist(),
         confused=_most_confused(counts, names),
-        reliability=_reliability(evaluation, split),
-        risk=_risk(evaluation, split, figures["kept"]),
+        reliability=_reliability(figures),
+        risk=_risk(figures),
         gallery=_gallery(evaluation, data, split),
         robustness=_robustness(evaluation.metrics.get("robustness")),
     )
@@ -82,23 +81,22 @@ def _most_confused(counts: NDArray[np.int64], names: Sequence[str]) -> list[dict
     return [{"label": names[i], "predicted": names[j], "n": int(wrong[i, j]), "of": int(counts[i].sum())} for i, j in pairs if wrong[i, j]]
 
 
-def _reliability(evaluation: Evaluation, split: Split) -> Markup:
+def _reliability(figures: dict[str, Any]) -> Markup:
     lines = [Series("", (0, 1), (0, 1), "ideal")]
-    plain = np.pad(softmax(evaluation.logits_of(split)), ((0, 0), (0, len(split.label_names) - evaluation.logits.shape[1])))
-    for name, p, style in (("as trained", plain, "line-b"), ("calibrated", evaluation.probabilities_of(split), "line-a")):
-        bins = metrics.reliability(p, split.labels)
-        told = bins.count >= SMALLEST_BIN
-        lines.append(Series(name, bins.confidence[told], bins.accuracy[told], style, dots=True))
+    for name, bins, style in (
+        ("as trained", figures["uncalibrated"]["reliability"], "line-b"),
+        ("calibrated", figures["reliability"], "line-a"),
+    ):
+        told = np.array(bins["n"]) >= SMALLEST_BIN
+        lines.append(Series(name, np.array(bins["confidence"])[told], np.array(bins["accuracy"])[told], style, dots=True))
     return line_chart(lines, x_label="confidence", y_label="accuracy")
 
 
-def _risk(evaluation: Evaluation, split: Split, kept: dict[str, Any]) -> Markup:
-    curve = metrics.risk_coverage(evaluation.probabilities_of(split), split.labels)
-    picked = np.unique(np.linspace(len(curve.risk) // 100, len(curve.risk) - 1, 200).astype(int))  # the first faces alone are noise
-    accuracy = 1 - curve.risk[picked]
-    low = min(0.5, np.floor(10 * accuracy.min()) / 10)
+def _risk(figures: dict[str, Any]) -> Markup:
+    curve, kept = figures["risk_coverage"], figures["kept"]
+    low = min(0.5, math.floor(10 * min(curve["accuracy"])) / 10)
     mark = (kept["coverage"], kept["accuracy"]["value"], f"uncertain below {kept['threshold']:.2f}") if kept["accuracy"] else None
-    line = Series("", curve.coverage[picked], accuracy, "line-a")
+    line = Series("", curve["coverage"], curve["accuracy"], "line-a")
     return line_chart([line], x_label="share of faces answered", y_label="accuracy on them", y_range=(low, 1), mark=mark)
 
 

@@ -130,7 +130,9 @@ class Pipeline:
         """Yield (record, RGB frame uint8 (H, W, 3)), for callers that draw; the frame of an error is None."""
         return self._run(images, keep_frames=True)
 
-    def stream(self, frames: Iterable[VideoFrame], *, source: str = "<stream>", detect_every: int = DETECT_EVERY) -> Generator[FrameResult]:
+    def stream(
+        self, frames: Iterable[VideoFrame], *, source: str = "<stream>", detect_every: int = DETECT_EVERY, live: bool = False
+    ) -> Generator[FrameResult]:
         """Yield one record a frame of a video, with track ids and smoothed probabilities.
 
         Reading, detection and classification each run in a thread of their own, a few frames ahead of the caller; stop early by
@@ -141,17 +143,20 @@ class Pipeline:
             frames: in the order of their times, such as :meth:`mien.media.video.Video.frames`.
             source: the name that the records carry.
             detect_every: look for newcomers in the whole frame every so many frames; 1 is slowest and misses least.
+            live: take a frame only when the one before is done, so that the answer is about now; slower, for cameras.
 
         Raises:
             UsageError: ``detect_every`` is below 1.
         """
-        return (result for result, _ in self.stream_with_frames(frames, source=source, detect_every=detect_every))
+        return (result for result, _ in self.stream_with_frames(frames, source=source, detect_every=detect_every, live=live))
 
     def stream_with_frames(
-        self, frames: Iterable[VideoFrame], *, source: str = "<stream>", detect_every: int = DETECT_EVERY
+        self, frames: Iterable[VideoFrame], *, source: str = "<stream>", detect_every: int = DETECT_EVERY, live: bool = False
     ) -> Generator[tuple[FrameResult, Frame]]:
         """Yield (record, RGB frame uint8 (H, W, 3)) as :meth:`stream` does, for callers that draw."""
         follower = Follower(self._detector, min_face=self._min_face, detect_every=detect_every)
+        if live:
+            return self._steady(self._follow(frames, follower, source))
         return ahead(self._steady(ahead(self._follow(ahead(frames), follower, source))))
 
     def _follow(self, frames: Iterable[VideoFrame], follower: Follower, source: str) -> Iterator[_Followed]:
@@ -163,7 +168,7 @@ class Pipeline:
             prepared = _Prepared(source, width, height, faces, chips, (), frame.frame_rgb)
             yield _Followed(frame, tuple(track_id for _, track_id in found), prepared)
 
-    def _steady(self, followed: Iterable[_Followed]) -> Iterator[tuple[FrameResult, Frame]]:
+    def _steady(self, followed: Iterable[_Followed]) -> Generator[tuple[FrameResult, Frame]]:
         smoother = Smoother()
         for item in followed:
             time_s = item.frame.time_s

@@ -19,6 +19,7 @@ from mien.cli.evaluate import evaluate
 from mien.cli.export import export
 from mien.cli.train import train
 from mien.cli.video import video
+from mien.cli.webcam import webcam
 from mien.cli.words import fail, stay_readable
 from mien.errors import MienError, UsageError
 
@@ -29,7 +30,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-VERBS: tuple[Callable[..., None], ...] = (analyze, video, demo, train, export, evaluate, compare, calibrate, audit)
+VERBS: tuple[Callable[..., None], ...] = (analyze, video, webcam, demo, train, export, evaluate, compare, calibrate, audit)
 for _verb in VERBS:
     app.command(_verb.__name__)(_verb)
 app.add_typer(data.app, name="data")

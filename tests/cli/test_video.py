@@ -1,0 +1,154 @@
+"""``mien video`` as a person types it: a process of its own, real files, exit statuses."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+from pyarrow import parquet
+
+from mien.assets import demo_photo
+from mien.media.video import open_video
+from mien.results import record_from_dict
+from tests.media.clips import write_clip
+from tests.support import tiny_bundle
+
+COMMAND = [sys.executable, "-m", "mien", "video"]
+
+
+def mien(*arguments, cwd):
+    done = subprocess.run([*COMMAND, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, check=False, timeout=300)
+    return done.returncode, done.stdout, done.stderr
+
+
+def portrait(size):
+    with Image.open(demo_photo()) as photo:
+        return np.asarray(photo.crop((100, 0, 356, 256)).resize((size, size)))
+
+
+def walk(frames):
+    """Yield frames of one face that walks to the right."""
+    for i in range(frames):
+        frame = np.full((160, 320, 3), 90, np.uint8)
+        frame[10:138, 4 * i : 4 * i + 128] = portrait(128)
+        yield frame
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("video")
+    tiny_bundle(folder / "tiny")
+    write_clip(folder / "walk.mp4", walk(20), sound="aac")
+    return folder
+
+
+def test_everything_at_once(place):
+    status, out, err = mien(
+        "walk.mp4", "--annotated", "a.mp4", "--output", "r.csv", "--timeline", "t.png", "--summary", "--model", "tiny", cwd=place
+    )
+    assert status == 0, err
+    assert "20 frames" in err
+    assert "1 people" in err
+    rows = list(csv.DictReader((place / "r.csv").read_text().splitlines()))
+    assert {row["track_id"] for row in rows} == {"1"}
+    assert [float(row["time_s"]) for row in rows] == pytest.approx([i / 25 for i in range(20)])
+    assert float(rows[-1]["x0"]) == pytest.approx(float(rows[0]["x0"]) + 4 * 19, abs=6)
+    with open_video(place / "a.mp4") as clip:
+        drawn = list(clip.frames())
+        assert clip.has_sound
+    assert len(drawn) == 20
+    assert drawn[0].frame_rgb.shape == (160, 320, 3)
+    with Image.open(place / "t.png") as picture:
+        assert picture.width == 1280
+    assert "#1" in out
+    assert "0.8" in out
+    assert not [name for name in os.listdir(place) if name.startswith(".")]
+
+
+def test_records_go_to_stdout_when_nothing_else_is_asked(place):
+    status, out, _ = mien("walk.mp4", "--model", "tiny", "--every", "0.2", cwd=place)
+    records = [record_from_dict(json.loads(line)) for line in out.splitlines()]
+    assert status == 0
+    assert [(r.frame_index, r.time_s) for r in records] == [(0, 0.0), (5, 0.2), (10, 0.4), (15, 0.6)]
+    assert all(r.faces[0].track_id == 1 and r.faces[0].smoothed for r in records)
+
+
+def test_parquet_has_the_same_rows(place):
+    status, out, err = mien("walk.mp4", "--model", "tiny", "-o", "r.parquet", "--detect-every", "1", cwd=place)
+    assert (status, out) == (0, ""), err
+    table = parquet.read_table(place / "r.parquet").to_pydict()
+    assert table["frame_index"] == list(range(20))
+    assert set(table["track_id"]) == {1}
+    assert sum(table[label][0] for label in ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")) == pytest.approx(1)
+
+
+def test_a_cut_video_gives_its_records_then_an_error_with_its_time(place, tmp_path):
+    cut = write_clip(tmp_path / "cut.mkv", np.random.default_rng(0).integers(0, 255, (40, 64, 96, 3), dtype=np.uint8))
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size * 6 // 10])
+    status, out, err = mien(cut, "--model", place / "tiny", cwd=tmp_path)
+    *frames, last = (record_from_dict(json.loads(line)) for line in out.splitlines())
+    assert status == 1
+    assert len(frames) > 10
+    assert (last.code, last.time_s) == ("corrupt_media", frames[-1].time_s)
+    assert "cut" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        pytest.param(["gone.mp4"], 1, "does not exist", id="no such file"),
+        pytest.param(["walk.mp4", "-o", "r.txt"], 2, ".jsonl or .csv or .parquet", id="unknown ending"),
+        pytest.param(["walk.mp4", "--annotated", "a.avi"], 2, ".mp4", id="not mp4"),
+        pytest.param(["walk.mp4", "--timeline", "walk.mp4"], 2, ".png", id="timeline that is no picture"),
+        pytest.param(["walk.mp4", "--annotated", "walk.mp4"], 2, "--overwrite", id="taken name"),
+        pytest.param(["walk.mp4", "--annotated", "walk.mp4", "--overwrite"], 2, "itself", id="onto itself"),
+        pytest.param(["walk.mp4", "--every", "0"], 2, "above 0", id="step of nothing"),
+        pytest.param(["walk.mp4", "--detect-every", "0"], 2, "1 or more", id="never looking"),
+    ],
+)
+def test_wrong_calls_say_what_to_do_and_write_nothing(place, arguments, status, words):
+    before = sorted(os.listdir(place))
+    returned, out, err = mien(*arguments, "--model", "tiny", cwd=place)
+    assert returned == status
+    assert words in out + err
+    assert sorted(os.listdir(place)) == before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send to one process")
+def test_ctrl_c_leaves_whole_files(place, tmp_path):
+    long = write_clip(tmp_path / "long.mp4", 4000)
+    arguments = [long, "-o", "r.jsonl", "--annotated", "a.mp4", "--timeline", "t.png", "--model", place / "tiny"]
+    with subprocess.Popen([*COMMAND, *map(str, arguments)], cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        part = tmp_path / ".r.jsonl.part"
+        while process.poll() is None and not (part.exists() and part.stat().st_size > 20_000):
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "stopped" in err
+    records = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
+    with open_video(tmp_path / "a.mp4") as clip:
+        assert len(list(clip.frames())) == len(records) < 4000
+    assert sorted(os.listdir(tmp_path)) == ["a.mp4", "long.mp4", "r.jsonl", "t.png"]
+
+
+def test_the_camera_gives_lines_to_a_pipe_and_says_when_it_stops(place):
+    done = subprocess.run(
+        [sys.executable, "-m", "mien", "webcam", "--device", "walk.mp4", "--model", "tiny", "--frames", "3"],
+        cwd=place,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    records = [record_from_dict(json.loads(line)) for line in done.stdout.splitlines()]
+    assert done.returncode == 0, done.stderr
+    assert len(records) == 3
+    assert records[0].source == "walk.mp4"
+    assert [r.frame_index for r in records] == sorted({r.frame_index for r in records})

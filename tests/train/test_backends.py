@@ -39,7 +39,7 @@ def one_epoch(backend: str, folder: Path, out: Path, devices: int = 1, **changes
     out.mkdir(exist_ok=True)
     settings = {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3", "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
     command = [sys.executable, "-c", ONE_EPOCH, str(folder), str(out), str(devices), json.dumps(changes)]
-    done = subprocess.run(command, cwd=ROOT, env={**os.environ, **settings}, capture_output=True, text=True, check=False, timeout=600)
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, **settings}, capture_output=True, text=True, check=False, timeout=1800)
     assert done.returncode == 0, done.stderr[-3000:]
     history: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
     return history

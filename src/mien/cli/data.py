@@ -1,4 +1,4 @@
-"""``mien data check``: what a data folder holds and what is wrong with it."""
+"""``mien data``: what a data folder holds and what is wrong with it, and an aligned copy of it."""
 
 from __future__ import annotations
 
@@ -48,3 +48,25 @@ def check(
     if report.problems:
         say(HOW_TO_GET_FER2013)
         fail(f"{folder} has {len(report.problems)} problem{'s' * (len(report.problems) > 1)}")
+
+
+@app.command()
+def align(
+    folder: Annotated[Path, typer.Argument(help="Folder with train/<label>/*.jpg, or fer2013.csv.")],
+    out: Annotated[Path, typer.Option(help="Folder to make for the aligned copy.")],
+    size: Annotated[int, typer.Option(min=16, max=512, help="Side of the chips in pixels.")] = 48,
+) -> None:
+    """Write a copy with every face turned, scaled and shifted into the template's place, to compare training on the two."""
+    with training_wing():
+        from rich.console import Console
+        from rich.progress import Progress
+
+        from mien.detect import find_detector
+        from mien.train import data as datasets
+        from mien.train.alignment import write_aligned
+
+    loaded = datasets.load(folder, size=size)
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        bar = progress.add_task("aligning", total=len(loaded))
+        counts = write_aligned(loaded, out, find_detector(), on_image=lambda: progress.advance(bar))
+    say(f"{out}: {counts.moved} faces aligned, {counts.kept} kept as they were because no face was found")

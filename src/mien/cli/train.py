@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mien.cli.words import say, training_wing
+from mien.cli.words import fail, say, training_wing
 from mien.errors import UsageError
 
 
@@ -54,9 +54,12 @@ def train(
         def on_epoch(row: dict[str, Any]) -> None:
             progress.console.print(epoch_line(row, chosen.epochs), highlight=False)
 
-        state = fit(
-            chosen, loaded, run, validation=validation, resume=resume, soft=soft, devices=devices, on_epoch=on_epoch, on_step=on_step
-        )
+        try:
+            state = fit(
+                chosen, loaded, run, validation=validation, resume=resume, soft=soft, devices=devices, on_epoch=on_epoch, on_step=on_step
+            )
+        except KeyboardInterrupt:
+            fail(f"stopped; complete epochs are kept in {run}, and --resume goes on after the last", status=130)
     best = state.best_row
     if best:
         say(f"{run}: best epoch {best['epoch']}, validation accuracy {best['val_accuracy']:.4f}; the network is in {run / 'model.keras'}")

@@ -140,7 +140,7 @@ def soft_labels(members: Sequence[Member], data: Dataset) -> NDArray[np.float32]
 
     Distillation as in Hinton et al. 2015 (arXiv:1503.02531), at the temperature that calibrates the teachers.
     """
-    return np.mean([member.probabilities(data.images) for member in members], axis=0).astype(np.float32)
+    return np.asarray(np.mean([member.probabilities(data.images) for member in members], axis=0), np.float32)
 
 
 def read_soft_labels(file: str | Path) -> NDArray[np.float32]:

@@ -30,7 +30,7 @@ def averaged(predict: Predict, chips: NDArray[np.uint8], views: str) -> NDArray[
     if views not in makers:
         raise UsageError(f"unknown views {views!r}; expected one of {', '.join(makers)}")
     answers = [np.asarray(predict(view), np.float64) for view in makers[views](chips)]
-    return np.mean(answers, axis=0)
+    return np.asarray(np.mean(answers, axis=0))
 
 
 def _plain(chips: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:

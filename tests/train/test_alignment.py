@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from mien.assets import demo_photo
+from mien.contract import FER2013_TEMPLATE, InputSpec
+from mien.detect import find_detector
+from mien.detect.base import Detection
+from mien.errors import UsageError
+from mien.train.alignment import Aligned, align, write_aligned
+from mien.train.data import Dataset, load
+from tests.train.shapes import SIDE
+
+SPEC = InputSpec("test", "1")
+
+
+def tilted_chip(degrees: float) -> np.ndarray:
+    """Return the demo photograph's face as a 48x48 chip, framed loosely and rolled."""
+    grey = np.asarray(Image.open(demo_photo()).convert("L"))
+    turn = cv2.getRotationMatrix2D((220, 120), degrees, 48 / 200)
+    turn[:, 2] += (24 - 220, 24 - 120)
+    return np.asarray(cv2.warpAffine(grey, turn, (48, 48), flags=cv2.INTER_AREA), np.uint8)
+
+
+def distance_px(chip: np.ndarray) -> float:
+    """Return how far the five points of a chip lie from the template, on average."""
+    frame = np.repeat(cv2.resize(chip, None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC)[..., None], 3, -1)
+    (found, *_) = find_detector().detect(frame)
+    return float(np.linalg.norm(np.array(found.landmarks) / 3 - FER2013_TEMPLATE, axis=1).mean())
+
+
+@pytest.mark.parametrize("degrees", [-12, 0, 12])
+def test_a_tilted_face_comes_into_the_templates_place(degrees: float) -> None:
+    before = tilted_chip(degrees)
+    after = align(before, find_detector(), SPEC)
+    assert after is not None
+    assert after.shape == (48, 48)
+    assert distance_px(after) < distance_px(before)
+
+
+class SeesEverySecond:
+    """Finds a face, already in place, in every second frame."""
+
+    name = "every second"
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def detect(self, frame_rgb: np.ndarray, min_face: float = 20) -> tuple[Detection, ...]:
+        self.count += 1
+        scale = len(frame_rgb) / 48
+        points = tuple((x * scale, y * scale) for x, y in FER2013_TEMPLATE)
+        return (Detection((0.0, 0.0, 40.0, 40.0), 0.9, points),) if self.count % 2 else ()
+
+
+def test_the_copy_is_the_same_data_set(shapes: Dataset, tmp_path: Path) -> None:
+    counts = write_aligned(shapes, tmp_path / "aligned", SeesEverySecond())
+    assert counts == Aligned(len(shapes) // 2, len(shapes) // 2)
+    copy = load(tmp_path / "aligned", size=SIDE, cache=tmp_path)
+    assert sorted(copy.names) == sorted(shapes.names)
+    assert copy.splits.tolist() == shapes.splits.tolist()
+    assert np.array_equal(copy.labels, shapes.labels)
+    assert np.array_equal(copy.images[1], shapes.images[1])  # no face found: kept as it was
+
+
+def test_an_existing_folder_is_left_alone(shapes: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="exists"):
+        write_aligned(shapes, tmp_path, SeesEverySecond())

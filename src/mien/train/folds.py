@@ -35,17 +35,9 @@ def out_of_fold(data: Dataset, recipe: Recipe, folds: int, runs: Path, on_fold: 
         on_fold: called with the number of each finished model, from 1.
 
     Raises:
-        UsageError: fewer than two folds, or more than there are images of the rarest label.
+        UsageError: see :func:`deal`.
     """
-    train = data.rows("train")
-    rarest = int(np.bincount(data.labels[train]).min())
-    if not 2 <= folds <= rarest:
-        raise UsageError(f"folds must be from 2 to {rarest}, the number of training images of the rarest label; got {folds}")
-    rng = np.random.default_rng(recipe.seed)
-    order = rng.permutation(train)
-    order = order[np.argsort(data.labels[order], kind="stable")]
-    part = np.full(len(data), -1)
-    part[order] = np.arange(len(order)) % folds
+    part = deal(data, folds, recipe.seed)
     out = np.zeros((len(data), len(data.label_names)))
     for fold in range(folds):
         splits = np.where(part == fold, "val", np.where(part >= 0, "train", "excluded"))
@@ -58,6 +50,23 @@ def out_of_fold(data: Dataset, recipe: Recipe, folds: int, runs: Path, on_fold: 
         if on_fold:
             on_fold(fold + 1)
     return out
+
+
+def deal(data: Dataset, folds: int, seed: int) -> NDArray[np.int64]:
+    """Return the part of each image (N,), 0 to folds - 1 for training images, alike in labels, and -1 for all others.
+
+    Raises:
+        UsageError: fewer than two folds, or more than there are training images of the rarest label.
+    """
+    train = data.rows("train")
+    rarest = int(np.bincount(data.labels[train], minlength=len(data.label_names)).min())
+    if not 2 <= folds <= rarest:
+        raise UsageError(f"folds must be from 2 to {rarest}, the number of training images of the rarest label; got {folds}")
+    order = np.random.default_rng(seed).permutation(train)
+    order = order[np.argsort(data.labels[order], kind="stable")]
+    part = np.full(len(data), -1)
+    part[order] = np.arange(len(order)) % folds
+    return part
 
 
 def _probabilities(model: keras.Model, chips: NDArray[np.uint8], recipe: Recipe) -> NDArray[np.float64]:

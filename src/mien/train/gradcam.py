@@ -29,7 +29,8 @@ def grad_cam(model: keras.Model, chip: NDArray[np.uint8], column: int | None = N
         raise UsageError(f"Grad-CAM takes TensorFlow's gradients, this is {keras.backend.backend()}; run it with KERAS_BACKEND=tensorflow")
     import tensorflow as tf
 
-    maps = [layer.output for layer in model.layers if getattr(layer.output, "ndim", 0) == 4 and layer.output.shape[1] > 1]
+    inner = [layer.output for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
+    maps = [output for output in inner if output.ndim == 4 and output.shape[1] > 1]
     if not maps:
         raise UsageError(f"{model.name} has no layer whose output is a feature map (N, H, W, channels)")
     both = keras.Model(model.input, [maps[-1], model.output])

@@ -1,0 +1,107 @@
+"""The verbs that judge: evaluate, compare, calibrate and audit, as a user types them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from mien.cli import app
+from mien.contract import InputSpec
+from mien.errors import UsageError
+from tests.train import made_up
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("home")
+    made_up.fer2013(root / "data")
+    made_up.votes(root / "data", root / "votes.csv")
+    made_up.brightness_bundle(root / "good")
+    made_up.brightness_bundle(root / "worse", shift=0.4)
+    return root
+
+
+@pytest.fixture
+def mien(home: Path, monkeypatch: pytest.MonkeyPatch):
+    """Run a command line with the made-up data; an error of Mien's own is raised as it is."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(home / "cache"))
+
+    def run(*words: str) -> Result:
+        result = CliRunner().invoke(app, [*words, "--data", str(home / "data")])
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result
+
+    return run
+
+
+def test_evaluate_prints_every_split_and_writes_a_report(mien, home: Path, tmp_path: Path) -> None:
+    words = [
+        "evaluate",
+        "--model",
+        str(home / "good"),
+        "--split",
+        "all",
+        "--votes",
+        str(home / "votes.csv"),
+        "--report",
+        str(tmp_path / "r"),
+    ]
+    out = mien(*words).stdout
+    assert "PrivateTest without copies of training images" in out
+    told = json.loads((tmp_path / "r" / "metrics.json").read_text())
+    assert f"{told['splits']['private']['accuracy']['value']:.2%}" in out
+    assert {p.name for p in (tmp_path / "r").iterdir()} >= {"metrics.json", "predictions.csv", "report.html", "card.md"}
+    with pytest.raises(UsageError, match="--overwrite"):
+        mien(*words)
+
+
+def test_figures_go_into_the_bundle_on_request(mien, tmp_path: Path) -> None:
+    bundle = made_up.brightness_bundle(tmp_path / "bundle")
+    mien("evaluate", "--model", str(bundle.folder), "--into-bundle")
+    metrics = bundle.metrics()
+    assert metrics is not None
+    assert metrics["splits"]["private"]["n"] == 84
+    assert (bundle.folder / "card.md").read_text().startswith("# Model card: brightness")
+
+
+def test_a_folder_of_classes_needs_no_data_set(mien, home: Path) -> None:
+    out = mien("evaluate", "--model", str(home / "good"), "--split", str(home / "data" / "train")).stdout
+    assert "the folder's images" in out
+    assert " 28 " in out
+
+
+def test_compare_says_who_is_better_and_how_sure_that_is(mien, home: Path) -> None:
+    out = mien("compare", str(home / "good"), str(home / "worse")).stdout
+    assert "McNemar p =" in out
+    told = json.loads(mien("compare", str(home / "good"), str(home / "worse"), "--json").stdout)
+    assert f"A - B  {100 * told['difference']['value']:+.2f} points" in out
+
+
+def test_calibrate_rewrites_the_spec_and_never_sees_what_is_reported(mien, tmp_path: Path) -> None:
+    bundle = made_up.brightness_bundle(tmp_path / "bundle", uncertain_below=0.0)
+    mien("calibrate", str(bundle.folder), "--target-accuracy", "0.97")
+    spec = InputSpec.read(bundle.folder / "spec.json")
+    assert spec.temperature != 1
+    assert spec.uncertain_below > 0
+    with pytest.raises(UsageError, match="public or val"):
+        mien("calibrate", str(bundle.folder), "--split", "private")
+
+
+def test_audit_writes_a_list_that_evaluate_takes(mien, home: Path, tmp_path: Path) -> None:
+    out = mien("audit", "--report", str(tmp_path / "audit"), "--no-faces").stdout
+    assert "test copies of training images: private" in out
+    words = [
+        "evaluate",
+        "--model",
+        str(home / "good"),
+        "--exclude",
+        str(tmp_path / "audit" / "exclude.csv"),
+        "--report",
+        str(tmp_path / "r"),
+    ]
+    mien(*words)
+    assert json.loads((tmp_path / "r" / "metrics.json").read_text())["splits"]["private"]["n"] == 77

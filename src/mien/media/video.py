@@ -39,7 +39,7 @@ OPEN_TIMEOUT_S, READ_TIMEOUT_S = 20.0, 10.0  # of a network stream that stalls
 SHORT_BY_S = 0.5  # a file that ends this much before its header says was cut
 # What files of the common containers start with: one that FFmpeg cannot open is damaged, anything else is no video.
 CONTAINERS = re.compile(rb".{4}(?:ftyp|moov|mdat|free|wide|skip)|\x1a\x45\xdf\xa3|RIFF|OggS|FLV|\x00\x00\x01\xba", re.DOTALL)
-TEXT_FORMATS = frozenset({"tty", "concat", "lrc", "srt", "webvtt"})  # FFmpeg takes almost any text for one of these
+TERMINAL_ART = "tty"  # what FFmpeg takes any file for that ends in .txt
 PQ, HLG = 16, 18  # transfer characteristics of HDR video in ITU-T H.273
 
 
@@ -88,7 +88,7 @@ class Video:
         self.has_sound = bool(self._container.streams.audio)
 
     def frames(self, every_s: float | None = None) -> Iterator[VideoFrame]:
-        """Yield the frames in the order of their times; with ``every_s``, the first one at or after every multiple of it.
+        """Yield the frames in the order of their times, once; with ``every_s``, the first one at or after every multiple of it.
 
         Frames are turned as the file says, interlaced ones are filled in, HDR is brought to the range of a usual screen.
 
@@ -136,7 +136,7 @@ class Video:
     def _find_stream(self) -> av.video.stream.VideoStream:
         cover = import_av().stream.Disposition.attached_pic
         tracks = [stream for stream in self._container.streams.video if not stream.disposition & cover]
-        if not tracks or self._container.format.name in TEXT_FORMATS:
+        if not tracks or self._format(TERMINAL_ART):
             kinds = ", ".join(sorted({stream.type for stream in self._container.streams})) or "nothing"
             raise UnsupportedMediaError(f"expected a video, got {self.name}, which holds {kinds} ({self._container.format.long_name})")
         return tracks[0]

@@ -31,6 +31,7 @@ def line_chart(
     y_label: str,
     x_range: tuple[float, float] = (0, 1),
     y_range: tuple[float, float] = (0, 1),
+    x_ticks: int = 5,
     mark: tuple[float, float, str] | None = None,
     size: tuple[int, int] = (WIDTH, HEIGHT),
 ) -> Markup:
@@ -42,6 +43,7 @@ def line_chart(
         y_label: beside the vertical axis.
         x_range: values at the left and right edge.
         y_range: values at the lower and upper edge.
+        x_ticks: how many values are written under the horizontal axis.
         mark: (x, y, text) of one point to point out.
         size: (width, height) in px.
     """
@@ -57,7 +59,7 @@ def line_chart(
         x, y = place(x_range[0], value)
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{width - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(f'<text class="tick" x="{x - 6:.1f}" y="{y + 4:.1f}" text-anchor="end">{_tick(value)}</text>')
-    for value in np.linspace(*x_range, 5):
+    for value in np.linspace(*x_range, x_ticks):
         x, y = place(value, y_range[0])
         parts.append(f'<text class="tick" x="{x:.1f}" y="{y + 16:.1f}" text-anchor="middle">{_tick(value)}</text>')
     middle_x, middle_y = (LEFT + width - RIGHT) / 2, (TOP + height - BOTTOM) / 2

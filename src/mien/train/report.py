@@ -135,6 +135,8 @@ def _robustness(table: dict[str, Any] | None) -> list[dict[str, Any]]:
         values = [cell["value"] for cell in row["accuracy"]]
         steps = range(len(values) + 1)
         lines = [Series("", (0, len(values)), (base, base), "ideal"), Series("", steps, [base, *values], "line-a", dots=True)]
-        chart = line_chart(lines, x_label="strength", y_label="accuracy", x_range=(0, len(values)), size=(240, 180))
+        chart = line_chart(
+            lines, x_label="strength", y_label="accuracy", x_range=(0, len(values)), x_ticks=len(values) + 1, size=(240, 180)
+        )
         charts.append({"name": name, "unit": row["unit"], "strengths": row["strengths"], "values": values, "chart": chart})
     return charts

@@ -15,7 +15,9 @@ from mien.cli.audit import audit
 from mien.cli.calibrate import calibrate
 from mien.cli.compare import compare
 from mien.cli.demo import demo
+from mien.cli.ensemble import ensemble, soft_labels
 from mien.cli.evaluate import evaluate
+from mien.cli.explain import explain
 from mien.cli.export import export
 from mien.cli.train import train
 from mien.cli.video import video
@@ -30,9 +32,23 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-VERBS: tuple[Callable[..., None], ...] = (analyze, video, webcam, demo, train, export, evaluate, compare, calibrate, audit)
-for _verb in VERBS:
-    app.command(_verb.__name__)(_verb)
+VERBS: dict[str, Callable[..., None]] = {
+    "analyze": analyze,
+    "video": video,
+    "webcam": webcam,
+    "explain": explain,
+    "demo": demo,
+    "train": train,
+    "soft-labels": soft_labels,
+    "ensemble": ensemble,
+    "export": export,
+    "evaluate": evaluate,
+    "compare": compare,
+    "calibrate": calibrate,
+    "audit": audit,
+}
+for _name, _verb in VERBS.items():
+    app.command(_name)(_verb)
 app.add_typer(data.app, name="data")
 
 

@@ -84,8 +84,9 @@ def test_groups_have_their_own_figures_and_a_gap(tmp_path: Path, home: Path, fac
     file = tmp_path / "groups.csv"
     rows = [f"{name},{'dark' if faces.labels[i] < 3 else 'light'}" for i, name in enumerate(faces.names) if faces.splits[i] == "private"]
     file.write_text("file,tone\n" + "\n".join(rows) + "\n")
-    split = splits.select(faces, "private", LABELS)
-    told = evaluate.evaluate(evaluate.open_model(home / "model"), faces, [split], groups.read_groups(file, faces.names))
+    chosen = [splits.select(faces, name, LABELS) for name in ("private", "public")]
+    told = evaluate.evaluate(evaluate.open_model(home / "model"), faces, chosen, groups.read_groups(file, faces.names))
+    assert "by_group" not in told.metrics["splits"]["public"]  # the file says nothing about it
     tone = told.metrics["splits"]["private"]["by_group"]["tone"]
     assert {name: row["n"] for name, row in tone["groups"].items()} == {"dark": 36, "light": 48}
     values = {name: row["accuracy"]["value"] for name, row in tone["groups"].items()}
@@ -137,3 +138,20 @@ def test_the_curves_end_where_the_figures_stand(result: evaluate.Evaluation) -> 
 def test_groups_of_one_have_no_gap() -> None:
     p, y = np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([0, 1])
     assert groups.by_group(p, y, np.array(["all", "all"]))["gap"] is None
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:In the future `np.object`:FutureWarning")
+def test_a_run_and_its_shipped_file_answer_alike(shapes: datasets.Dataset, tmp_path: Path) -> None:
+    from mien.train.export import export_run
+    from mien.train.fit import fit
+    from tests.train.shapes import tiny_recipe
+
+    fit(tiny_recipe(epochs=1), shapes, tmp_path / "run")
+    export_run(tmp_path / "run", shapes, tmp_path / "run" / "bundle", target_accuracy=0.1)
+    source, twin = (evaluate.open_model(tmp_path / "run", keras=keras) for keras in (True, False))
+    chips = np.asarray(shapes.images[:20])
+    assert np.abs(source.logits(chips) - twin.logits(chips)).max() < 1e-4
+    assert source.spec == twin.spec
+    told = evaluate.evaluate(source, shapes, [splits.select(shapes, "private", source.spec.labels)]).metrics
+    assert told["model"]["source"] == "keras"

@@ -18,7 +18,7 @@ from mien import __version__
 from mien.bundles import SPEC_FILE, Bundle, open_bundle
 from mien.classify import Classifier, softmax
 from mien.contract import InputSpec, template_for
-from mien.errors import UsageError
+from mien.errors import DataError, UsageError
 from mien.train import metrics
 from mien.train.data import Dataset, describe, fingerprint
 from mien.train.groups import Strings, by_group
@@ -140,6 +140,9 @@ def evaluate(model: Model, data: Dataset, splits: Sequence[Split], groups: dict[
         data: images of the model's size and channels.
         splits: from :func:`mien.train.splits.select`.
         groups: groupings of all images of ``data``, from :func:`mien.train.groups.read_groups`.
+
+    Raises:
+        DataError: a grouping that says nothing about any evaluated face.
     """
     began = time.perf_counter()
     rows = np.unique(np.concatenate([split.rows for split in splits]))
@@ -149,10 +152,12 @@ def evaluate(model: Model, data: Dataset, splits: Sequence[Split], groups: dict[
     result = Evaluation(spec, tuple(splits), rows, logits, {})
     figures = {split.name: _figures(result, split, data) for split in splits}
     for column, values in (groups or {}).items():
-        for split in splits:
-            figures[split.name].setdefault("by_group", {})[column] = by_group(
-                result.probabilities_of(split), split.labels, values[split.rows]
-            )
+        grouped = [split for split in splits if (values[split.rows] != "").any()]
+        if not grouped:
+            raise DataError(f"no evaluated face has a {column!r}; check the 'file' column of the groups")
+        for split in grouped:
+            row = by_group(result.probabilities_of(split), split.labels, values[split.rows])
+            figures[split.name].setdefault("by_group", {})[column] = row
     result.metrics.update(
         schema=SCHEMA,
         mien=__version__,

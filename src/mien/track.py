@@ -18,7 +18,7 @@ from mien.geometry import Floats, iou
 SURE = 0.6  # detections at least this sure may start a track and are matched first
 KEEP_S = 2.0  # how long a person may be away and keep the id
 # Noise of the motion model, in face heights: of a box coordinate, of its speed when first seen, and of the acceleration.
-BOX_NOISE, FIRST_SPEED, ACCELERATION = 0.05, 1.0, 2.0
+BOX_NOISE, FIRST_SPEED, ACCELERATION = 0.05, 1.0, 1.0
 LEAST_OVERLAP = 0.1  # IoU of the widened boxes under which two boxes are not the same face
 MARGIN, MARGIN_PER_S, LARGEST_MARGIN = 0.2, 0.8, 1.0  # widening a side, in box sizes: at once, more a second unseen, at most
 JUMP_GAIN = 0.25  # a jump of the camera must raise the mean IoU of all faces by this much to be believed

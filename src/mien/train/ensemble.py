@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +11,13 @@ import numpy as np
 from keras import layers
 from numpy.typing import NDArray
 
-from mien.bundles import Bundle, write_bundle
-from mien.classify import Classifier, softmax
-from mien.contract import InputSpec, template_for
+from mien.bundles import Bundle
+from mien.classify import softmax
 from mien.errors import DataError, UsageError
 from mien.train.batches import preprocess, to_input
-from mien.train.calibrate import choose_threshold, fit_temperature
+from mien.train.calibrate import fit_temperature
 from mien.train.data import Dataset
-from mien.train.export import compare, inference_model, read_config, to_onnx
+from mien.train.export import export_model, inference_model, read_config, spec_of
 from mien.train.fit import split_rows
 from mien.train.recipe import Recipe
 from mien.train.rundir import read_run
@@ -105,34 +102,14 @@ def export_ensemble(
         UsageError: ``out`` exists, or there is no such image.
         ExportError: the graph differs from its source.
     """
-    if out.exists() and not overwrite:
-        raise UsageError(f"{out} exists; add --overwrite to replace it, or choose another folder")
     rows = members[0].validation_rows
     for member in members[1:]:
         rows = np.intersect1d(rows, member.validation_rows)
     if not len(rows):
         raise UsageError("the members share no validation image; train them with the same --validation split, or with the same seed")
-    model = combine(members, name)
     chips, truth = np.asarray(data.images[rows]), data.labels[rows]
-    recipe = members[0].recipe
-    spec = InputSpec(
-        name=name,
-        version=version,
-        labels=members[0].labels,
-        chip_size=recipe.size,
-        channels=recipe.channels,
-        template=template_for(recipe.size),
-    )
-    graph = to_onnx(model)
-    with tempfile.TemporaryDirectory(prefix="mien-ensemble-") as scratch:
-        draft = write_bundle(Path(scratch) / "bundle", graph, spec)
-        compare(model, Classifier(draft), chips)
-        logits = predict(model, to_input(chips))
-        temperature = fit_temperature(logits, truth)
-        spec = spec.updated(temperature=temperature, uncertain_below=choose_threshold(softmax(logits, temperature), truth))
-    if out.exists():
-        shutil.rmtree(out)
-    return write_bundle(out, graph, spec)
+    spec = spec_of(members[0].recipe, members[0].labels, name, version)
+    return export_model(combine(members, name), spec, chips, chips, truth, out, overwrite=overwrite)
 
 
 def soft_labels(members: Sequence[Member], data: Dataset) -> NDArray[np.float32]:

@@ -14,16 +14,17 @@ from keras import layers
 from numpy.typing import NDArray
 
 from mien.bundles import Bundle, open_bundle, write_bundle
-from mien.classify import Classifier, softmax
+from mien.classify import Classifier
 from mien.contract import InputSpec, template_for
 from mien.errors import ExportError, TrainingError, UsageError
 from mien.train.batches import to_input
-from mien.train.calibrate import choose_threshold, fit_temperature
+from mien.train.calibrate import TARGET_ACCURACY, calibrated
 from mien.train.checkpoint import load_state
 from mien.train.data import Dataset
 from mien.train.fit import split_rows
 from mien.train.models import build_model
 from mien.train.recipe import Recipe
+from mien.train.rundir import read_run
 
 OPSET = 18
 CHECKED_CHIPS = 1000
@@ -38,7 +39,7 @@ def export_run(
     *,
     name: str | None = None,
     version: str = "1.0",
-    target_accuracy: float = 0.8,
+    target_accuracy: float = TARGET_ACCURACY,
     overwrite: bool = False,
 ) -> Bundle:
     """Write the bundle of a run's best epoch and return it.
@@ -57,8 +58,6 @@ def export_run(
         TrainingError: ``run`` holds no finished epoch.
         UsageError: ``out`` exists, or the data set has other labels than the run.
     """
-    if out.exists() and not overwrite:
-        raise UsageError(f"{out} exists; add --overwrite to replace it, or choose another folder")
     recipe, labels = read_config(run)
     if labels != data.label_names:
         raise UsageError(f"the run was trained on {', '.join(labels)}; the data set has {', '.join(data.label_names)}")
@@ -66,32 +65,64 @@ def export_run(
         raise ExportError(
             f"the runtime has no {recipe.preprocess!r} step, so a model trained on it cannot be exported; train with preprocess='none'"
         )
-    model = inference_model(run)
+    spec = spec_of(recipe, labels, name or recipe.name, version)
+    train_rows, val_rows = split_rows(data, read_run(run).config.get("validation"), recipe.seed)
+    chips, truth = np.asarray(data.images[val_rows]), data.labels[val_rows]
+    checked = _spread(data, train_rows, CHECKED_CHIPS)
+    return export_model(inference_model(run), spec, checked, chips, truth, out, target_accuracy=target_accuracy, overwrite=overwrite)
+
+
+def export_model(
+    model: keras.Model,
+    spec: InputSpec,
+    checked: NDArray[np.uint8],
+    chips: NDArray[np.uint8],
+    truth: NDArray[np.int64],
+    out: Path,
+    *,
+    target_accuracy: float = TARGET_ACCURACY,
+    overwrite: bool = False,
+) -> Bundle:
+    """Write the bundle of a network (chips -> ``logits``) and return it.
+
+    Args:
+        model: the source.
+        spec: what it takes and answers; temperature and threshold are set here.
+        checked: chips on which the exported graph has to agree with ``model``, uint8 (N, S, S[, 3]).
+        chips: images that calibrate it, not used in training.
+        truth: their label indices.
+        out: bundle folder; it appears whole or not at all.
+        target_accuracy: the accuracy wanted on calibration images that are kept as certain.
+        overwrite: replace a folder that exists.
+
+    Raises:
+        ExportError, UsageError: see :func:`export_run`.
+    """
+    if out.exists() and not overwrite:
+        raise UsageError(f"{out} exists; add --overwrite to replace it, or choose another folder")
     graph = to_onnx(model)
-    spec = InputSpec(
-        name=name or recipe.name,
+    with tempfile.TemporaryDirectory(prefix="mien-export-") as scratch:
+        draft = Path(scratch) / "bundle"
+        classifier = Classifier(write_bundle(draft, graph, spec))
+        compare(model, classifier, checked)
+        write_bundle(draft, graph, calibrated(spec, classifier.logits(chips), truth, target_accuracy))
+        if out.exists():
+            shutil.rmtree(out)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(draft, out)
+    return open_bundle(out)
+
+
+def spec_of(recipe: Recipe, labels: tuple[str, ...], name: str, version: str) -> InputSpec:
+    """Return the spec of a network trained by ``recipe``, not calibrated yet."""
+    return InputSpec(
+        name=name,
         version=version,
         labels=labels,
         chip_size=recipe.size,
         channels=recipe.channels,
         template=template_for(recipe.size),
     )
-    with tempfile.TemporaryDirectory(prefix="mien-export-") as scratch:
-        draft = Path(scratch) / "bundle"
-        write_bundle(draft, graph, spec)
-        classifier = Classifier(open_bundle(draft))
-        train_rows, val_rows = split_rows(data, None, recipe.seed)
-        compare(model, classifier, _spread(data, train_rows, CHECKED_CHIPS))
-        logits = classifier.logits(np.asarray(data.images[val_rows]))
-        truth = data.labels[val_rows]
-        temperature = fit_temperature(logits, truth)
-        threshold = choose_threshold(softmax(logits, temperature), truth, target_accuracy)
-        write_bundle(draft, graph, spec.updated(temperature=temperature, uncertain_below=threshold))
-        if out.exists():
-            shutil.rmtree(out)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(draft, out)
-    return open_bundle(out)
 
 
 def read_config(run: Path) -> tuple[Recipe, tuple[str, ...]]:

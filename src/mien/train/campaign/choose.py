@@ -1,0 +1,103 @@
+"""What the trained members are worth together: their figures, the ensemble chosen on PublicTest, and its soft labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.classify import softmax
+from mien.errors import TrainingError, UsageError
+from mien.train.calibrate import fit_temperature
+from mien.train.data import Dataset
+from mien.train.metrics import log_loss, share
+from mien.train.splits import ferplus_majority, select
+
+SMALLEST = 1e-7  # float16 keeps no smaller probability apart from 0
+
+
+def accuracy(probabilities: NDArray[Any], labels: NDArray[np.int64]) -> dict[str, float]:
+    """Return {value, low, high}: accuracy and its 95 % Wilson interval."""
+    return share(int((probabilities.argmax(1) == labels).sum()), len(labels))
+
+
+def calibrated(probabilities: NDArray[Any], data: Dataset) -> NDArray[np.float64]:
+    """Return one net's probabilities (len(data), C) at the temperature that fits PublicTest.
+
+    Raises:
+        UsageError: no temperature fits, which means that the net has learned nothing.
+    """
+    logits = np.log(np.maximum(probabilities.astype(np.float64), SMALLEST))
+    rows = data.rows("public")
+    return softmax(logits, fit_temperature(logits[rows], data.labels[rows]))
+
+
+def choose(members: dict[str, NDArray[Any]], data: Dataset) -> tuple[str, ...]:
+    """Return the members of the best ensemble, in the order of their choice.
+
+    Greedy forward selection (Caruana et al. 2004, doi:10.1145/1015330.1015432) on PublicTest: the net whose mean with those before has
+    the lowest log loss comes next, until none lowers it. Log loss, because single faces move accuracy and the choice would follow them.
+
+    Args:
+        members: name -> probabilities (len(data), C).
+        data: labels and splits; no other split than ``public`` is looked at.
+
+    Raises:
+        TrainingError: no member has learned anything.
+    """
+    usable: dict[str, NDArray[np.float64]] = {}
+    for name, probabilities in members.items():
+        try:
+            usable[name] = calibrated(probabilities, data)
+        except UsageError:
+            continue
+    if not usable:
+        raise TrainingError(f"none of {', '.join(members) or 'the members'} has learned anything, so there is nothing to choose from")
+    rows = data.rows("public")
+    chosen: list[str] = []
+    best = np.inf
+    while left := [name for name in usable if name not in chosen]:
+        losses = {name: log_loss(_mean([usable[one][rows] for one in (*chosen, name)]), data.labels[rows]) for name in left}
+        name = min(losses, key=losses.__getitem__)
+        if losses[name] >= best:
+            break
+        chosen.append(name)
+        best = losses[name]
+    return tuple(chosen)
+
+
+def together(members: Sequence[NDArray[Any]], data: Dataset) -> NDArray[np.float64]:
+    """Return an ensemble's probabilities (len(data), C): the mean of its members', each at its own temperature."""
+    return _mean([calibrated(member, data) for member in members])
+
+
+def soft_labels(probabilities: NDArray[np.float64], data: Dataset) -> NDArray[np.float32]:
+    """Return the probabilities (len(data), C) of training images, and equal shares for all others, so that nobody learns from them."""
+    labels = np.full(probabilities.shape, 1 / probabilities.shape[1], np.float32)
+    rows = data.rows("train")
+    labels[rows] = probabilities[rows]
+    return labels
+
+
+def final_figures(emotion: NDArray[Any], votes: NDArray[Any] | None, data: Dataset) -> dict[str, dict[str, float]]:
+    """Return the accuracy on PrivateTest, on its clean part, and, with a votes head, on FER+ majority labels (8 classes).
+
+    Args:
+        emotion: probabilities (len(data), labels).
+        votes: probabilities (len(data), 8) of the FER+ head, or None.
+        data: with FER+ votes when ``votes`` is given.
+    """
+    splits = {name: select(data, name, data.label_names) for name in ("private", "clean")}
+    figures = {name: accuracy(emotion[split.rows], split.labels) for name, split in splits.items()}
+    if votes is not None and data.votes is not None:
+        rows = data.rows("private")
+        majority = ferplus_majority(data.votes[rows])
+        agreed = majority >= 0
+        figures["ferplus"] = accuracy(votes[rows[agreed]], majority[agreed])
+    return figures
+
+
+def _mean(arrays: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    return np.asarray(np.mean(arrays, axis=0), np.float64)

@@ -1,0 +1,98 @@
+"""One net on one accelerator: the data set lies in its memory, and an epoch is one compiled scan over steps.
+
+Recipe, targets, optimiser and checkpoint are those of :mod:`mien.train.fit`; only where a step runs differs. Everything is a function of
+the seed; bit-for-bit repetition on a GPU also needs ``XLA_FLAGS=--xla_gpu_deterministic_ops=true``, which costs time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.errors import DivergedError
+from mien.train.batches import TrainingBatches
+from mien.train.campaign.network import Network
+from mien.train.checkpoint import RunState, load_state, save_state
+from mien.train.data import Dataset
+from mien.train.fit import split_rows
+from mien.train.optimize import should_stop
+from mien.train.recipe import Recipe
+
+EpochReport = Callable[[Recipe, dict[str, Any]], None]
+
+
+def fit_on_device(
+    recipe: Recipe,
+    data: Dataset,
+    checkpoint: Path,
+    *,
+    deadline: float = float("inf"),
+    soft: NDArray[np.float32] | None = None,
+    checkpoint_every_s: float = 30.0,
+    on_epoch: EpochReport | None = None,
+) -> RunState:
+    """Train until the recipe or the time ends, and return the state; the length of its history says how far it came.
+
+    Args:
+        recipe: what to train and how.
+        data: images with the splits ``train`` and ``public``, which chooses the epoch.
+        checkpoint: file that is continued when it exists.
+        deadline: value of ``time.monotonic()`` at which to be back; an epoch that would end later is not begun.
+        soft: teacher probabilities (len(data), classes), of which those of training images are used.
+        checkpoint_every_s: seconds of training that a kill may cost; reading tens of megabytes back after every epoch would slow it down.
+        on_epoch: called with the recipe and each history row.
+
+    Raises:
+        DivergedError: the loss stopped being finite; the checkpoint keeps the last epochs before that.
+    """
+    train_rows, val_rows = split_rows(data, "public", recipe.seed)
+    batches = TrainingBatches(data, train_rows, recipe, soft)
+    network = Network(recipe, len(data.label_names), batches.steps)
+    state = load_state(checkpoint) if checkpoint.exists() else network.initial_state()
+    carry = network.carry(state)
+    images, val_images = (jax.device_put(np.asarray(data.images[rows])) for rows in (train_rows, val_rows))
+    targets, weights = jax.device_put((batches._targets, batches._weights))
+    saved, fastest = time.monotonic(), 0.0
+
+    while len(state.history) < recipe.epochs and not should_stop(recipe, state.history, state.best_row):
+        began = time.monotonic()
+        if began + fastest > deadline:
+            break
+        epoch = len(state.history)
+        loss, accuracy = network.epoch(carry, images, targets, weights, epoch)
+        if not np.isfinite(loss):
+            raise DivergedError(
+                f"{recipe.name}: the loss became {loss} in epoch {epoch + 1}; lower optimizer.learning_rate "
+                f"(it was {recipe.optimizer.learning_rate}) or set optimizer.clip_norm"
+            )
+        val_loss, val_accuracy = network.score(carry["average"], val_images, data.labels[val_rows])
+        if state.best_row is None or val_accuracy > state.best_row["val_accuracy"]:
+            state.best = jax.device_get(carry["average"])
+        seconds = time.monotonic() - began
+        row = {
+            "epoch": epoch + 1,
+            "loss": loss,
+            "accuracy": accuracy,
+            "val_loss": val_loss,
+            "val_accuracy": val_accuracy,
+            "learning_rate": network.learning_rate(int(carry["steps"])),
+            "seconds": round(seconds, 2),
+        }
+        state.history.append(row)
+        fastest = min(fastest or seconds, seconds)  # the first epoch of a call also compiles
+        if time.monotonic() - saved >= checkpoint_every_s:
+            network.read_back(carry, state)
+            save_state(checkpoint, state)
+            saved = time.monotonic()
+        if on_epoch:
+            on_epoch(recipe, row)
+
+    network.read_back(carry, state)
+    save_state(checkpoint, state)
+    return state

@@ -270,7 +270,7 @@ def test_the_choice_looks_at_public_only_and_leaves_out_who_knows_nothing(shapes
 
 
 def test_nothing_to_choose_from_is_an_error(shapes: Dataset) -> None:
-    with pytest.raises(TrainingError, match="none of clueless has learned"):
+    with pytest.raises(TrainingError, match="no temperature calibrates any of clueless"):
         choose({"clueless": np.full((len(shapes), 7), 1 / 7, np.float16)}, shapes)
 
 

@@ -59,13 +59,14 @@ def main(
         )
 
     piece = Piece(Campaign.load(campaign), open_data, out, began + 60 * minutes, on_epoch)
-    if minutes:
-        done = advance(piece, skip_unfinished=skip_unfinished)
-        say("all nets are finished" if done else "not finished; the same command goes on")
-    Console(width=None if sys.stdout.isatty() else 140).print(_table(results(piece, report=report)))
-    if pack:
-        for part in pack_results(piece.campaign, out, pack):
+    try:
+        if minutes:
+            done = advance(piece, skip_unfinished=skip_unfinished)
+            say("all nets are finished" if done else "not finished; the same command goes on")
+    finally:  # what is finished leaves the machine, whatever happened to the rest
+        for part in pack_results(piece.campaign, out, pack) if pack else ():
             say(f"{part}: {part.stat().st_size / 2**20:.1f} MiB")
+        Console(width=None if sys.stdout.isatty() else 140).print(_table(results(piece, report=report)))
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:

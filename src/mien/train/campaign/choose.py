@@ -27,7 +27,7 @@ def calibrated(probabilities: NDArray[Any], data: Dataset) -> NDArray[np.float64
     """Return one net's probabilities (len(data), C) at the temperature that fits PublicTest.
 
     Raises:
-        UsageError: no temperature fits, which means that the net has learned nothing.
+        UsageError: no temperature fits: the net is at chance on PublicTest, or without a single error there.
     """
     logits = np.log(np.maximum(probabilities.astype(np.float64), SMALLEST))
     rows = data.rows("public")
@@ -45,7 +45,7 @@ def choose(members: dict[str, NDArray[Any]], data: Dataset) -> tuple[str, ...]:
         data: labels and splits; no other split than ``public`` is looked at.
 
     Raises:
-        TrainingError: no member has learned anything.
+        TrainingError: no member can be calibrated.
     """
     usable: dict[str, NDArray[np.float64]] = {}
     for name, probabilities in members.items():
@@ -54,7 +54,10 @@ def choose(members: dict[str, NDArray[Any]], data: Dataset) -> tuple[str, ...]:
         except UsageError:
             continue
     if not usable:
-        raise TrainingError(f"none of {', '.join(members) or 'the members'} has learned anything, so there is nothing to choose from")
+        raise TrainingError(
+            f"no temperature calibrates any of {', '.join(members) or 'the members'} on PublicTest: each is at chance or without an error "
+            "there; train them longer, or on more data"
+        )
     rows = data.rows("public")
     chosen: list[str] = []
     best = np.inf

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
-from mien.detect import find_detector
 from PIL import Image
 
 from benchmarks.installed import installed_mb, runtime_packages
@@ -25,6 +24,7 @@ from mien.assets import demo_photo
 from mien.bundles import open_bundle
 from mien.classify import Classifier
 from mien.contract import model_input
+from mien.detect import find_detector
 from mien.media.images import read_photo
 from mien.pipeline import Pipeline
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import onnx
-from mien.detect import Detection
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from mien.bundles import Bundle, write_bundle
 from mien.contract import LABELS, InputSpec
+from mien.detect import Detection
 
 POINTS = ((14.3, 17.8), (32.7, 18.0), (22.9, 27.8), (15.9, 36.3), (30.9, 36.6))
 

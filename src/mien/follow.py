@@ -77,8 +77,8 @@ class Follower:
             place[:] = np.asarray(cut.resize((tile, tile), Image.Resampling.BILINEAR, reducing_gap=2.0))
         nearest: dict[int, tuple[float, Detection]] = {}
         for face in self._detector.detect(mosaic, min_face=1):
-            x, y = _centre(face.box_xyxy)
-            number = int(y // tile) * across + int(x // tile)
+            centre_x, centre_y = _centre(face.box_xyxy)
+            number = int(centre_y // tile) * across + int(centre_x // tile)
             if number >= len(windows):
                 continue
             moved = _moved(face, windows[number], tile, (number % across * tile, number // across * tile), frame_rgb)

@@ -184,7 +184,7 @@ def _common_jump(expected_xyxy: Floats, boxes_xyxy: Floats) -> Floats:
     moved = (expected_xyxy[None] + np.hstack([shifts, shifts])[:, None]).reshape(-1, 4)
     fit = iou(moved, boxes_xyxy).max(1).reshape(len(shifts), -1).mean(1)  # (shifts,)
     best = int(fit.argmax())
-    return shifts[best] if fit[best] > fit[0] + JUMP_GAIN else shifts[0]
+    return np.asarray(shifts[best if fit[best] > fit[0] + JUMP_GAIN else 0], np.float64)
 
 
 def _centre_and_size(box_xyxy: Floats) -> Floats:

@@ -27,7 +27,10 @@ class Batch:
 
 
 class TrainingBatches:
-    """Every epoch's batches of a data set under a recipe; the same seed, epoch and step give the same batch."""
+    """Every epoch's batches of a data set under a recipe; the same seed, epoch and step give the same batch.
+
+    ``targets`` and ``weights`` hold, a head, what every training image should answer, (rows, classes), and how much it counts, (rows,).
+    """
 
     def __init__(self, data: Dataset, rows: NDArray[np.int64], recipe: Recipe, soft: NDArray[np.float32] | None = None) -> None:
         """Prepare targets.
@@ -61,9 +64,9 @@ class TrainingBatches:
         if loss.class_weights:
             counts = np.bincount(data.labels[rows], minlength=classes)
             weights *= (len(rows) / (classes * np.maximum(counts, 1)))[data.labels[rows]]
-        self._targets, self._weights = {"emotion": targets.astype(np.float32)}, {"emotion": weights.astype(np.float32)}
+        self.targets, self.weights = {"emotion": targets.astype(np.float32)}, {"emotion": weights.astype(np.float32)}
         if loss.votes_weight:
-            self._targets["votes"], self._weights["votes"] = ferplus_targets(data.votes[rows])  # type: ignore[index]
+            self.targets["votes"], self.weights["votes"] = ferplus_targets(data.votes[rows])  # type: ignore[index]
 
     @property
     def steps(self) -> int:
@@ -82,9 +85,9 @@ class TrainingBatches:
         strength = 0.5 if epoch >= recipe.epochs * (1 - recipe.augment.mild_last) else 1.0
         raw = np.stack([self._data.images[i] for i in self._rows[picked]])
         chips = to_input(augment(preprocess(raw, recipe.preprocess), recipe.augment, rng, strength))
-        names = list(self._targets)
-        chips, mixed = mix(chips, [self._targets[name][picked] for name in names], recipe.augment, rng)
-        return Batch(chips, dict(zip(names, mixed, strict=True)), {name: self._weights[name][picked] for name in names})
+        names = list(self.targets)
+        chips, mixed = mix(chips, [self.targets[name][picked] for name in names], recipe.augment, rng)
+        return Batch(chips, dict(zip(names, mixed, strict=True)), {name: self.weights[name][picked] for name in names})
 
 
 def preprocess(images: NDArray[np.uint8], kind: str) -> NDArray[np.uint8]:

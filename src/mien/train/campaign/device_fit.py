@@ -57,7 +57,7 @@ def fit_on_device(
     state = load_state(checkpoint) if checkpoint.exists() else network.initial_state()
     carry = network.carry(state)
     images, val_images = (jax.device_put(np.asarray(data.images[rows])) for rows in (train_rows, val_rows))
-    targets, weights = jax.device_put((batches._targets, batches._weights))
+    targets, weights = jax.device_put((batches.targets, batches.weights))
     saved, fastest = time.monotonic(), 0.0
 
     while len(state.history) < recipe.epochs and not should_stop(recipe, state.history, state.best_row):

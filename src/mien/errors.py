@@ -11,9 +11,12 @@
     │   ├── UnsupportedMediaError   not an image that Mien reads
     │   ├── CorruptMediaError   truncated or damaged
     │   ├── TooLargeError       over the limit on bytes or pixels
-    │   └── FetchError          a URL that times out, loops or refuses
+    │   ├── FetchError          a URL that times out, loops or refuses
+    │   ├── ChangedError        a file that is not what it was when the job was planned
+    │   └── CrashedError        reading it ended the process, more than once
     ├── BundleError             a model folder that is missing, damaged or foreign
     ├── DetectorError           a face detector that cannot run here
+    ├── JobError                a batch job that cannot start or go on
     └── TrainingError           the training wing
         ├── DataError           a data set that is incomplete or inconsistent
         ├── RecipeError         a recipe with an unknown key or a bad value
@@ -68,7 +71,21 @@ class TooLargeError(MediaError):
 
 
 class FetchError(MediaError):
+    """``transient`` is True where trying again can help."""
+
     code = "fetch_failed"
+
+    def __init__(self, message: str, *, transient: bool = False) -> None:
+        super().__init__(message)
+        self.transient = transient
+
+
+class ChangedError(MediaError):
+    code = "changed"
+
+
+class CrashedError(MediaError):
+    code = "crashed"
 
 
 class BundleError(MienError):
@@ -77,6 +94,10 @@ class BundleError(MienError):
 
 class DetectorError(MienError):
     code = "detector"
+
+
+class JobError(MienError):
+    code = "job"
 
 
 class TrainingError(MienError):

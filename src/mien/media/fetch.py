@@ -74,9 +74,11 @@ def _download(url: str, max_bytes: int, timeout_s: float, max_redirects: int) ->
         if isinstance(reason, TimeoutError):
             raise _timed_out(url, timeout_s) from None
         line = " ".join(str(reason).split())
-        raise FetchError(f"expected an image at {url}, got no answer ({line}); check the address and the network") from None
+        raise FetchError(f"expected an image at {url}, got no answer ({line}); check the address and the network", transient=True) from None
     if expected is not None and len(body) < expected:
-        raise FetchError(f"expected {expected:,} bytes from {url}, got {len(body):,} before the connection closed; try again")
+        raise FetchError(
+            f"expected {expected:,} bytes from {url}, got {len(body):,} before the connection closed; try again", transient=True
+        )
     return bytes(body)
 
 
@@ -109,11 +111,13 @@ def _refused(url: str, status: int, max_redirects: int) -> MediaError:
             f"got another one (HTTP {status}); open it in a browser and use the final address"
         )
     phrase = http.client.responses.get(status, "unknown status")
-    return FetchError(f"expected an image at {url}, got HTTP {status} ({phrase}); download it by other means and pass the file")
+    transient = status >= 500 or status in (408, 425, 429)
+    message = f"expected an image at {url}, got HTTP {status} ({phrase}); download it by other means and pass the file"
+    return FetchError(message, transient=transient)
 
 
 def _timed_out(url: str, timeout_s: float) -> FetchError:
-    return FetchError(f"expected the whole image at {url} within {timeout_s:g} s, got less; try again or raise timeout_s")
+    return FetchError(f"expected the whole image at {url} within {timeout_s:g} s, got less; try again or raise timeout_s", transient=True)
 
 
 def _too_large(url: str, size: str, max_bytes: int) -> TooLargeError:

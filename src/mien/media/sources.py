@@ -37,7 +37,7 @@ def expand(arguments: Sequence[str], *, stdin: BinaryIO | None = None, limits: R
     plan: list[Source | ErrorResult] = []
     seen: set[object] = set()
     for argument in dict.fromkeys(arguments):
-        for entry in _expand_one(argument, stdin, limits):
+        for entry in entries(argument, stdin=stdin, limits=limits):
             identity = _identity(entry)
             if identity not in seen:
                 seen.add(identity)
@@ -52,7 +52,14 @@ def _identity(entry: Source | ErrorResult) -> object:
     return os.path.realpath(entry.data) if isinstance(entry.data, Path) else entry.name
 
 
-def _expand_one(argument: str, stdin: BinaryIO | None, limits: ReadLimits) -> Iterator[Source | ErrorResult]:
+def entries(
+    argument: str,
+    *,
+    stdin: BinaryIO | None = None,
+    limits: ReadLimits = ReadLimits(),
+    suffixes: tuple[str, ...] = IMAGE_SUFFIXES,
+) -> Iterator[Source | ErrorResult]:
+    """Yield what one argument of :func:`expand` stands for, while the folder is being walked; ``suffixes`` are lower case."""
     if argument == "-":
         yield _stdin_source(stdin, limits)
     elif "://" in argument:
@@ -60,7 +67,7 @@ def _expand_one(argument: str, stdin: BinaryIO | None, limits: ReadLimits) -> It
     elif not argument:
         yield _error("", NotFoundError("expected a file, folder, glob, URL or '-', got an empty argument; leave it out"))
     elif os.path.isdir(argument):  # noqa: PTH112  (Path.is_dir raises where a parent may not be searched)
-        yield from _folder(Path(argument))
+        yield from _folder(Path(argument), suffixes)
     elif GLOB_CHARACTERS.isdisjoint(argument) or os.path.lexists(argument):
         yield _file(Path(argument))
     else:
@@ -89,7 +96,7 @@ def _file(path: Path) -> Source | ErrorResult:
     return Source(name, path)
 
 
-def _folder(folder: Path) -> Iterator[Source | ErrorResult]:
+def _folder(folder: Path, endings: tuple[str, ...]) -> Iterator[Source | ErrorResult]:
     name = display_name(folder)
     refusals: list[OSError] = []
     visited: set[str] = set()
@@ -101,15 +108,14 @@ def _folder(folder: Path) -> Iterator[Source | ErrorResult]:
         visited.add(place)
         subfolders[:] = sorted(subfolder for subfolder in subfolders if not subfolder.startswith("."))
         for file in sorted(files):
-            if not file.startswith(".") and file.lower().endswith(IMAGE_SUFFIXES):
+            if not file.startswith(".") and file.lower().endswith(endings):
                 empty = False
                 yield _file(Path(top, file))
     for refusal in refusals:
         subfolder = display_name(refusal.filename)
         yield _error(subfolder, _unreadable(subfolder, refusal))
     if empty and not refusals:
-        suffixes = " ".join(IMAGE_SUFFIXES)
-        yield _error(name, NotFoundError(f"expected images in the folder {name}, got none; files that count end in {suffixes}"))
+        yield _error(name, NotFoundError(f"expected images in the folder {name}, got none; files that count end in {' '.join(endings)}"))
 
 
 def _glob(pattern: str) -> Iterator[Source | ErrorResult]:

@@ -13,7 +13,7 @@ from mien.errors import RecipeError
 from mien.train.models import build_model, load_pretrained, transfer
 from mien.train.recipe import Recipe
 from mien.train.torchfile import read_state_dict
-from tests.train.shapes import tiny_recipe
+from tests.train.shapes import SIDE, tiny_recipe
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_weights_that_cannot_be_loaded(changes: dict[str, Any], says: str) -> No
         options = {"model.family": "transfer", "model.options": {"backbone": "mobilenet_v2", "side": 32}}
     recipe = tiny_recipe(**options, **changes)
     with pytest.raises(RecipeError, match=says):
-        load_pretrained(build_model(recipe, 7), recipe)
+        load_pretrained(build_model(recipe, 7), recipe, np.zeros((1, SIDE, SIDE), np.uint8))
 
 
 def test_a_torch_file_needs_the_torch_convention(tmp_path: Path) -> None:

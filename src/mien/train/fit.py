@@ -30,6 +30,7 @@ from mien.train.optimize import compile_for, is_frozen, lower_on_plateau, should
 from mien.train.recipe import Recipe
 from mien.train.rundir import CHECKPOINT, MODEL, environment, write_history, write_json
 
+PRETRAINED_CHIPS = 512  # on which a loaded network's norms may be measured
 EMA_EVERY = 4  # steps between two updates of the weight average
 EpochReport = Callable[[dict[str, Any]], None]
 StepReport = Callable[[int, int, int], None]
@@ -175,7 +176,8 @@ def _open(run: Path, config: dict[str, Any], data: Dataset, model: keras.Model, 
             raise TrainingError(f"{run} was started with another {' and '.join(changed)}; use the same, or choose another folder")
     resumed = (run / CHECKPOINT).exists()
     if not resumed:
-        load_pretrained(model, recipe)
+        chips = np.stack([data.images[row] for row in data.rows("train")[:PRETRAINED_CHIPS]])
+        load_pretrained(model, recipe, preprocess(chips, recipe.preprocess))
         start = _numpy(model.weights)
         state = RunState(weights=start, optimizer=[], seeds=[], average=[array.copy() for array in start], best=start)
     else:

@@ -14,12 +14,15 @@ from mien.train.data import FERPLUS_CLASSES
 
 if TYPE_CHECKING:
     import keras
+    import numpy as np
+    from numpy.typing import NDArray
 
     from mien.train.recipe import Recipe
 
 FAMILIES = {
     "compact": "mien.train.models.compact",
     "convnext": "mien.train.models.convnext",
+    "face": "mien.train.models.face",
     "nano": "mien.train.models.nano",
     "original": "mien.train.models.original",
     "transfer": "mien.train.models.transfer",
@@ -59,8 +62,13 @@ def build_model(recipe: Recipe, class_count: int) -> keras.Model:
     return model
 
 
-def load_pretrained(model: keras.Model, recipe: Recipe) -> None:
+def load_pretrained(model: keras.Model, recipe: Recipe, chips: NDArray[np.uint8]) -> None:
     """Give a new network the weights that ``recipe.model.weights`` names; does nothing for ``none``.
+
+    Args:
+        model: a network that :func:`build_model` made of the same recipe.
+        recipe: its family knows how to read the weights.
+        chips: some training chips, uint8 (N, size, size[, 3]), for a family that has to measure its norms' statistics.
 
     Raises:
         RecipeError: the family takes no weights, or the file is missing or does not fit.
@@ -70,4 +78,4 @@ def load_pretrained(model: keras.Model, recipe: Recipe) -> None:
     family = importlib.import_module(FAMILIES[recipe.model.family])
     if not hasattr(family, "load_weights"):
         raise RecipeError(f"model.weights is {recipe.model.weights!r}, but family {recipe.model.family!r} starts from random weights only")
-    family.load_weights(model, recipe.model.weights, **recipe.model.options)
+    family.load_weights(model, recipe.model.weights, chips=chips, **recipe.model.options)

@@ -1,0 +1,123 @@
+"""A residual network that has learned to tell people apart, taught to read their expressions.
+
+The layers are those of dlib's face recognition network (King 2017, a ResNet-34 with halved widths and five blocks fewer; public
+domain, CC0), so that its weights, learned from three million faces, can be the start.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers
+from numpy.typing import NDArray
+
+from mien.errors import RecipeError
+from mien.train.dlibfile import Convolution, read_convolutions
+
+# (channels, blocks) of each stage; every stage but the first halves the side in its first block
+STAGES = ((32, 3), (64, 4), (128, 3), (256, 3), (256, 1))
+# A chip of mean 0 and variance 1 times this has the contrast that dlib's network was trained on: grey levels / 256 of a usual photo.
+CONTRAST = 0.234
+
+
+def build(size: int, channels: int, *, side: int = 99, blocks: int = 13, dropout: float = 0.4, drop_path: float = 0.0) -> keras.Model:
+    """Return the trunk: chips (N, size, size, channels) float32 in 0..255 -> features (N, 256 with 11 blocks or more).
+
+    Args:
+        size: side of the chip in pixels.
+        channels: 1; the weights' three colour channels are added up for grey.
+        side: pixels that the chip is enlarged to inside the graph; dlib used 150.
+        blocks: residual blocks that are kept, 1 to 14.
+        dropout: rate before the head.
+        drop_path: how often the last residual branch is left out in training; the rate rises linearly from 0 at the first.
+
+    Raises:
+        RecipeError: more than one channel, or a number of blocks that there is not.
+    """
+    plan = [(width, 2 if stage and not block else 1) for stage, (width, depth) in enumerate(STAGES) for block in range(depth)]
+    if channels != 1 or not 1 <= blocks <= len(plan):
+        raise RecipeError(f"family 'face' takes 1 channel and 1 to {len(plan)} blocks; got {channels} and {blocks}")
+    chips = keras.Input((size, size, channels), name="chips")
+    x = layers.LayerNormalization(axis=(1, 2, 3), center=False, scale=False, epsilon=1.0, dtype="float32")(chips)
+    if side != size:
+        x = layers.Resizing(side, side, name="enlarge")(x)
+    x = _conv(x, 32, "stem", kernel=7, stride=2)
+    x = layers.MaxPooling2D(3, 2)(x)
+    rates = np.linspace(0, drop_path, blocks).tolist()
+    for index, (width, stride) in enumerate(plan[:blocks]):
+        x = _residual(x, width, stride, f"block{index}", rates[index])
+    x = layers.GlobalAveragePooling2D()(x)
+    return keras.Model(chips, layers.Dropout(dropout)(x), name="face")
+
+
+def load_weights(model: keras.Model, weights: str, *, chips: NDArray[np.uint8], **_: Any) -> None:
+    """Fill the network from dlib's ``dlib_face_recognition_resnet_model_v1.dat`` (in the pip package ``face-recognition-models``).
+
+    dlib's file has the batch norms melted into affine maps. Each norm is given the statistics of ``chips`` at its place and the scale
+    and offset that undo them, so that the network starts as the same function and trains with norms that work.
+
+    Args:
+        model: a network on the trunk that :func:`build` made.
+        weights: the file.
+        chips: some hundred training chips, uint8 (N, size, size).
+
+    Raises:
+        RecipeError: no such file, or weights of another network.
+    """
+    if not Path(weights).is_file():
+        raise RecipeError(f"model.weights: no file at {weights}; give 'none' or dlib_face_recognition_resnet_model_v1.dat")
+    donors = read_convolutions(Path(weights))
+    norms = [layer for layer in model.layers if isinstance(layer, layers.BatchNormalization)]
+    if len(donors) < len(norms):
+        raise RecipeError(
+            f"these are not dlib's face recognition weights: the network has {len(norms)} convolutions, the file {len(donors)}"
+        )
+    values = np.asarray(chips, np.float32)[..., None]
+    for norm, source in zip(norms, donors, strict=False):
+        convolution = model.get_layer(norm.name.removesuffix("_norm"))
+        kernel = _grey(source.kernel) if norm.name == "stem_norm" else source.kernel
+        if kernel.shape != tuple(convolution.kernel.shape):
+            wanted = tuple(convolution.kernel.shape)
+            raise RecipeError(
+                f"these are not dlib's face recognition weights: {convolution.name} takes {wanted}, the file has {kernel.shape}"
+            )
+        convolution.set_weights([kernel])
+        before = keras.Model(model.input, convolution.output)
+        answers = np.concatenate(
+            [keras.ops.convert_to_numpy(before(values[i : i + 64], training=False)) for i in range(0, len(values), 64)]
+        ).astype(np.float64)
+        _melt(norm, source, answers.mean((0, 1, 2)), answers.var((0, 1, 2)))
+
+
+def _melt(norm: layers.BatchNormalization, source: Convolution, mean: NDArray[np.float64], variance: NDArray[np.float64]) -> None:
+    """Set ``norm`` so that it is ``source``'s bias and affine map, written as a batch norm with these statistics."""
+    gamma = source.gamma * np.sqrt(variance + norm.epsilon)
+    beta = source.beta + source.gamma * (source.bias + mean)
+    norm.set_weights([gamma, beta, mean, variance])
+
+
+def _grey(kernel: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(kernel.sum(2, keepdims=True) * CONTRAST, np.float32)
+
+
+def _conv(x: keras.KerasTensor, width: int, name: str, kernel: int = 3, stride: int = 1, relu: bool = True) -> keras.KerasTensor:
+    padding = "valid" if stride > 1 else "same"
+    x = layers.Conv2D(width, kernel, stride, padding=padding, use_bias=False, kernel_initializer="he_normal", name=name)(x)
+    x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_norm")(x)
+    return layers.ReLU()(x) if relu else x
+
+
+def _residual(x: keras.KerasTensor, width: int, stride: int, name: str, drop: float) -> keras.KerasTensor:
+    shortcut = layers.AveragePooling2D(stride)(x) if stride > 1 else x
+    x = _conv(x, width, f"{name}_a", stride=stride)
+    x = _conv(x, width, f"{name}_b", relu=False)
+    if short := shortcut.shape[1] - x.shape[1]:  # an even side: the strided convolution answers one row and column less
+        x = layers.ZeroPadding2D(((0, short), (0, short)))(x)
+    if more := width - shortcut.shape[-1]:
+        shortcut = keras.ops.pad(shortcut, ((0, 0), (0, 0), (0, 0), (0, more)))
+    if drop:
+        x = layers.Dropout(drop, noise_shape=(None, 1, 1, 1))(x)
+    return layers.ReLU()(layers.Add()([x, shortcut]))

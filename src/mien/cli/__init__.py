@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from mien import __version__
-from mien.cli import data
+from mien.cli import data, web
 from mien.cli.analyze import analyze
 from mien.cli.audit import audit
 from mien.cli.calibrate import calibrate
@@ -50,6 +50,7 @@ VERBS: dict[str, Callable[..., None]] = {
 for _name, _verb in VERBS.items():
     app.command(_name)(_verb)
 app.add_typer(data.app, name="data")
+app.add_typer(web.app, name="web")
 
 
 def _version(wanted: bool) -> None:

@@ -25,6 +25,7 @@ class Classifier:
         Raises:
             BundleError: the graph's input or output does not fit its spec.json.
         """
+        self.bundle = bundle
         self.spec: InputSpec = bundle.spec
         self._session = Session(bundle.model_path, threads=threads, providers=providers)
         if len(self._session.inputs) != 1 or len(self._session.outputs) != 1:

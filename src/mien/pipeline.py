@@ -30,7 +30,7 @@ from mien.media.images import ReadLimits, read_photo
 from mien.media.sources import Source
 from mien.media.video import VideoFrame
 from mien.results import Emotions, ErrorResult, Face, FrameResult, ModelRef
-from mien.track import Smoother
+from mien.track import TIME_CONSTANT_S, Smoother
 
 Frame = NDArray[np.uint8]
 # The classifier runs when this many faces have come together, or this many photos: full batches in a crowd, a steady flow elsewhere.
@@ -65,7 +65,10 @@ def _kept_pipeline(model: str, detector: str, min_face: float) -> Pipeline:
 
 
 class Pipeline:
-    """Warm detector and classifier; safe to share between threads."""
+    """Warm detector and classifier; safe to share between threads.
+
+    ``model`` names the weights, ``classifier`` is what holds them.
+    """
 
     def __init__(
         self,
@@ -100,17 +103,17 @@ class Pipeline:
         if threads is not None and threads < 1:
             raise UsageError(f"threads must be 1 or more, got {threads}")
         self._workers = threads or os.cpu_count() or 1
-        self._classifier = classifier or Classifier(open_bundle(model), threads=threads, providers=providers)
+        self.classifier = classifier or Classifier(open_bundle(model), threads=threads, providers=providers)
         self._detector = find_detector(detector, threads=1) if isinstance(detector, str) else detector
         self._min_face = min_face
         self._limits = limits or ReadLimits()
         self._on_photo = on_photo
-        self.model = ModelRef(self._classifier.spec.name, self._classifier.spec.version)
+        self.model = ModelRef(self.classifier.spec.name, self.classifier.spec.version)
 
     @property
     def labels(self) -> tuple[str, ...]:
         """The model's labels, in the order of its probabilities."""
-        return self._classifier.spec.labels
+        return self.classifier.spec.labels
 
     def analyze(self, image: Any) -> FrameResult:
         """Return every face of one photo, largest first.
@@ -121,7 +124,7 @@ class Pipeline:
         Raises:
             MediaError: the input is not a readable picture.
         """
-        return self._finish([self._prepare(image)])[0]
+        return self.finish([self.prepare(image)])[0]
 
     def analyze_many(self, images: Iterable[Any]) -> Iterator[FrameResult | ErrorResult]:
         """Yield one record an input, in their order; an input that cannot be read becomes an :class:`ErrorResult`.
@@ -135,8 +138,45 @@ class Pipeline:
         """Yield (record, RGB frame uint8 (H, W, 3)), for callers that draw; the frame of an error is None."""
         return self._run(images, keep_frames=True)
 
+    def prepare(self, image: Any, keep_frame: bool = False) -> Prepared:
+        """Return one photo after detection, ready for :meth:`finish`; for callers that batch the faces of many photos themselves.
+
+        Args:
+            image: as in :func:`analyze`, or a :class:`mien.media.sources.Source`.
+            keep_frame: keep the pixels, too.
+
+        Raises:
+            MediaError: the input is not a readable picture.
+        """
+        photo = read_photo(image.data if isinstance(image, Source) else image, limits=self._limits)
+        frame = photo.frame_rgb
+        faces = self._detector.detect(frame, min_face=self._min_face)
+        chips = [chip(frame, face.landmarks, self.classifier.spec) for face in faces]
+        height, width = frame.shape[:2]
+        return Prepared(_name(image), width, height, faces, chips, photo.notes, frame if keep_frame else None)
+
+    def finish(self, prepared: Sequence[Prepared]) -> list[FrameResult]:
+        """Return one record a prepared photo; the faces of all of them are classified in the same batches."""
+        chips = [one for item in prepared for one in item.chips]
+        rows = iter(self.classifier.probabilities(np.stack(chips)) if chips else ())
+        results = []
+        for item in prepared:
+            faces = []
+            for detection in item.faces:
+                emotions, uncertain = self.classifier.emotions(next(rows))
+                faces.append(Face(detection.box_xyxy, detection.score, detection.landmarks, emotions, uncertain))
+            results.append(FrameResult(item.source, item.width, item.height, tuple(faces), self.model, notes=item.notes))
+        return results
+
     def stream(
-        self, frames: Iterable[VideoFrame], *, source: str = "<stream>", detect_every: int = DETECT_EVERY, live: bool = False
+        self,
+        frames: Iterable[VideoFrame],
+        *,
+        source: str = "<stream>",
+        detect_every: int = DETECT_EVERY,
+        live: bool = False,
+        max_faces: int | None = None,
+        smoothing_s: float = TIME_CONSTANT_S,
     ) -> Generator[FrameResult]:
         """Yield one record a frame of a video, with track ids and smoothed probabilities.
 
@@ -149,35 +189,45 @@ class Pipeline:
             source: the name that the records carry.
             detect_every: look for newcomers in the whole frame every so many frames; 1 is slowest and misses least.
             live: take a frame only when the one before is done, so that the answer is about now; slower, for cameras.
+            max_faces: report no more faces a frame, the largest ones; all if None.
+            smoothing_s: time constant of the smoothing, seconds.
 
         Raises:
-            UsageError: ``detect_every`` is below 1.
+            UsageError: ``detect_every`` is below 1, or ``smoothing_s`` is not above zero.
         """
-        return (result for result, _ in self.stream_with_frames(frames, source=source, detect_every=detect_every, live=live))
+        options: dict[str, Any] = {"detect_every": detect_every, "live": live, "max_faces": max_faces, "smoothing_s": smoothing_s}
+        return (result for result, _ in self.stream_with_frames(frames, source=source, **options))
 
     def stream_with_frames(
-        self, frames: Iterable[VideoFrame], *, source: str = "<stream>", detect_every: int = DETECT_EVERY, live: bool = False
+        self,
+        frames: Iterable[VideoFrame],
+        *,
+        source: str = "<stream>",
+        detect_every: int = DETECT_EVERY,
+        live: bool = False,
+        max_faces: int | None = None,
+        smoothing_s: float = TIME_CONSTANT_S,
     ) -> Generator[tuple[FrameResult, Frame]]:
         """Yield (record, RGB frame uint8 (H, W, 3)) as :meth:`stream` does, for callers that draw."""
         follower = Follower(self._detector, min_face=self._min_face, detect_every=detect_every)
+        smoother = Smoother(smoothing_s)
         if live:
-            return self._steady(self._follow(frames, follower, source))
-        return ahead(self._steady(ahead(self._follow(ahead(frames), follower, source))))
+            return self._steady(self._follow(frames, follower, source, max_faces), smoother)
+        return ahead(self._steady(ahead(self._follow(ahead(frames), follower, source, max_faces)), smoother))
 
-    def _follow(self, frames: Iterable[VideoFrame], follower: Follower, source: str) -> Iterator[_Followed]:
+    def _follow(self, frames: Iterable[VideoFrame], follower: Follower, source: str, max_faces: int | None) -> Iterator[_Followed]:
         for frame in frames:
             height, width = frame.frame_rgb.shape[:2]
-            found = follower.find(frame.time_s, frame.frame_rgb)
+            found = follower.find(frame.time_s, frame.frame_rgb)[:max_faces]
             faces = tuple(face for face, _ in found)
-            chips = [chip(frame.frame_rgb, face.landmarks, self._classifier.spec) for face in faces]
-            prepared = _Prepared(source, width, height, faces, chips, (), frame.frame_rgb)
+            chips = [chip(frame.frame_rgb, face.landmarks, self.classifier.spec) for face in faces]
+            prepared = Prepared(source, width, height, faces, chips, (), frame.frame_rgb)
             yield _Followed(frame, tuple(track_id for _, track_id in found), prepared)
 
-    def _steady(self, followed: Iterable[_Followed]) -> Generator[tuple[FrameResult, Frame]]:
-        smoother = Smoother()
+    def _steady(self, followed: Iterable[_Followed], smoother: Smoother) -> Generator[tuple[FrameResult, Frame]]:
         for item in followed:
             time_s = item.frame.time_s
-            (result,) = self._finish([item.prepared])
+            (result,) = self.finish([item.prepared])
             faces = (self._smoothed(*pair, time_s, smoother) for pair in zip(result.faces, item.track_ids, strict=True))
             smoother.forget(time_s)
             yield replace(result, frame_index=item.frame.index, time_s=time_s, faces=tuple(faces)), item.frame.frame_rgb
@@ -186,12 +236,12 @@ class Pipeline:
         if track_id is None:
             return face
         smoothed = Emotions(self.labels, smoother.smooth(track_id, time_s, face.emotions.probabilities))
-        uncertain = smoothed.confidence < self._classifier.spec.uncertain_below
+        uncertain = smoothed.confidence < self.classifier.spec.uncertain_below
         return replace(face, track_id=track_id, smoothed=smoothed, uncertain=uncertain)
 
     def _run(self, images: Iterable[Any], keep_frames: bool) -> Iterator[tuple[FrameResult | ErrorResult, Frame | None]]:
-        queue: deque[Future[_Prepared | ErrorResult]] = deque()
-        waiting: list[_Prepared | ErrorResult] = []
+        queue: deque[Future[Prepared | ErrorResult]] = deque()
+        waiting: list[Prepared | ErrorResult] = []
         source = iter(images)
         ahead = 2 * self._workers
         with ThreadPoolExecutor(self._workers, thread_name_prefix="mien-photos") as pool:
@@ -202,7 +252,7 @@ class Pipeline:
                     if not queue:
                         break
                     waiting.append(queue.popleft().result())
-                    faces = sum(len(item.chips) for item in waiting if isinstance(item, _Prepared))
+                    faces = sum(len(item.chips) for item in waiting if isinstance(item, Prepared))
                     if faces >= FACES_AHEAD or len(waiting) >= (ahead if keep_frames else PHOTOS_AHEAD):
                         yield from self._flush(waiting)
                 yield from self._flush(waiting)
@@ -210,54 +260,34 @@ class Pipeline:
                 for future in queue:
                     future.cancel()
 
-    def _flush(self, waiting: list[_Prepared | ErrorResult]) -> Iterator[tuple[FrameResult | ErrorResult, Frame | None]]:
-        results = iter(self._finish([item for item in waiting if isinstance(item, _Prepared)]))
+    def _flush(self, waiting: list[Prepared | ErrorResult]) -> Iterator[tuple[FrameResult | ErrorResult, Frame | None]]:
+        results = iter(self.finish([item for item in waiting if isinstance(item, Prepared)]))
         for item in waiting:
             yield (item, None) if isinstance(item, ErrorResult) else (next(results), item.frame)
         waiting.clear()
 
-    def _attempt(self, image: Any, keep_frame: bool) -> _Prepared | ErrorResult:
+    def _attempt(self, image: Any, keep_frame: bool) -> Prepared | ErrorResult:
         if isinstance(image, ErrorResult):
             return image
         began = time.perf_counter()
         try:
-            return self._prepare(image, keep_frame)
+            return self.prepare(image, keep_frame)
         except MienError as error:
             return ErrorResult(_name(image), error.code, str(error))
         finally:
             if self._on_photo:
                 self._on_photo(_name(image), time.perf_counter() - began)
 
-    def _prepare(self, image: Any, keep_frame: bool = False) -> _Prepared:
-        photo = read_photo(image.data if isinstance(image, Source) else image, limits=self._limits)
-        frame = photo.frame_rgb
-        faces = self._detector.detect(frame, min_face=self._min_face)
-        chips = [chip(frame, face.landmarks, self._classifier.spec) for face in faces]
-        height, width = frame.shape[:2]
-        return _Prepared(_name(image), width, height, faces, chips, photo.notes, frame if keep_frame else None)
-
-    def _finish(self, prepared: Sequence[_Prepared]) -> list[FrameResult]:
-        chips = [one for item in prepared for one in item.chips]
-        rows = iter(self._classifier.probabilities(np.stack(chips)) if chips else ())
-        results = []
-        for item in prepared:
-            faces = []
-            for detection in item.faces:
-                emotions, uncertain = self._classifier.emotions(next(rows))
-                faces.append(Face(detection.box_xyxy, detection.score, detection.landmarks, emotions, uncertain))
-            results.append(FrameResult(item.source, item.width, item.height, tuple(faces), self.model, notes=item.notes))
-        return results
-
 
 @dataclass(frozen=True)
-class _Prepared:
-    """One photo after detection: what is left to do is to classify its chips."""
+class Prepared:
+    """One photo after detection: what is left to do is to classify its chips, uint8 (S, S) or (S, S, 3), one a face, largest first."""
 
     source: str
     width: int
     height: int
     faces: tuple[Detection, ...]
-    chips: list[NDArray[np.uint8]]
+    chips: Sequence[NDArray[np.uint8]]
     notes: tuple[str, ...]
     frame: Frame | None
 
@@ -268,7 +298,7 @@ class _Followed:
 
     frame: VideoFrame
     track_ids: tuple[int | None, ...]
-    prepared: _Prepared
+    prepared: Prepared
 
 
 def _name(image: Any) -> str:

@@ -12,6 +12,7 @@ from mien import __version__
 from mien.cli import data, web
 from mien.cli.analyze import analyze
 from mien.cli.audit import audit
+from mien.cli.batch import batch
 from mien.cli.calibrate import calibrate
 from mien.cli.compare import compare
 from mien.cli.demo import demo
@@ -36,6 +37,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "analyze": analyze,
     "video": video,
     "webcam": webcam,
+    "batch": batch,
     "explain": explain,
     "demo": demo,
     "train": train,

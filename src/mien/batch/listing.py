@@ -1,0 +1,100 @@
+"""Source arguments -> inputs, while folders are being walked and lists are being read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from urllib.parse import urljoin, urlsplit
+
+from mien.batch import archives, manifests, remote
+from mien.batch.inputs import VIDEO_SUFFIXES, Input, kind_of, shown
+from mien.errors import MediaError, MienError, NotFoundError, UsageError
+from mien.media.sources import IMAGE_SUFFIXES, Source
+from mien.media.sources import entries as local_entries
+from mien.results import ErrorResult
+
+SUFFIXES = (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)
+
+
+def inputs(sources: Sequence[str], column: str | None = None) -> Iterator[Input]:
+    """Yield the inputs that ``sources`` stand for, in their order.
+
+    A source is a file, a folder, a quoted glob, an address that fsspec reads, an archive (``.tar``, ``.tar.gz``, ``.zip``, ...) or a list
+    (``.txt``, ``.csv``, ``.parquet``) of files and addresses, whose relative paths start at the list's own folder. Archives and lists
+    count when they are named, not when they lie in a folder.
+
+    Raises:
+        UsageError: a source that is or holds nothing, or a list without the column.
+        MediaError: a source that cannot be opened.
+    """
+    for source in sources:
+        yield from _at_least_one(source, _of_source(source, column))
+
+
+def _at_least_one(source: str, found: Iterator[Input]) -> Iterator[Input]:
+    """Yield what was found; a source that leads to nothing but its own error is a mistake in the call, not an input."""
+    first = next(found, None)
+    if first is None:
+        raise UsageError(f"expected photos or videos in {shown(source)}, got none; files that count end in {' '.join(SUFFIXES)}")
+    second = next(found, None)
+    if first.kind == "error" and second is None and first.code in (NotFoundError.code, UsageError.code):
+        raise UsageError(first.message)
+    yield first
+    if second is not None:
+        yield second
+        yield from found
+
+
+def _of_source(source: str, column: str | None) -> Iterator[Input]:
+    address = "://" in source
+    path = urlsplit(source).path if address else source
+    if source == "-":
+        raise UsageError("expected files, folders, addresses, archives or lists, got '-'; a job needs inputs that it can come back to")
+    is_folder = not address and os.path.isdir(source)  # noqa: PTH112  (Path.is_dir raises where a parent may not be searched)
+    if archives.packing_of(path) and not is_folder:
+        yield from archives.members(shown(source), source if address else os.path.abspath(source), SUFFIXES)  # noqa: PTH100
+    elif manifests.is_manifest(path) and not is_folder:
+        yield from _of_manifest(source, column)
+    elif address:
+        yield from _of_address(source)
+    else:
+        yield from map(_of_entry, local_entries(source, suffixes=SUFFIXES))
+
+
+def _of_manifest(source: str, column: str | None) -> Iterator[Input]:
+    for entry in manifests.entries(source, column):
+        if "://" in entry:
+            yield Input(shown(entry), kind_of(urlsplit(entry).path), entry)
+        elif "://" in source:
+            place = urljoin(source, entry) if source.startswith("http") else f"{source.rpartition('/')[0]}/{entry}"
+            yield Input(shown(place), kind_of(entry), place)
+        else:
+            yield _of_path(shown(entry), Path(source).parent / entry)
+
+
+def _of_address(source: str) -> Iterator[Input]:
+    try:
+        yield from remote.entries(source, SUFFIXES)
+    except NotFoundError as error:
+        raise UsageError(str(error)) from None
+
+
+def _of_entry(entry: Source | ErrorResult) -> Input:
+    if isinstance(entry, ErrorResult):
+        return Input.of_error(entry)
+    assert isinstance(entry.data, Path)  # the other kinds are addresses and standard input
+    return _of_path(entry.name, entry.data)
+
+
+def _of_path(name: str, path: Path) -> Input:
+    place = os.path.abspath(path)  # noqa: PTH100  (links stay as they are named)
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        error: MienError = NotFoundError(f"expected a file, got {name}, which does not exist; check the path")
+    except (OSError, ValueError) as refusal:
+        error = MediaError(f"expected to read {name}, which the system refuses ({refusal})")
+    else:
+        return Input(name, kind_of(name), place, status.st_size, status.st_mtime_ns)
+    return Input(name, "error", place, code=error.code, message=str(error))

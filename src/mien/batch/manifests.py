@@ -1,0 +1,99 @@
+"""Lists of inputs: a text file with a path or address a line, CSV, or Parquet."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from mien.batch import remote
+from mien.errors import CorruptMediaError, MissingExtraError, NotFoundError, UnreadableError, UsageError
+
+SUFFIXES = (".txt", ".lst", ".csv", ".tsv", ".parquet")
+COLUMNS = ("source", "path", "file", "url", "image", "filename", "file_name", "image_path")
+
+
+def is_manifest(name: str) -> bool:
+    """Return whether a file is taken for a list of inputs, by its ending."""
+    return name.lower().endswith(SUFFIXES)
+
+
+def entries(place: str, column: str | None) -> Iterator[str]:
+    r"""Yield the paths and addresses that a list names, as they stand there.
+
+    A text file has one a line, or one between null characters (what ``find -print0`` writes, for names with line breaks). CSV and
+    Parquet have a column, ``column`` or the first of :data:`COLUMNS` that is there; a table of one column needs no name.
+
+    Raises:
+        MediaError: the list cannot be read.
+        UsageError: no such column.
+    """
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(remote.open_object(place) if "://" in place else Path(place).open("rb"))  # noqa: SIM115
+        except FileNotFoundError:
+            raise NotFoundError(f"expected a list at {place}, which does not exist; check the path") from None
+        except OSError as error:
+            raise UnreadableError(f"expected to read the list {place}, which the system refuses ({error.strerror})") from None
+        lower = place.lower()
+        if lower.endswith(".parquet"):
+            yield from _of_parquet(file, place, column)
+        elif lower.endswith((".csv", ".tsv")):
+            yield from _of_csv(file, place, column, "\t" if lower.endswith(".tsv") else ",")
+        else:
+            yield from _of_text(file)
+
+
+def _of_text(file: BinaryIO) -> Iterator[str]:
+    start = file.read(2**16)
+    null = b"\0" in start
+    rest = start
+    while rest:
+        *whole, rest = rest.split(b"\0" if null else b"\n")
+        yield from (name for line in whole if (name := _decoded(line, null)))
+        if not (more := file.read(2**16)):
+            break
+        rest += more
+    if name := _decoded(rest, null):
+        yield name
+
+
+def _decoded(line: bytes, null: bool) -> str:
+    return (line if null else line.rstrip(b"\r").strip()).removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
+
+
+def _of_csv(file: BinaryIO, place: str, column: str | None, delimiter: str) -> Iterator[str]:
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
+    rows = csv.DictReader(text, delimiter=delimiter)
+    chosen = _column(list(rows.fieldnames or ()), place, column)
+    try:
+        yield from (name for row in rows if (name := row[chosen]))
+    except csv.Error as error:
+        raise CorruptMediaError(f"expected CSV in {place}, line {rows.line_num} is none ({error})") from None
+
+
+def _of_parquet(file: BinaryIO, place: str, column: str | None) -> Iterator[str]:
+    try:
+        import pyarrow as pa
+        from pyarrow import parquet
+    except ModuleNotFoundError:
+        raise MissingExtraError("pyarrow", "batch") from None
+    try:
+        table = parquet.ParquetFile(file)
+        chosen = _column(table.schema_arrow.names, place, column)
+        for batch in table.iter_batches(columns=[chosen]):
+            yield from (cast("str", name) for name in batch.column(0).to_pylist() if name)
+    except pa.ArrowException as error:
+        raise CorruptMediaError(f"expected a Parquet file in {place}, got one that is cut short or damaged ({error})") from None
+
+
+def _column(names: list[str], place: str, wanted: str | None) -> str:
+    if wanted is not None and wanted in names:
+        return wanted
+    if wanted is None and (known := [name for name in COLUMNS if name in names] or (names if len(names) == 1 else [])):
+        return known[0]
+    there = ", ".join(names) or "none"
+    raise UsageError(f"expected a column {wanted or ' or '.join(COLUMNS[:4])} in {place}, it has {there}; name it with --column")

@@ -1,0 +1,151 @@
+"""Objects behind addresses, through fsspec: s3://, gs://, hf://, http(s):// and whatever else has a driver installed."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+from urllib.parse import urlsplit
+
+from mien.batch.inputs import Input, kind_of
+from mien.errors import FetchError, MediaError, MissingExtraError, NotFoundError, TooLargeError, UnreadableError, UsageError
+from mien.media.sources import GLOB_CHARACTERS
+
+REFUSED = ("Access Denied", "AccessDenied", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch", "Unable to locate credentials")
+
+
+def read(place: str, max_bytes: int) -> bytes:
+    """Return the object at an address.
+
+    Raises:
+        NotFoundError, UnreadableError, FetchError: it is not there, not for us, or not reachable now.
+        TooLargeError: more than ``max_bytes``.
+    """
+    with reaching(place):
+        fs, path = _filesystem(place)
+        size = int(fs.info(path)["size"] or 0)
+        if size > max_bytes:
+            raise TooLargeError(f"expected at most {max_bytes:,} bytes, got {size:,} in {place}; make the file smaller or raise max_bytes")
+        return bytes(fs.cat_file(path)) if size else b""
+
+
+def read_part(place: str, start: int, size: int) -> bytes:
+    """Return ``size`` bytes of the object from byte ``start`` on; raises as :func:`read` does."""
+    with reaching(place):
+        fs, path = _filesystem(place)
+        return bytes(fs.cat_file(path, start=start, end=start + size)) if size else b""
+
+
+def copy(place: str, file: Path) -> None:
+    """Write the object into a file; raises as :func:`read` does."""
+    with open_object(place) as source, file.open("wb") as target:
+        shutil.copyfileobj(source, target, 2**20)
+
+
+@contextmanager
+def open_object(place: str) -> Iterator[BinaryIO]:
+    """Give the object as a file that can be read and searched; raises as :func:`read` does, also while it is read."""
+    with reaching(place):
+        fs, path = _filesystem(place)
+        with fs.open(path, "rb") as file:
+            yield cast("BinaryIO", file)
+
+
+def entries(place: str, suffixes: tuple[str, ...]) -> Iterator[Input]:
+    """Yield the objects that an address stands for: itself, those under it, or those that it matches as a glob.
+
+    Raises:
+        NotFoundError: there is nothing.
+        MediaError: the listing failed.
+    """
+    if urlsplit(place).scheme in ("http", "https"):
+        yield Input(place, kind_of(urlsplit(place).path), place)
+        return
+    with reaching(place):
+        fs, path = _filesystem(place)
+        globbed = not GLOB_CHARACTERS.isdisjoint(path)
+        found = [fs.info(match) for match in sorted(fs.glob(path))] if globbed else _listed(fs, path)
+    empty = True
+    while found:
+        entry = found.pop(0)
+        name = str(entry["name"])
+        if entry["type"] == "directory":
+            with reaching(place):
+                found[:0] = [] if globbed else _listed(fs, name)
+        elif name.lower().endswith(suffixes) or name == path or globbed:
+            empty = False
+            address = str(fs.unstrip_protocol(name))
+            yield Input(address, kind_of(name), address, entry["size"])
+    if empty:
+        raise NotFoundError(f"expected photos or videos at {place}, got none; files that count end in {' '.join(suffixes)}")
+
+
+def size_of(place: str) -> int | None:
+    """Return the size of an object in bytes, None where its server does not tell; raises as :func:`read` does."""
+    with reaching(place):
+        fs, path = _filesystem(place)
+        size = fs.info(path)["size"]
+        return None if size is None else int(size)
+
+
+@contextmanager
+def reaching(place: str) -> Iterator[None]:
+    """Turn whatever a driver raises into a MediaError that says whether trying again can help."""
+    try:
+        yield
+    except (MediaError, UsageError, MissingExtraError):
+        raise
+    except FileNotFoundError:
+        raise NotFoundError(f"expected something at {place}, which does not exist; check the address") from None
+    except PermissionError as error:
+        raise UnreadableError(f"expected to read {place}, which its server refuses ({_line(error)}); check the credentials") from None
+    except Exception as error:  # every driver has its own: botocore's, aiohttp's, google's, OSError, TimeoutError
+        status = getattr(error, "status", None)
+        if status in (404, 410):
+            raise NotFoundError(f"expected something at {place}, got HTTP {status}: there is nothing; check the address") from None
+        if any(word in str(error) for word in REFUSED) or status in (401, 403):
+            raise UnreadableError(f"expected to read {place}, which its server refuses ({_line(error)}); check the credentials") from None
+        raise FetchError(f"expected to read {place}, got no answer ({_line(error)}); check the network", transient=True) from None
+
+
+def _filesystem(place: str) -> tuple[Any, str]:
+    try:
+        fs, path = _opened(place.partition("://")[0], place)
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(error.name or "fsspec", "batch") from None
+    except (ImportError, ValueError) as error:  # fsspec names the package that an address needs
+        raise UsageError(f"cannot read {place}: {_line(error)}") from None
+    return fs, path
+
+
+def _opened(scheme: str, place: str) -> tuple[Any, str]:
+    import fsspec
+
+    fs = _driver(scheme)
+    return fs, str(fsspec.get_filesystem_class(scheme)._strip_protocol(place))
+
+
+@lru_cache(maxsize=8)
+def _driver(scheme: str) -> Any:
+    import fsspec
+
+    return fsspec.filesystem(scheme, use_listings_cache=False)
+
+
+def _listed(fs: Any, path: str) -> list[dict[str, Any]]:
+    info = fs.info(path)
+    if info["type"] != "directory":
+        return [info]
+    listed = [entry for entry in fs.ls(path, detail=True) if not _hidden(entry["name"]) and entry["name"].rstrip("/") != path.rstrip("/")]
+    return sorted(listed, key=lambda entry: str(entry["name"]))
+
+
+def _hidden(name: str) -> bool:
+    return name.rstrip("/").rpartition("/")[2].startswith(".")
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

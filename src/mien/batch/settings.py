@@ -1,0 +1,83 @@
+"""How a job's inputs are analysed: what its workers share, and what tells one job from another."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from mien.batch.plan import SHARD
+from mien.bundles import DEFAULT, open_bundle
+from mien.detect import find_detector
+from mien.errors import UsageError
+from mien.follow import DETECT_EVERY
+from mien.media.images import ReadLimits
+from mien.media.video import check_every
+from mien.results import SCHEMA
+
+Format = Literal["parquet", "jsonl"]
+FORMATS: tuple[Format, ...] = ("parquet", "jsonl")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that the records depend on. ``every_s`` samples videos, None takes every frame."""
+
+    model: str = DEFAULT
+    detector: str = "auto"
+    min_face: float = 20
+    every_s: float | None = None
+    detect_every: int = DETECT_EVERY
+    format: Format = "parquet"
+    shard: int = SHARD
+    providers: tuple[str, ...] = ()
+    max_bytes: int = ReadLimits.max_bytes
+    max_pixels: int = ReadLimits.max_pixels
+    timeout_s: float = ReadLimits.timeout_s
+
+    @property
+    def limits(self) -> ReadLimits:
+        """The bounds on one photo."""
+        return ReadLimits(self.max_bytes, self.max_pixels, self.timeout_s)
+
+    def checked(self) -> Settings:
+        """Return the same settings with names that mean the same for every worker.
+
+        Raises:
+            UsageError: a value out of range.
+            BundleError, DetectorError: the model or detector is not here.
+        """
+        if self.format not in FORMATS:
+            raise UsageError(f"unknown format {self.format!r}; expected one of {', '.join(FORMATS)}")
+        if self.shard < 1:
+            raise UsageError(f"expected shards of 1 photo or more, got {self.shard}")
+        if self.min_face < 1:
+            raise UsageError(f"min_face must be 1 pixel or more, got {self.min_face}")
+        if self.detect_every < 1:
+            raise UsageError(f"detect_every must be 1 frame or more, got {self.detect_every}")
+        check_every(self.every_s)
+        _ = self.limits  # raises for limits that are not above zero
+        model = os.path.abspath(self.model) if Path(self.model).is_dir() else self.model  # noqa: PTH100  (no links resolved)
+        detector = find_detector(self.detector, threads=1)
+        name = os.path.abspath(self.detector) if self.detector.endswith(".onnx") else str(getattr(detector, "name", self.detector))  # noqa: PTH100
+        return Settings(**{**vars(self), "model": model, "detector": name})
+
+    def identity(self) -> dict[str, Any]:
+        """Return what must be the same for two runs to be one job; plain values for JSON."""
+        bundle = open_bundle(self.model)
+        return {
+            "schema": SCHEMA,
+            **{key: value for key, value in self.to_dict().items() if key not in ("model", "timeout_s", "providers")},
+            "model": f"{bundle.spec.name} {bundle.spec.version}",
+            "model_sha256": bundle.spec.model_sha256,
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {**asdict(self), "providers": list(self.providers)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Settings:
+        """Return the settings that :meth:`to_dict` gave."""
+        return cls(**{**values, "providers": tuple(values["providers"])})

@@ -1,0 +1,146 @@
+"""One shard: inputs -> records -> a finished part file and its tally."""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
+from itertools import groupby
+from pathlib import Path
+
+from mien.batch.inputs import Input
+from mien.batch.reading import Reader
+from mien.batch.settings import Settings
+from mien.batch.tally import Tally
+from mien.errors import CrashedError, JobError, MediaError
+from mien.media.video import Video
+from mien.pipeline import Pipeline
+from mien.results import ErrorResult, FrameResult
+from mien.sinks import Parquet, Sink, open_sink
+
+Record = FrameResult | ErrorResult
+
+
+class ShardRunner:
+    """A warm pipeline and what it needs to run shards, one at a time.
+
+    One thread reads and searches, one classifies, more fetch: the same shard gives the same bytes on every machine and with any
+    number of workers.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        """Load the model and the detector.
+
+        Raises:
+            BundleError, DetectorError, UsageError: they cannot be had here.
+        """
+        self._settings = settings
+        self._reader = Reader(settings.limits)
+        self._seconds = self._reader.seconds
+        self.pipeline = Pipeline(
+            model=settings.model,
+            detector=settings.detector,
+            min_face=settings.min_face,
+            threads=1,
+            providers=settings.providers or None,
+            limits=settings.limits,
+            on_photo=self._took,
+        )
+
+    def run(self, inputs: Sequence[Input], part: Path, tell: Callable[[int], None], crashed: Mapping[int, str] | None = None) -> Tally:
+        """Write the records of a shard into the file ``part``, which is on the disk afterwards, and return what came of it.
+
+        Args:
+            inputs: lines of the plan.
+            part: replaced if it is there.
+            tell: given the number of inputs that are done, now and then.
+            crashed: position -> what happened, of inputs that must not be touched again.
+
+        Raises:
+            JobError: the disk is full, the connection is lost, or records do not match inputs.
+        """
+        items = [replace(item, kind="error", code=CrashedError.code, message=crashed[i]) if crashed and i in crashed else item
+                 for i, item in enumerate(inputs)]  # fmt: skip
+        tally = Tally(inputs=len(items), videos=sum(item.kind == "video" for item in items))
+        began = time.perf_counter()
+        self._seconds.clear()
+        with self._sink(part) as sink:
+            done = 0
+            for is_video, group in groupby(items, key=lambda item: item.kind == "video"):
+                for item, records in self._videos(group) if is_video else self._photos(list(group)):
+                    for record in records:
+                        _check_is_of(record, item)
+                        sink.write(record)
+                        tally.add_record(record)
+                        tell(done)  # also within a long video
+                    done += 1
+                    tell(done)
+        if done != len(items) or not tally.adds_up:
+            raise JobError(
+                f"expected records of {len(items)} inputs, got those of {done} ({tally}); this is a fault in Mien, please report it"
+            )
+        tally.seconds = round(time.perf_counter() - began, 3)
+        tally.add_seconds(self._seconds)
+        return tally
+
+    def probe(self, item: Input) -> None:
+        """Analyse one input for nothing, to see whether the process survives it."""
+        for _, records in self._videos(iter([item])) if item.kind == "video" else self._photos([item]):
+            for _ in records:
+                pass
+
+    def _took(self, name: str, seconds: float) -> None:
+        self._seconds[name] = self._seconds.get(name, 0.0) + seconds
+
+    def _photos(self, items: Sequence[Input]) -> Iterator[tuple[Input, Sequence[Record]]]:
+        for item, record in zip(items, self.pipeline.analyze_many(self._reader.photos(items)), strict=True):
+            yield item, (record,)
+
+    def _videos(self, items: Iterator[Input]) -> Iterator[tuple[Input, Iterator[Record]]]:
+        for item in items:
+            yield item, self._frames(item)
+
+    def _frames(self, item: Input) -> Iterator[Record]:
+        """Yield a record a frame, and an error record where the video breaks."""
+        time_s = None
+        began = time.perf_counter()
+        try:
+            with tempfile.TemporaryDirectory(prefix="mien-batch-") as scratch, ExitStack() as stack:
+                video = stack.enter_context(Video(self._reader.file(item, Path(scratch)), limits=self._settings.limits))
+                frames = video.frames(self._settings.every_s)
+                stream = self.pipeline.stream(frames, source=item.name, detect_every=self._settings.detect_every)
+                for record in stack.enter_context(closing(stream)):
+                    time_s = record.time_s
+                    yield record
+        except MediaError as error:
+            yield ErrorResult(item.name, error.code, str(error), time_s=time_s)
+        finally:
+            self._took(item.name, time.perf_counter() - began)
+
+    @contextmanager
+    def _sink(self, part: Path) -> Iterator[Sink]:
+        try:
+            with part.open("wb") as out:
+                if self._settings.format == "parquet":
+                    with Parquet(out, self.pipeline.labels) as sink:
+                        yield sink
+                else:
+                    text = io.TextIOWrapper(out, encoding="utf-8", errors="backslashreplace", newline="", write_through=False)
+                    with open_sink("jsonl", text, self.pipeline.labels) as sink:
+                        yield sink
+                    text.flush()
+                    text.detach()
+                out.flush()
+                os.fsync(out.fileno())
+        except OSError as error:
+            reason = error.strerror or error
+            raise JobError(f"expected room for {part}, the system refuses ({reason}); free some and run the same command again") from None
+
+
+def _check_is_of(record: Record, item: Input) -> None:
+    if record.source != item.name:
+        raise JobError(f"expected a record of {item.name!r}, got one of {record.source!r}; this is a fault in Mien, please report it")

@@ -1,0 +1,94 @@
+"""A process that runs shards: orders come as lines of JSON on stdin, answers go out as lines of JSON on stdout.
+
+It ends when stdin does, at once and in the middle of anything, so that nothing outlives the one who gave the orders. What libraries
+print goes to stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any
+
+from mien.batch.inputs import Input
+from mien.batch.settings import Settings
+from mien.batch.shard import ShardRunner
+from mien.bundles import sha256
+from mien.errors import MienError
+
+TELL_EVERY_S = 0.5
+
+
+def main() -> None:
+    """Serve orders until stdin ends.
+
+    First the settings; the answer is ``ready``. Then ``{"run": shard, "inputs": [line, ...], "part": path, "crashed": {i: why}}``,
+    answered by ``done`` with the tally, or ``{"probe": line}``, answered by ``alive``. An answer ``failed`` carries what was raised.
+    """
+    answers = os.fdopen(os.dup(1), "w", encoding="ascii", buffering=1)
+    os.dup2(2, 1)
+
+    def answer(**values: Any) -> None:
+        answers.write(json.dumps(values) + "\n")
+
+    orders = _orders()
+    settings = Settings.from_dict(next(orders))
+    try:
+        runner = ShardRunner(settings)
+    except MienError as error:
+        answer(failed=str(error), code=error.code)
+        return
+    answer(ready=settings.identity())
+    for order in orders:
+        try:
+            _serve(runner, order, answer)
+        except MienError as error:
+            answer(failed=str(error), code=error.code)
+
+
+def _serve(runner: ShardRunner, order: dict[str, Any], answer: Callable[..., None]) -> None:
+    if "probe" in order:
+        runner.probe(Input.from_line(order["probe"]))
+        answer(alive=True)
+        return
+    inputs = [Input.from_line(line) for line in order["inputs"]]
+    part = Path(order["part"])
+    crashed = {int(position): why for position, why in order["crashed"].items()}
+    tally = runner.run(inputs, part, _now_and_then(lambda done: answer(progress=done)), crashed)
+    answer(done=order["run"], tally=tally.to_dict(), sha256=sha256(part), bytes=part.stat().st_size)
+
+
+def _now_and_then(tell: Callable[[int], None]) -> Callable[[int], None]:
+    last = time.monotonic()
+
+    def maybe(done: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= TELL_EVERY_S:
+            last = time.monotonic()
+            tell(done)
+
+    return maybe
+
+
+def _orders() -> Iterator[dict[str, Any]]:
+    """Yield the orders of stdin, which a thread watches: its end is the end of the process, whatever is going on."""
+    lines: SimpleQueue[bytes] = SimpleQueue()
+
+    def watch() -> None:
+        for line in sys.stdin.buffer:
+            lines.put(line)
+        os._exit(0)
+
+    Thread(target=watch, name="mien-orders", daemon=True).start()
+    while True:
+        yield json.loads(lines.get())
+
+
+if __name__ == "__main__":
+    main()

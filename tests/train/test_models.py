@@ -76,18 +76,34 @@ def test_a_model_that_cannot_be_built(changes: dict[str, Any], says: str) -> Non
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        pytest.param({"model.weights": "imagenet"}, "starts from random weights only", id="a family without weights"),
+        pytest.param({"model.weights": "imagenet"}, "starts from random weights", id="a family without weights"),
+        pytest.param({"model.weights": "/nowhere.keras"}, "no file at /nowhere.keras", id="missing network"),
         pytest.param({"model.weights": "/nowhere.h5"}, "no file at /nowhere.h5", id="missing file"),
         pytest.param({"model.weights": __file__.replace(".py", ".pth")}, "no file at", id="missing torch file"),
     ],
 )
 def test_weights_that_cannot_be_loaded(changes: dict[str, Any], says: str) -> None:
     options: dict[str, Any] = {}
-    if changes["model.weights"] != "imagenet":
+    if changes["model.weights"].endswith((".h5", ".pth")):
         options = {"model.family": "transfer", "model.options": {"backbone": "mobilenet_v2", "side": 32}}
     recipe = tiny_recipe(**options, **changes)
     with pytest.raises(RecipeError, match=says):
         load_pretrained(build_model(recipe, 7), recipe, np.zeros((1, SIDE, SIDE), np.uint8))
+
+
+def test_training_goes_on_from_a_network_of_other_labels(tmp_path: Path) -> None:
+    donor, chips = build_model(tiny_recipe(), 7), np.zeros((1, SIDE, SIDE), np.uint8)
+    keras.Model(donor.input, donor.output["emotion"]).save(tmp_path / "w.keras")
+    recipe = tiny_recipe(**{"model.weights": str(tmp_path / "w.keras")})
+    same, fewer = build_model(recipe, 7), build_model(recipe, 3)
+    load_pretrained(same, recipe, chips)
+    load_pretrained(fewer, recipe, chips)
+    for kept, source in zip(same.get_weights(), donor.get_weights(), strict=True):
+        np.testing.assert_array_equal(kept, source)
+    np.testing.assert_array_equal(fewer.get_weights()[0], donor.get_weights()[0])
+    assert fewer.get_layer("emotion").units == 3
+    with pytest.raises(RecipeError, match="other layers"):
+        load_pretrained(build_model(tiny_recipe(**{"model.options.stem": 6}), 7), recipe, chips)
 
 
 def test_a_torch_file_needs_the_torch_convention(tmp_path: Path) -> None:

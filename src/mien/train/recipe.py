@@ -19,7 +19,8 @@ class _Table(BaseModel):
 class ModelTable(_Table):
     """The network: ``family`` names a file in :mod:`mien.train.models`; ``options`` are that file's keywords.
 
-    ``weights`` is where a transfer family starts: ``none``, ``imagenet`` (Keras downloads them) or a file.
+    ``weights`` is where training starts: ``none``; a ``.keras`` file that an earlier run of the same network wrote; and, for families
+    that know others' weights, ``imagenet`` (Keras downloads them) or those weights' file.
     """
 
     family: str = "compact"

@@ -7,6 +7,7 @@ added here, so that all families share labels, supervision and export.
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mien.errors import RecipeError
@@ -75,7 +76,33 @@ def load_pretrained(model: keras.Model, recipe: Recipe, chips: NDArray[np.uint8]
     """
     if recipe.model.weights == "none":
         return
+    if recipe.model.weights.endswith(".keras"):
+        _load_network(model, Path(recipe.model.weights))
+        return
     family = importlib.import_module(FAMILIES[recipe.model.family])
     if not hasattr(family, "load_weights"):
-        raise RecipeError(f"model.weights is {recipe.model.weights!r}, but family {recipe.model.family!r} starts from random weights only")
+        raise RecipeError(
+            f"model.weights is {recipe.model.weights!r}, but family {recipe.model.family!r} starts from random weights or from a .keras file"
+        )
     family.load_weights(model, recipe.model.weights, chips=chips, **recipe.model.options)
+
+
+def _load_network(model: keras.Model, file: Path) -> None:
+    """Go on from a network that was trained before: its trunk, and its emotion head where that answers as many labels."""
+    import keras
+
+    if not file.is_file():
+        raise RecipeError(f"model.weights: no file at {file}; give 'none' or a network that mien train wrote")
+    try:
+        donor = keras.saving.load_model(file, compile=False)
+    except Exception as error:  # keras raises bare exceptions for a file that it did not write
+        raise RecipeError(f"model.weights: cannot open {file}: {error}") from error
+    given, wanted = ([layer for layer in net.layers if layer.weights and layer.name not in HEADS] for net in (donor, model))
+    shapes = [[[tuple(v.shape) for v in layer.weights] for layer in net] for net in (given, wanted)]
+    if shapes[0] != shapes[1]:
+        raise RecipeError(f"model.weights: the network in {file} has other layers than family {model.name!r} with this recipe's options")
+    for source, target in zip(given, wanted, strict=True):
+        target.set_weights(source.get_weights())
+    old, new = donor.get_layer("emotion"), model.get_layer("emotion")
+    if tuple(old.kernel.shape) == tuple(new.kernel.shape):
+        new.set_weights(old.get_weights())

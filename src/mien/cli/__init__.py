@@ -20,6 +20,7 @@ from mien.cli.ensemble import ensemble, soft_labels
 from mien.cli.evaluate import evaluate
 from mien.cli.explain import explain
 from mien.cli.export import export
+from mien.cli.serve import serve
 from mien.cli.train import train
 from mien.cli.video import video
 from mien.cli.webcam import webcam
@@ -37,6 +38,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "analyze": analyze,
     "video": video,
     "webcam": webcam,
+    "serve": serve,
     "batch": batch,
     "explain": explain,
     "demo": demo,

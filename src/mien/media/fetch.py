@@ -13,14 +13,16 @@ from threading import Thread
 
 from mien import __version__
 from mien.errors import FetchError, MediaError, NotFoundError, TooLargeError, UnsupportedMediaError
+from mien.media.public import PublicHTTPHandler, PublicHTTPSHandler
 
 CHUNK_BYTES = 2**16
 
 
-def fetch(url: str, *, max_bytes: int, timeout_s: float, max_redirects: int) -> bytes:
+def fetch(url: str, *, max_bytes: int, timeout_s: float, max_redirects: int, public_only: bool = False) -> bytes:
     """Return the body at ``url``; ``timeout_s`` covers everything from the name look-up to the last byte.
 
     The download runs in a thread of its own: name look-up, handshake and headers know no total deadline, the wait for a thread does.
+    With ``public_only``, addresses that are not public are refused, also after redirects, and proxies are left aside.
 
     Raises:
         NotFoundError: HTTP 404 or 410.
@@ -32,7 +34,7 @@ def fetch(url: str, *, max_bytes: int, timeout_s: float, max_redirects: int) -> 
 
     def download() -> None:
         try:
-            answers.put(_download(url, max_bytes, timeout_s, max_redirects))
+            answers.put(_download(url, max_bytes, timeout_s, max_redirects, public_only))
         except Exception as error:  # raised in the caller's thread, below
             answers.put(error)
 
@@ -46,14 +48,14 @@ def fetch(url: str, *, max_bytes: int, timeout_s: float, max_redirects: int) -> 
     return answer
 
 
-def _download(url: str, max_bytes: int, timeout_s: float, max_redirects: int) -> bytes:
+def _download(url: str, max_bytes: int, timeout_s: float, max_redirects: int, public_only: bool) -> bytes:
     deadline = time.monotonic() + timeout_s
     body = bytearray()
     try:
         request = urllib.request.Request(  # noqa: S310  (the opener speaks http and https only)
             urllib.parse.quote(url, safe=string.punctuation), headers={"User-Agent": f"mien/{__version__}"}
         )
-        with _opener(max_redirects).open(request, timeout=timeout_s) as response:
+        with _opener(max_redirects, public_only).open(request, timeout=timeout_s) as response:
             kind = response.headers.get_content_type()
             if kind in ("text/html", "application/xhtml+xml"):
                 raise UnsupportedMediaError(f"expected an image at {url}, got a web page ({kind}); use the address of the picture itself")
@@ -82,7 +84,7 @@ def _download(url: str, max_bytes: int, timeout_s: float, max_redirects: int) ->
     return bytes(body)
 
 
-def _opener(max_redirects: int) -> urllib.request.OpenerDirector:
+def _opener(max_redirects: int, public_only: bool) -> urllib.request.OpenerDirector:
     """Return an opener that knows http and https and nothing else, also after redirects."""
 
     class Redirects(urllib.request.HTTPRedirectHandler):
@@ -90,9 +92,7 @@ def _opener(max_redirects: int) -> urllib.request.OpenerDirector:
 
     opener = urllib.request.OpenerDirector()
     for handler in (
-        urllib.request.ProxyHandler(),
-        urllib.request.HTTPHandler(),
-        urllib.request.HTTPSHandler(),
+        *((PublicHTTPHandler(), PublicHTTPSHandler()) if public_only else _usual_handlers()),
         urllib.request.HTTPDefaultErrorHandler(),
         urllib.request.HTTPErrorProcessor(),
         urllib.request.UnknownHandler(),
@@ -100,6 +100,10 @@ def _opener(max_redirects: int) -> urllib.request.OpenerDirector:
     ):
         opener.add_handler(handler)
     return opener
+
+
+def _usual_handlers() -> tuple[urllib.request.BaseHandler, ...]:
+    return urllib.request.ProxyHandler(), urllib.request.HTTPHandler(), urllib.request.HTTPSHandler()
 
 
 def _refused(url: str, status: int, max_redirects: int) -> MediaError:

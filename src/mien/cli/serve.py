@@ -1,0 +1,123 @@
+"""``mien serve``: the page, the REST service and the live socket."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mien.cli.words import say
+from mien.errors import MissingExtraError, UsageError
+from mien.serve.words import SETTINGS
+
+if TYPE_CHECKING:
+    from mien.serve.settings import Settings
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help=SETTINGS["host"])] = None,
+    port: Annotated[int | None, typer.Option(help=SETTINGS["port"])] = None,
+    model: Annotated[str | None, typer.Option(help=SETTINGS["model"])] = None,
+    detector: Annotated[str | None, typer.Option(help=SETTINGS["detector"])] = None,
+    min_face: Annotated[float | None, typer.Option(help=SETTINGS["min_face"])] = None,
+    workers: Annotated[int | None, typer.Option(help=SETTINGS["workers"])] = None,
+    model_threads: Annotated[int | None, typer.Option(help=SETTINGS["model_threads"])] = None,
+    batch_wait_ms: Annotated[float | None, typer.Option(help=SETTINGS["batch_wait_ms"])] = None,
+    max_in_flight: Annotated[int | None, typer.Option(help=SETTINGS["max_in_flight"])] = None,
+    max_connections: Annotated[int | None, typer.Option(help=SETTINGS["max_connections"])] = None,
+    max_bytes: Annotated[int | None, typer.Option(help=SETTINGS["max_bytes"])] = None,
+    max_body_bytes: Annotated[int | None, typer.Option(help=SETTINGS["max_body_bytes"])] = None,
+    max_files: Annotated[int | None, typer.Option(help=SETTINGS["max_files"])] = None,
+    max_pixels: Annotated[int | None, typer.Option(help=SETTINGS["max_pixels"])] = None,
+    max_faces: Annotated[int | None, typer.Option(help=SETTINGS["max_faces"])] = None,
+    max_explained: Annotated[int | None, typer.Option(help=SETTINGS["max_explained"])] = None,
+    body_timeout_s: Annotated[float | None, typer.Option(help=SETTINGS["body_timeout_s"])] = None,
+    stop_timeout_s: Annotated[float | None, typer.Option(help=SETTINGS["stop_timeout_s"])] = None,
+    max_streams: Annotated[int | None, typer.Option(help=SETTINGS["max_streams"])] = None,
+    max_frame_bytes: Annotated[int | None, typer.Option(help=SETTINGS["max_frame_bytes"])] = None,
+    stream_idle_s: Annotated[float | None, typer.Option(help=SETTINGS["stream_idle_s"])] = None,
+    max_video_bytes: Annotated[int | None, typer.Option(help=SETTINGS["max_video_bytes"])] = None,
+    max_video_s: Annotated[float | None, typer.Option(help=SETTINGS["max_video_s"])] = None,
+    video_body_timeout_s: Annotated[float | None, typer.Option(help=SETTINGS["video_body_timeout_s"])] = None,
+    video_workers: Annotated[int | None, typer.Option(help=SETTINGS["video_workers"])] = None,
+    max_jobs: Annotated[int | None, typer.Option(help=SETTINGS["max_jobs"])] = None,
+    max_kept_jobs: Annotated[int | None, typer.Option(help=SETTINGS["max_kept_jobs"])] = None,
+    job_ttl_s: Annotated[float | None, typer.Option(help=SETTINGS["job_ttl_s"])] = None,
+    jobs_dir: Annotated[Path | None, typer.Option(help=SETTINGS["jobs_dir"])] = None,
+    api_keys: Annotated[list[str] | None, typer.Option("--api-key", help=SETTINGS["api_keys"])] = None,
+    cors_origins: Annotated[list[str] | None, typer.Option("--cors-origin", help=SETTINGS["cors_origins"])] = None,
+    allowed_hosts: Annotated[list[str] | None, typer.Option("--allowed-host", help=SETTINGS["allowed_hosts"])] = None,
+    allow_url: Annotated[bool | None, typer.Option("--allow-url", help=SETTINGS["allow_url"])] = None,
+    url_timeout_s: Annotated[float | None, typer.Option(help=SETTINGS["url_timeout_s"])] = None,
+    new_key: Annotated[bool, typer.Option("--new-key", help="Print a fresh API key and its SHA-256 for --api-key, and stop.")] = False,
+) -> None:
+    """Serve the page, the REST interface and the live socket; the address is printed.
+
+    Each option can be set in the environment as well: --max-faces 20 is MIEN_MAX_FACES=20.
+    """
+    given = {name: value for name, value in locals().items() if name in SETTINGS and value is not None}
+    if new_key:
+        print_new_key()
+        return
+    run(settings_from(given))
+
+
+def print_new_key() -> None:
+    """Print a fresh key and what the service is told of it."""
+    from mien.serve.keys import hash_of, new_key
+
+    key = new_key()
+    typer.echo(f"key     {key}")
+    typer.echo(f"sha256  {hash_of(key)}")
+    say("give the key to the caller, and start the service with --api-key SHA256 (or MIEN_API_KEYS); the key itself is stored nowhere")
+
+
+def settings_from(given: dict[str, Any]) -> Settings:
+    """Return the settings of the environment, with what was given in their place.
+
+    Raises:
+        MissingExtraError: the extra is not installed.
+        UsageError: a setting is out of range.
+    """
+    try:
+        from pydantic import ValidationError
+
+        from mien.serve.settings import Settings
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(error.name or "fastapi", "serve") from None
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        raise UsageError("; ".join(f"{item['loc'][0]}: {item['msg']}" for item in error.errors())) from None
+
+
+def run(settings: Settings, on_start: Callable[[str], None] | None = None) -> None:
+    """Serve until Ctrl-C or SIGTERM.
+
+    Args:
+        settings: where and what.
+        on_start: told the address once it can be opened.
+
+    Raises:
+        MissingExtraError: the extra is not installed.
+        UsageError: the address is taken.
+    """
+    try:
+        from mien.serve.app import create_app
+        from mien.serve.server import Server, address_of, listen, set_up_log
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(error.name or "fastapi", "serve") from None
+    set_up_log()
+    with listen(settings) as listener:
+        address = address_of(listener)
+
+        def tell() -> None:
+            say(f"Mien is at {address} (Ctrl-C stops it)")
+            if not settings.is_local:
+                say("others can reach it: see docs/service.md about keys, names and a proxy with TLS")
+            if on_start:
+                on_start(address)
+
+        Server(create_app(settings), settings, on_start=tell).run([listener])

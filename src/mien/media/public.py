@@ -1,0 +1,78 @@
+"""Connections to public addresses only, for addresses that strangers name.
+
+The name is looked up once and the connection goes to the very address that was checked, so a name that changes its mind between the two
+(DNS rebinding) gains nothing.
+"""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+import urllib.request
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+
+NAT64 = IPv6Network("64:ff9b::/96")
+
+
+class PublicHTTPHandler(urllib.request.HTTPHandler):
+    """Opens http addresses."""
+
+    def http_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+        """Return the answer."""
+        return self.do_open(_PublicHTTPConnection, request)
+
+
+class PublicHTTPSHandler(urllib.request.HTTPSHandler):
+    """Opens https addresses."""
+
+    def https_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+        """Return the answer."""
+        return self.do_open(_PublicHTTPSConnection, request)
+
+
+class _PublicHTTPConnection(http.client.HTTPConnection):
+    def connect(self) -> None:
+        self.sock = connect(self.host, self.port, self.timeout)
+
+
+class _PublicHTTPSConnection(http.client.HTTPSConnection):
+    def connect(self) -> None:
+        self.sock = ssl.create_default_context().wrap_socket(connect(self.host, self.port, self.timeout), server_hostname=self.host)
+
+
+def connect(host: str, port: int, timeout_s: float | None) -> socket.socket:
+    """Return a connection to the first address of ``host``, if all its addresses are public.
+
+    Raises:
+        OSError: one of them is not, or it does not answer.
+    """
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    for *_, address in found:
+        if not is_public(str(address[0])):
+            raise OSError("the address is not public")
+    family, kind, protocol, _, address = found[0]
+    sock = socket.socket(family, kind, protocol)
+    try:
+        sock.settimeout(timeout_s)
+        sock.connect(address)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def is_public(address: str) -> bool:
+    """Return whether an IP address belongs to the public internet, also when it wraps an IPv4 address.
+
+    >>> [is_public(a) for a in ("93.184.216.34", "127.0.0.1", "10.1.2.3", "169.254.169.254", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "::1")]
+    [True, False, False, False, False, False, False]
+    """
+    ip: IPv4Address | IPv6Address = ip_address(address.partition("%")[0])
+    if isinstance(ip, IPv6Address):
+        inner = (
+            ip.ipv4_mapped or ip.sixtofour or (ip.teredo or (None, None))[1] or (IPv4Address(int(ip) & 0xFFFFFFFF) if ip in NAT64 else None)
+        )
+        if inner is not None:
+            return is_public(str(inner))
+    return ip.is_global and not ip.is_multicast

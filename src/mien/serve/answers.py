@@ -1,0 +1,106 @@
+"""How the service says no: one JSON shape, a stable code and a sentence, for whatever went wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from mien.errors import (
+    CorruptMediaError,
+    FetchError,
+    MediaError,
+    MienError,
+    NotFoundError,
+    TooLargeError,
+    UnsupportedMediaError,
+    UsageError,
+)
+
+RETRY_AFTER_S = 1
+# HTTP status of the errors that a caller can cause; anything else is the service's own fault.
+STATUS: Mapping[type[MienError], int] = {
+    TooLargeError: 413,
+    UnsupportedMediaError: 415,
+    CorruptMediaError: 422,
+    FetchError: 422,
+    NotFoundError: 422,
+    UsageError: 422,
+    MediaError: 422,
+}
+# Code and sentence for what the web framework refuses by itself.
+BY_STATUS = {
+    404: ("not_found", "there is nothing at this address; /docs lists what there is"),
+    405: ("method", "this address takes other methods; /docs lists them"),
+}
+
+
+class Refusal(Exception):  # noqa: N818  (it is an answer, not a fault)
+    """A request that is answered with an error: HTTP status, stable code, sentence."""
+
+    def __init__(self, status: int, code: str, message: str, *, retry_after_s: int | None = None) -> None:
+        super().__init__(message)
+        self.status, self.code, self.message = status, code, message
+        self.headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
+
+
+def busy(what: str) -> Refusal:
+    """Return the refusal of a service that is full; ``what`` says of what."""
+    return Refusal(503, "busy", f"{what}; try again in a moment", retry_after_s=RETRY_AFTER_S)
+
+
+def error_body(code: str, message: str, request_id: str) -> dict[str, Any]:
+    """Return the JSON object of an error answer."""
+    return {"error": {"code": code, "message": message, "id": request_id}}
+
+
+def refusal_of(error: MienError) -> Refusal:
+    """Return the answer to an error that the caller caused; re-raises any other."""
+    for kind, status in STATUS.items():
+        if isinstance(error, kind):
+            return Refusal(status, error.code, sentence(error))
+    raise error
+
+
+def sentence(error: MienError) -> str:
+    """Return what a caller may read of an error: why a download failed stays here, or the service could be used to explore a network."""
+    if isinstance(error, FetchError):
+        return "expected a picture at a public web address, got none; check the address, or send the picture itself"
+    return str(error)
+
+
+def install(app: FastAPI) -> None:
+    """Make the application answer every refusal in the one shape."""
+
+    async def refused(request: Request, error: Exception) -> Response:
+        refusal = _refusal(error)
+        body = error_body(refusal.code, refusal.message, request.scope.get("mien.id", ""))
+        return JSONResponse(body, refusal.status, headers={**refusal.headers, "X-Error-Code": refusal.code})
+
+    for kind in (Refusal, MienError, RequestValidationError, HTTPException):
+        app.add_exception_handler(kind, refused)
+
+
+def _refusal(error: Exception) -> Refusal:
+    match error:
+        case Refusal():
+            return error
+        case MienError():
+            return refusal_of(error)
+        case RequestValidationError():
+            return Refusal(422, "usage", _complaint(error))
+        case HTTPException():
+            code, message = BY_STATUS.get(error.status_code, ("http", "this request cannot be answered; /docs says what can"))
+            refusal = Refusal(error.status_code, code, message)
+            refusal.headers = {**(error.headers or {})}
+            return refusal
+    raise error
+
+
+def _complaint(error: RequestValidationError) -> str:
+    parts = (f"{'.'.join(str(step) for step in item['loc'][1:]) or item['loc'][0]}: {item['msg']}" for item in error.errors())
+    return "; ".join(parts)

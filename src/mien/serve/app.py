@@ -1,0 +1,65 @@
+"""The application: settings and a pipeline in, everything wired."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+
+from mien import __version__
+from mien.pipeline import Pipeline
+from mien.serve import answers, health, models, pages, photos
+from mien.serve.engine import Engine
+from mien.serve.guard import Gate, Guard
+from mien.serve.metrics import Metrics
+from mien.serve.service import Service, load_pipeline
+from mien.serve.settings import Settings
+
+ABOUT = (
+    "Faces in photos, videos and live frames, and the expression of each *as annotators would label it*, never what a person feels. "
+    "Not for decisions about people: inferring emotions at work and in education is prohibited in the EU (AI Act, Art. 5(1)(f))."
+)
+
+
+def create_app(settings: Settings | None = None, pipeline: Pipeline | None = None) -> FastAPI:
+    """Return the service as an ASGI application; models load when it starts, not here.
+
+    Args:
+        settings: limits, keys and the like; from the environment if None.
+        pipeline: what analyses; the one that the settings describe if None.
+    """
+    settings = settings or Settings()
+    gate, metrics = Gate(settings.max_in_flight), Metrics()
+
+    @asynccontextmanager
+    async def running(app: FastAPI) -> AsyncIterator[None]:
+        warm = pipeline if pipeline is not None else await asyncio.to_thread(load_pipeline, settings)
+        workers = settings.workers or os.cpu_count() or 1
+        engine = Engine(warm, workers=workers, batch_wait_s=settings.batch_wait_ms / 1000, on_batch=metrics.on_batch)
+        app.state.service = Service(settings, gate, metrics, engine)
+        engine.start()
+        try:
+            yield
+        finally:
+            await engine.close()
+
+    app = FastAPI(title="Mien", version=__version__, description=ABOUT, docs_url=None, redoc_url=None, lifespan=running)
+    app.state.gate = gate
+    for part in (photos, models, health):
+        app.include_router(part.router)
+    pages.mount(app)
+    answers.install(app)
+    app.add_middleware(Guard, settings=settings, gate=gate, metrics=metrics)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["Authorization", "X-API-Key", "Content-Type"],
+            expose_headers=["Retry-After", "X-Request-Id"],
+        )
+    return app

@@ -1,0 +1,131 @@
+"""Photos of many callers at once -> results: a thread a core reads and searches, and faces of several callers are classified together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
+from typing import ParamSpec, TypeVar
+
+from mien.media.sources import Source
+from mien.pipeline import Pipeline, Prepared
+from mien.results import FrameResult
+
+P = ParamSpec("P")
+T = TypeVar("T")
+FACES_A_BATCH = 32  # the classifier is no faster with more
+
+
+class Engine:
+    """Shares one pipeline between the requests of one event loop.
+
+    Photos wait for a thread in the order of their arrival. A face waits for others while the classifier is busy, and at most
+    ``batch_wait_s`` longer, and only while photos are still being searched.
+    """
+
+    def __init__(
+        self, pipeline: Pipeline, *, workers: int, batch_wait_s: float, on_batch: Callable[[int, int], None] | None = None
+    ) -> None:
+        """Make the threads; :meth:`start` does the rest.
+
+        Args:
+            pipeline: what analyses.
+            workers: threads that read and search.
+            batch_wait_s: how long a face may wait for others.
+            on_batch: told the photos and the faces of every batch.
+        """
+        self.pipeline = pipeline
+        self._batch_wait_s, self._on_batch = batch_wait_s, on_batch
+        self._searchers = ThreadPoolExecutor(workers, thread_name_prefix="mien-search")
+        self._classifier = ThreadPoolExecutor(1, thread_name_prefix="mien-classify")
+        self._waiting: deque[tuple[Prepared, asyncio.Future[FrameResult]]] = deque()
+        self._searching = 0
+        self._news = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to classify; called inside the event loop."""
+        self._task = asyncio.create_task(self._classify())
+
+    async def close(self) -> None:
+        """Stop the threads; what they are at is finished first."""
+        if self._task:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+        for pool in (self._searchers, self._classifier):
+            await asyncio.to_thread(pool.shutdown, cancel_futures=True)
+
+    async def analyze(self, photo: Source, *, max_faces: int, keep_frame: bool = False) -> tuple[FrameResult, Prepared]:
+        """Return the faces of one photo, at most ``max_faces``, largest first, and what they were computed from.
+
+        Raises:
+            MediaError: the photo cannot be read.
+        """
+        self._searching += 1
+        try:
+            prepared = _largest(await self.run(self.pipeline.prepare, photo, keep_frame), max_faces)
+        finally:
+            self._searching -= 1
+            self._news.set()
+        if not prepared.faces:
+            return self.pipeline.finish([prepared])[0], prepared
+        result: asyncio.Future[FrameResult] = asyncio.get_running_loop().create_future()
+        self._waiting.append((prepared, result))
+        self._news.set()
+        return await result, prepared
+
+    async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return ``work(...)``, done in one of the threads that read and search."""
+        return await asyncio.get_running_loop().run_in_executor(self._searchers, lambda: work(*args, **kwargs))
+
+    async def _classify(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._batch_is_ready()
+            batch = self._take()
+            try:
+                results = await loop.run_in_executor(self._classifier, self.pipeline.finish, [prepared for prepared, _ in batch])
+            except Exception as error:  # belongs to those who wait, not to this loop
+                for _, future in batch:
+                    if not future.done():
+                        future.set_exception(error)
+                continue
+            if self._on_batch:
+                self._on_batch(len(batch), sum(len(prepared.faces) for prepared, _ in batch))
+            for (_, future), result in zip(batch, results, strict=True):
+                if not future.done():  # the caller may have gone
+                    future.set_result(result)
+
+    async def _batch_is_ready(self) -> None:
+        while not self._waiting:
+            await self._something_new()
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._batch_wait_s
+        while self._searching and sum(len(prepared.faces) for prepared, _ in self._waiting) < FACES_A_BATCH and loop.time() < deadline:
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(deadline):
+                    await self._something_new()
+
+    async def _something_new(self) -> None:
+        self._news.clear()
+        await self._news.wait()
+
+    def _take(self) -> list[tuple[Prepared, asyncio.Future[FrameResult]]]:
+        batch = [self._waiting.popleft()]
+        faces = len(batch[0][0].faces)
+        while self._waiting and faces + len(self._waiting[0][0].faces) <= FACES_A_BATCH:
+            batch.append(self._waiting.popleft())
+            faces += len(batch[-1][0].faces)
+        return batch
+
+
+def _largest(prepared: Prepared, most: int) -> Prepared:
+    """Return the photo with its ``most`` largest faces, and a note where that leaves some out."""
+    if len(prepared.faces) <= most:
+        return prepared
+    note = f"the {most} largest of {len(prepared.faces)} faces"
+    return replace(prepared, faces=prepared.faces[:most], chips=prepared.chips[:most], notes=(*prepared.notes, note))

@@ -1,0 +1,69 @@
+"""Heat maps of a photo's faces as pictures that a page can lay over them."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from mien.classify import Classifier
+from mien.explain import by_part, occlusion_map, overlay
+from mien.pipeline import Frame, Prepared
+from mien.results import Box, FrameResult
+
+MARGIN = 0.15  # shown around the face's box, in its sides
+LONGEST_SIDE = 320  # pixels of the picture
+
+
+def explanations(classifier: Classifier, prepared: Prepared, result: FrameResult, most: int) -> list[dict[str, Any] | None]:
+    """Return label, picture, place and shares by part for the first ``most`` faces of a photo, None for the others.
+
+    Args:
+        classifier: what answered.
+        prepared: the photo, with its frame.
+        result: the answer.
+        most: how many faces to explain.
+    """
+    told: list[dict[str, Any] | None] = [None] * len(result.faces)
+    if prepared.frame is None:
+        return told
+    for index, face in enumerate(result.faces[:most]):
+        heat = occlusion_map(classifier, prepared.chips[index], face.top)
+        x0, y0, x1, y1 = _around(face.box_xyxy, result.width, result.height)
+        crop, scale = _shrunk(prepared.frame[y0:y1, x0:x1])
+        landmarks = [((x - x0) * scale, (y - y0) * scale) for x, y in face.landmarks]
+        told[index] = {
+            "label": face.top,
+            "png": _png(overlay(crop, heat, landmarks, classifier.spec)),
+            "box_xyxy": [float(x0), float(y0), float(x1), float(y1)],
+            "parts": by_part(heat, classifier.spec),
+        }
+    return told
+
+
+def _around(box: Box, width: int, height: int) -> tuple[int, int, int, int]:
+    x, y = MARGIN * (box[2] - box[0]), MARGIN * (box[3] - box[1])
+    return (
+        max(0, math.floor(box[0] - x)),
+        max(0, math.floor(box[1] - y)),
+        min(width, math.ceil(box[2] + x)),
+        min(height, math.ceil(box[3] + y)),
+    )
+
+
+def _shrunk(crop_rgb: Frame) -> tuple[Frame, float]:
+    """Return the crop with a longer side of at most LONGEST_SIDE, and by how much it was scaled."""
+    height, width = crop_rgb.shape[:2]
+    scale = min(1.0, LONGEST_SIDE / max(width, height))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(Image.fromarray(crop_rgb).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0), np.uint8), scale
+
+
+def _png(image_rgb: Frame) -> str:
+    out = io.BytesIO()
+    Image.fromarray(image_rgb).save(out, "PNG")
+    return base64.b64encode(out.getvalue()).decode("ascii")

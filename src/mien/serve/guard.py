@@ -1,0 +1,179 @@
+"""What stands before every request: its id, who may ask, the headers that a browser obeys, and one bare answer to the unexpected."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from mien.serve.answers import Refusal, busy, error_body
+from mien.serve.keys import key_in, opens
+from mien.serve.metrics import Metrics
+from mien.serve.settings import Settings, is_loopback
+
+log = logging.getLogger("mien.serve")
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' blob: data:; media-src 'self' blob: data:; "
+    "connect-src 'self'; worker-src 'self' blob:; font-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+)
+# Swagger UI writes style attributes.
+DOCS_POLICY = PAGE_POLICY.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'")
+HEADERS = {
+    "Content-Security-Policy": PAGE_POLICY,
+    "Cross-Origin-Opener-Policy": "same-origin",  # with the next one, threads in WebAssembly
+    "Cross-Origin-Embedder-Policy": "require-corp",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(self), microphone=(), geolocation=()",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+ALWAYS_ANSWERED = ("/healthz", "/readyz", "/metrics")
+LOCKED = ("/v1/", "/metrics")
+
+
+class Gate:
+    """Counts who is inside, and closes when the service stops."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._inside = 0
+        self.open_requests = 0
+        self.stopping = False
+
+    @contextmanager
+    def slot(self) -> Iterator[None]:
+        """Hold one of the places for requests that carry photos.
+
+        Raises:
+            Refusal: all are taken.
+        """
+        if self._inside >= self._most:
+            raise busy(f"all {self._most} places are taken")
+        self._inside += 1
+        try:
+            yield
+        finally:
+            self._inside -= 1
+
+
+class Guard:
+    """Middleware around the whole application."""
+
+    def __init__(self, app: ASGIApp, *, settings: Settings, gate: Gate, metrics: Metrics) -> None:
+        self._app, self._settings, self._gate, self._metrics = app, settings, gate, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or let one live socket through."""
+        if scope["type"] == "websocket":
+            await self._socket(scope, receive, send)
+        elif scope["type"] == "http":
+            await self._request(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope)
+        scope["mien.id"] = uuid4().hex
+        origin = headers.get("origin")
+        if self._gate.stopping or not self._is_known_host(headers) or not self._is_own_page(origin, headers):
+            await send({"type": "websocket.close", "code": 1008})  # before it is accepted: HTTP 403
+            return
+        await self._app(scope, receive, send)
+
+    async def _request(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["mien.id"] = request_id = uuid4().hex
+        began, status = time.perf_counter(), 0
+
+        async def send_guarded(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                self._add_headers(MutableHeaders(scope=message), scope)
+            await send(message)
+
+        self._gate.open_requests += 1
+        self._metrics.in_flight.inc()
+        try:
+            self._check(scope)
+            await self._app(scope, receive, send_guarded)
+        except Refusal as refusal:
+            await _answer(send_guarded, refusal, request_id)
+        except ClientDisconnect:
+            status = 499  # what proxies log for a caller that left
+        except Exception:
+            log.exception("request %s failed", request_id)
+            if status:
+                raise  # the answer has begun; the server can only cut it off
+            await _answer(send_guarded, Refusal(500, "internal", "something went wrong here; quote the id to the operator"), request_id)
+        finally:
+            self._gate.open_requests -= 1
+            self._metrics.in_flight.dec()
+            self._note(scope, status, time.perf_counter() - began)
+
+    def _check(self, scope: Scope) -> None:
+        """Raise Refusal for a request that goes no further."""
+        headers, path = Headers(scope=scope), scope["path"]
+        if not self._is_known_host(headers):
+            raise Refusal(421, "host", "the service does not go by this name; see its setting allowed_hosts")
+        if self._gate.stopping and path not in ALWAYS_ANSWERED:
+            raise busy("the service is stopping")
+        if path.startswith(LOCKED) and not opens(key_in(headers), self._settings.api_keys):
+            refusal = Refusal(401, "key", "expected an API key; send it as Authorization: Bearer KEY")
+            refusal.headers["WWW-Authenticate"] = "Bearer"
+            raise refusal
+
+    def _is_known_host(self, headers: Mapping[str, str]) -> bool:
+        """Keep out pages whose own name was made to point here (DNS rebinding)."""
+        if "*" in self._settings.allowed_hosts or (not self._settings.is_local and not self._settings.allowed_hosts):
+            return True
+        name = _host_name(headers.get("host", ""))
+        return is_loopback(name) or name == self._settings.host or name in self._settings.allowed_hosts
+
+    def _is_own_page(self, origin: str | None, headers: Mapping[str, str]) -> bool:
+        """Keep out sockets that pages of other sites open; browsers ask nobody before they do."""
+        return origin is None or origin.partition("://")[2] == headers.get("host") or origin in self._settings.cors_origins
+
+    def _add_headers(self, headers: MutableHeaders, scope: Scope) -> None:
+        for name, value in HEADERS.items():
+            headers.setdefault(name, value)
+        headers["X-Request-Id"] = scope["mien.id"]
+        if scope["path"].startswith("/v1/"):
+            headers.setdefault("Cache-Control", "no-store")
+        if self._gate.stopping:
+            headers["Connection"] = "close"
+
+    def _note(self, scope: Scope, status: int, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", "") or "other"
+        self._metrics.requests.labels(route, status).inc()
+        self._metrics.seconds.labels(route).observe(seconds)
+        log.info("%s %s %s %.0f ms %s", scope["method"], route, status, 1000 * seconds, scope["mien.id"])
+
+
+async def _answer(send: Send, refusal: Refusal, request_id: str) -> None:
+    body = json.dumps(error_body(refusal.code, refusal.message, request_id)).encode()
+    headers = {"Content-Type": "application/json", "Content-Length": str(len(body)), "X-Error-Code": refusal.code, **refusal.headers}
+    raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": refusal.status, "headers": raw})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _host_name(host: str) -> str:
+    """Return the name in a Host header, without the port.
+
+    >>> [_host_name(host) for host in ("localhost:8000", "[::1]:80", "127.0.0.1")]
+    ['localhost', '::1', '127.0.0.1']
+    """
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""

@@ -1,0 +1,60 @@
+"""``GET /v1/models``: which weights answer, and their files for those who run them elsewhere."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, Request
+from starlette.responses import FileResponse, Response
+
+from mien.bundles import MODEL_FILE, SPEC_FILE
+from mien.serve.answers import Refusal
+from mien.serve.schemas import ERRORS, Models
+from mien.serve.service import Service, TheService
+
+router = APIRouter(tags=["models"])
+FILES = {MODEL_FILE: "application/octet-stream", SPEC_FILE: "application/json"}
+
+
+@router.get("/v1/models", summary="The models that answer here", response_model=Models, responses=ERRORS)
+async def models(service: TheService) -> dict[str, Any]:
+    """Each with its labels, its size of chip, the confidence under which it is not sure, and its checksum."""
+    spec = service.pipeline.classifier.spec
+    return {
+        "models": [
+            {
+                "name": spec.name,
+                "version": spec.version,
+                "labels": list(spec.labels),
+                "chip_size": spec.chip_size,
+                "channels": spec.channels,
+                "uncertain_below": spec.uncertain_below,
+                "sha256": spec.model_sha256,
+                "links": {"model": f"/v1/models/{quote(spec.name)}/{MODEL_FILE}", "spec": f"/v1/models/{quote(spec.name)}/{SPEC_FILE}"},
+            }
+        ]
+    }
+
+
+@router.get(f"/v1/models/{{name}}/{MODEL_FILE}", summary="The weights, an ONNX graph", response_class=FileResponse, responses=ERRORS)
+async def model_file(name: str, request: Request, service: TheService) -> Response:
+    """The graph takes chips as spec.json describes them and answers logits."""
+    return _file(name, MODEL_FILE, request, service)
+
+
+@router.get(f"/v1/models/{{name}}/{SPEC_FILE}", summary="The model's contract", response_class=FileResponse, responses=ERRORS)
+async def spec_file(name: str, request: Request, service: TheService) -> Response:
+    """Chip size, template points, labels, temperature, threshold."""
+    return _file(name, SPEC_FILE, request, service)
+
+
+def _file(name: str, file: str, request: Request, service: Service) -> Response:
+    classifier = service.pipeline.classifier
+    if name != classifier.spec.name:
+        raise Refusal(404, "not_found", "no such model here; /v1/models lists those that are")
+    # A browser keeps the file but asks each time whether it is still the same.
+    headers = {"Cache-Control": "private, no-cache", "ETag": f'"{classifier.spec.model_sha256[:32]}-{file}"'}
+    if request.headers.get("if-none-match") == headers["ETag"]:
+        return Response(status_code=304, headers=headers)
+    return FileResponse(classifier.bundle.folder / file, media_type=FILES[file], headers=headers)

@@ -1,0 +1,93 @@
+"""``POST /v1/analyze``: photos in, one record a photo out."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import JSONResponse
+
+from mien.errors import MediaError
+from mien.media.fetch import fetch
+from mien.media.sources import Source
+from mien.results import ErrorResult
+from mien.serve.answers import Refusal, sentence
+from mien.serve.explanations import explanations
+from mien.serve.schemas import BUSY, ERRORS, Frame, Results
+from mien.serve.service import Service, TheService
+from mien.serve.settings import Settings
+from mien.serve.uploads import BodyLimits, Upload, check_is_image, is_multipart, read_body, read_files
+
+router = APIRouter(tags=["photos"])
+IMAGE = {"schema": {"type": "string", "format": "binary"}}
+FORM = {
+    "schema": {
+        "type": "object",
+        "properties": {"file": {"type": "array", "items": {"type": "string", "format": "binary"}, "minItems": 1}},
+        "required": ["file"],
+        "additionalProperties": False,
+    }
+}
+BODY: dict[str, Any] = {
+    "requestBody": {"content": {"image/jpeg": IMAGE, "image/png": IMAGE, "image/webp": IMAGE, "multipart/form-data": FORM}}
+}
+
+
+@router.post(
+    "/v1/analyze",
+    summary="Find the faces of photos and what they show",
+    response_model=Frame | Results,
+    responses={**ERRORS, **BUSY},
+    openapi_extra=BODY,
+)
+async def analyze(
+    request: Request,
+    service: TheService,
+    max_faces: Annotated[int | None, Query(ge=1, le=10_000, description="Report no more faces, the largest ones.")] = None,
+    explain: Annotated[bool, Query(description="Add to each face what its answer rests on; takes about a second a face.")] = False,
+    url: Annotated[str | None, Query(max_length=2048, description="Fetch the picture from here, where the service allows it.")] = None,
+) -> JSONResponse:
+    """One picture as the body answers one record, files of a form answer a list of records in their order.
+
+    A photo without faces is a record with an empty list; a file of a form that cannot be read is an error record among the others.
+    """
+    settings = service.settings
+    most = min(max_faces or settings.max_faces, settings.max_faces)
+    limits = BodyLimits(settings.max_body_bytes, settings.max_bytes, settings.max_files, settings.body_timeout_s)
+    with service.gate.slot():
+        if url is not None:
+            return JSONResponse(await _record(service, await _fetched(url, settings), most, explain))
+        if is_multipart(request):
+            uploads = await read_files(request, limits)
+            return JSONResponse({"results": await asyncio.gather(*(_attempt(service, upload, most, explain) for upload in uploads))})
+        check_is_image(request)
+        photo = Source("<upload>", await read_body(request, limits))
+        return JSONResponse(await _record(service, photo, most, explain))
+
+
+async def _record(service: Service, photo: Source, most: int, explain: bool) -> dict[str, Any]:
+    result, prepared = await service.engine.analyze(photo, max_faces=most, keep_frame=explain)
+    record = result.to_dict()
+    if explain:
+        told = await service.engine.run(explanations, service.pipeline.classifier, prepared, result, service.settings.max_explained)
+        for face, explanation in zip(record["faces"], told, strict=True):
+            face["explanation"] = explanation
+    return record
+
+
+async def _attempt(service: Service, upload: Upload, most: int, explain: bool) -> dict[str, Any]:
+    try:
+        return await _record(service, Source(upload.name, upload.data), most, explain)
+    except MediaError as error:
+        return ErrorResult(upload.name, error.code, sentence(error)).to_dict()
+
+
+async def _fetched(url: str, settings: Settings) -> Source:
+    if not settings.allow_url:
+        raise Refusal(403, "url_disabled", "this service fetches nothing; send the picture itself")
+    data = await run_in_threadpool(
+        fetch, url, max_bytes=settings.max_bytes, timeout_s=settings.url_timeout_s, max_redirects=3, public_only=True
+    )
+    return Source(url, data)

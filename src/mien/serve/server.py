@@ -1,0 +1,94 @@
+"""The process around the application: uvicorn, and a stop that lets running requests end."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from collections.abc import Callable
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from mien.errors import UsageError
+from mien.serve.guard import Gate
+from mien.serve.settings import Settings
+
+
+class Server(uvicorn.Server):
+    """Stops in two steps: while requests run, new ones are told to come back (503); then the process ends.
+
+    A second signal ends it at once.
+    """
+
+    def __init__(self, app: FastAPI, settings: Settings, on_start: Callable[[], None] = lambda: None) -> None:
+        """Prepare to serve ``app`` as the settings say; ``on_start`` is called when it answers."""
+        super().__init__(
+            uvicorn.Config(
+                app,
+                host=settings.host,
+                port=settings.port,
+                access_log=False,  # it would write addresses that callers name; guard.py logs routes
+                log_config=None,
+                server_header=False,
+                ws_max_size=settings.max_frame_bytes,
+                ws_max_queue=2,  # frames; newer ones replace what waits here anyway
+                ws_per_message_deflate=False,  # pictures are compressed already
+                limit_concurrency=settings.max_connections,
+                timeout_graceful_shutdown=max(1, round(settings.stop_timeout_s)),
+            )
+        )
+        self._gate: Gate = app.state.gate
+        self._stop_timeout_s = settings.stop_timeout_s
+        self._deadline = 0.0
+        self._on_start = on_start
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Load the models and begin to listen."""
+        await super().startup(sockets)
+        self._on_start()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        """Begin to stop; called by the signal."""
+        if self._gate.stopping:
+            self.should_exit = self.force_exit = True
+        self._gate.stopping = True
+        self._deadline = time.monotonic() + self._stop_timeout_s
+
+    async def on_tick(self, counter: int) -> bool:
+        """Return whether the time to end has come."""
+        if self._gate.stopping and (not self._gate.open_requests or time.monotonic() > self._deadline):
+            self.should_exit = True
+        return await super().on_tick(counter)
+
+
+def listen(settings: Settings) -> socket.socket:
+    """Return a socket that listens where the settings say.
+
+    Raises:
+        UsageError: the address is taken or not this machine's.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(2048)
+    except OSError as error:
+        where = f"{settings.host} port {settings.port}"
+        raise UsageError(f"expected a free address, cannot listen on {where} ({error.strerror or error}); choose another --port") from None
+    listener.setblocking(False)
+    return listener
+
+
+def address_of(listener: socket.socket) -> str:
+    """Return what to type into a browser."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def set_up_log() -> None:
+    """Write the service's log to stderr, one line a request."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)

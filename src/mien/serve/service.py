@@ -1,0 +1,55 @@
+"""What all routes share while the service runs."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends
+from starlette.requests import HTTPConnection
+
+from mien.bundles import open_bundle
+from mien.classify import Classifier
+from mien.media.images import ReadLimits
+from mien.pipeline import Pipeline
+from mien.serve.engine import Engine
+from mien.serve.guard import Gate
+from mien.serve.metrics import Metrics
+from mien.serve.settings import Settings
+
+
+@dataclass
+class Service:
+    """One running service: its settings, its warm pipeline, and who is at work."""
+
+    settings: Settings
+    gate: Gate
+    metrics: Metrics
+    engine: Engine
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The warm models."""
+        return self.engine.pipeline
+
+
+def load_pipeline(settings: Settings) -> Pipeline:
+    """Return the pipeline that the settings describe.
+
+    Raises:
+        BundleError, DetectorError: the model or detector cannot be had.
+    """
+    cores = os.cpu_count() or 1
+    # Searching keeps every core busy; a classifier that takes them all as well would only wait for them, spinning.
+    classifier = Classifier(open_bundle(settings.model), threads=settings.model_threads or max(1, cores // 4))
+    limits = ReadLimits(max_bytes=settings.max_bytes, max_pixels=settings.max_pixels, timeout_s=settings.url_timeout_s)
+    return Pipeline(classifier=classifier, detector=settings.detector, min_face=settings.min_face, limits=limits)
+
+
+def _service(connection: HTTPConnection) -> Service:
+    service: Service = connection.app.state.service
+    return service
+
+
+TheService = Annotated[Service, Depends(_service)]

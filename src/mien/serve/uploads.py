@@ -1,0 +1,225 @@
+"""Request bodies -> bytes, within limits that hold while they arrive: size, number of files, and time in all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.requests import ClientDisconnect, Request
+
+from mien.serve.answers import Refusal
+
+FIELD = "file"  # name of the parts that carry photos or a video
+LONGEST_NAME = 200  # characters of a file's name that are kept
+LONGEST_HEADERS = 8192  # bytes of one part's headers
+
+
+@dataclass(frozen=True)
+class BodyLimits:
+    """How much one request may send."""
+
+    max_bytes: int  # in all
+    max_file_bytes: int
+    max_files: int
+    timeout_s: float
+
+
+@dataclass(frozen=True)
+class FileStart:
+    """A file begins; ``name`` is what its sender calls it, without folders."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Upload:
+    """One file that was sent."""
+
+    name: str
+    data: bytes
+
+
+def is_multipart(request: Request) -> bool:
+    """Return whether the body is a form with files."""
+    return _content_type(request) == "multipart/form-data"
+
+
+def check_is_image(request: Request) -> None:
+    """Raise Refusal unless the body says that it is a picture, or leaves that open."""
+    kind = _content_type(request)
+    if kind and not kind.startswith("image/") and kind != "application/octet-stream":
+        raise Refusal(
+            415, "unsupported_media", "expected an image/... body or a multipart form; set Content-Type, to image/jpeg for example"
+        )
+
+
+async def read_body(request: Request, limits: BodyLimits) -> bytes:
+    """Return the whole body.
+
+    Raises:
+        Refusal: too large, too slow, or compressed.
+        ClientDisconnect: the sender has gone.
+    """
+    body = bytearray()
+    async for chunk in _chunks(request, min(limits.max_bytes, limits.max_file_bytes), limits.timeout_s):
+        body += chunk
+    return bytes(body)
+
+
+async def read_files(request: Request, limits: BodyLimits) -> list[Upload]:
+    """Return the files of a multipart form, in order, from memory; raises as :func:`read_body` does."""
+    files: list[tuple[str, bytearray]] = []
+    async for event in file_events(request, limits):
+        if isinstance(event, FileStart):
+            files.append((event.name, bytearray()))
+        else:
+            files[-1][1].extend(event)
+    return [Upload(name, bytes(data)) for name, data in files]
+
+
+async def file_events(request: Request, limits: BodyLimits) -> AsyncIterator[FileStart | bytes]:
+    """Yield, for every file of a multipart form, its start and then its bytes, piece by piece.
+
+    Raises:
+        Refusal: a body that is no such form, has other fields than ``file``, or exceeds ``limits``.
+        ClientDisconnect: the sender has gone.
+    """
+    form = _Form(limits)
+    parser = _parser(request, form)
+    async for chunk in _chunks(request, limits.max_bytes, limits.timeout_s):
+        try:
+            parser.write(chunk)
+        except FormParserError:
+            raise _malformed("the form's parts cannot be told apart") from None
+        for event in form.events:
+            yield event
+        form.events.clear()
+    if not form.complete:
+        raise _malformed("the form ends before its last part does")
+    if not form.count:
+        raise _malformed("the form has no file in it")
+
+
+class _Form:
+    """Collects what the parser tells of."""
+
+    def __init__(self, limits: BodyLimits) -> None:
+        self.events: list[FileStart | bytes] = []
+        self.complete = False
+        self.count = 0
+        self._limits = limits
+        self._size = 0
+        self._header, self._value = bytearray(), bytearray()
+        self._headers: dict[bytes, bytes] = {}
+        self._header_bytes = 0
+
+    def callbacks(self) -> dict[str, Any]:
+        return {
+            "on_part_begin": self._begin,
+            "on_header_field": lambda data, start, end: self._collect(self._header, data[start:end]),
+            "on_header_value": lambda data, start, end: self._collect(self._value, data[start:end]),
+            "on_header_end": self._end_header,
+            "on_headers_finished": self._start_file,
+            "on_part_data": self._data,
+            "on_end": self._end,
+        }
+
+    def _begin(self) -> None:
+        self._headers, self._header_bytes, self._size = {}, 0, 0
+        self._header.clear()
+        self._value.clear()
+
+    def _collect(self, into: bytearray, piece: bytes) -> None:
+        self._header_bytes += len(piece)
+        if self._header_bytes > LONGEST_HEADERS:
+            raise _malformed("a part's headers are too long")
+        into += piece
+
+    def _end_header(self) -> None:
+        self._headers[bytes(self._header).lower()] = bytes(self._value)
+        self._header.clear()
+        self._value.clear()
+
+    def _start_file(self) -> None:
+        _, options = parse_options_header(self._headers.get(b"content-disposition", b""))
+        field = options.get(b"name", b"").decode("utf-8", "replace")
+        if field != FIELD:
+            raise _malformed(f"expected parts called {FIELD!r}, got {printable(field)!r}; curl sends them with -F {FIELD}=@photo.jpg")
+        self.count += 1
+        if self.count > self._limits.max_files:
+            raise Refusal(
+                413, "too_large", f"expected at most {self._limits.max_files} files in one request, got more; send several requests"
+            )
+        self.events.append(FileStart(clean_name(options.get(b"filename", b"").decode("utf-8", "replace"))))
+
+    def _data(self, data: bytes, start: int, end: int) -> None:
+        self._size += end - start
+        if self._size > self._limits.max_file_bytes:
+            raise _too_large(self._limits.max_file_bytes)
+        self.events.append(data[start:end])
+
+    def _end(self) -> None:
+        self.complete = True
+
+
+def clean_name(name: str) -> str:
+    r"""Return what is kept of a name that a sender gives a file: its last part, on one line, not too long.
+
+    >>> clean_name("../../etc/passwd"), clean_name("C:\\me\\a\nb.jpg"), clean_name("")
+    ('passwd', 'a\\nb.jpg', '<upload>')
+    """
+    return printable(name.replace("\\", "/").rsplit("/", 1)[-1])[:LONGEST_NAME] or "<upload>"
+
+
+def printable(text: str) -> str:
+    """Return ``text`` with everything that is not visible as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text[: 4 * LONGEST_NAME])
+
+
+def _parser(request: Request, form: _Form) -> MultipartParser:
+    _, options = parse_options_header(request.headers.get("content-type"))
+    boundary = options.get(b"boundary", b"")
+    try:
+        return MultipartParser(boundary, form.callbacks())  # type: ignore[arg-type]  # its callbacks are a TypedDict
+    except FormParserError:
+        raise _malformed("the form's boundary is missing or too long") from None
+
+
+async def _chunks(request: Request, most: int, timeout_s: float) -> AsyncIterator[bytes]:
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise Refusal(415, "unsupported_media", "expected a body that is not compressed; leave Content-Encoding out")
+    said = request.headers.get("content-length", "")
+    if said.isdecimal() and int(said) > most:
+        raise _too_large(most)
+    deadline = asyncio.get_running_loop().time() + timeout_s
+    size, more = 0, True
+    while more:
+        try:
+            async with asyncio.timeout_at(deadline):
+                message = await request.receive()
+        except TimeoutError:
+            raise Refusal(408, "too_slow", f"expected the whole request within {timeout_s:g} s, got less; send less, or faster") from None
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        more = message.get("more_body", False)
+        if chunk := message.get("body", b""):
+            size += len(chunk)
+            if size > most:
+                raise _too_large(most)
+            yield chunk
+
+
+def _content_type(request: Request) -> str:
+    return request.headers.get("content-type", "").split(";", 1)[0].strip().lower()
+
+
+def _too_large(most: int) -> Refusal:
+    return Refusal(413, "too_large", f"expected at most {most:,} bytes, got more; make the file smaller")
+
+
+def _malformed(reason: str) -> Refusal:
+    return Refusal(422, "malformed", f"expected a multipart form with files: {reason}")

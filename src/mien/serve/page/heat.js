@@ -1,0 +1,37 @@
+// Heat maps over faces: warm parts support the answer, cold ones speak against it (mien/explain.py's colours).
+
+import { similarity, invert } from "./private/geometry.js";
+
+const [WARM, COLD] = [[255, 120, 20], [40, 120, 255]];
+const STRONGEST = 0.6; // opacity where the effect is largest
+
+/** Numbers (S x S) -> a canvas S x S, the strongest value the most opaque. */
+export function heatLayer(heat, side) {
+  const most = heat.reduce((best, value) => Math.max(best, Math.abs(value)), 0) || 1;
+  const image = new ImageData(side, side);
+  heat.forEach((value, i) => image.data.set([...(value >= 0 ? WARM : COLD), Math.round((255 * STRONGEST * Math.abs(value)) / most)], 4 * i));
+  const canvas = new OffscreenCanvas(side, side);
+  canvas.getContext("2d").putImageData(image, 0, 0);
+  return canvas;
+}
+
+/** Lay a map over its face; `scale` is canvas pixels a pixel of the frame. The service's maps come as pictures of a part of the frame. */
+export function placeHeat(context, { image, box_xyxy, template, landmarks }, scale) {
+  context.save();
+  if (box_xyxy) {
+    const [x0, y0, x1, y1] = box_xyxy.map((v) => v * scale);
+    context.drawImage(image, x0, y0, x1 - x0, y1 - y0);
+  } else {
+    const [a, b, c, d, e, f] = invert(similarity(landmarks, template)); // chip -> frame
+    context.setTransform(a * scale, d * scale, b * scale, e * scale, c * scale, f * scale);
+    context.drawImage(image, 0, 0);
+  }
+  context.restore();
+}
+
+/** Shares of the support by part of the face, as a sentence. */
+export function restsOn(parts) {
+  const [[first, share], [second]] = Object.entries(parts).filter(([name]) => name !== "rest").sort((a, b) => b[1] - a[1]);
+  if (!(share > 0)) return "The answer rests on no part of the face in particular.";
+  return `The answer rests most on the ${first} (${share.toFixed(2)} of the support), then on the ${second}.`;
+}

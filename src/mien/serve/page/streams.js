@@ -1,0 +1,131 @@
+// Frames in, results out, one after another: over the service's live socket, or in this browser alone.
+
+import { sentence, streamAddress, streamGreeting } from "./api.js";
+
+const LONGEST_SIDE = 640; // pixels of the frames that are looked at
+const QUALITY = 0.85;
+const IN_FLIGHT = 2; // one is looked at while the next one travels
+const PATIENCE_MS = 8000; // without any answer the service counts as gone
+const LONGEST_WAIT_MS = 5000; // between two tries to connect
+
+/**
+ * A stream over the service's socket, which comes back by itself after the service does.
+ * Handlers: onResult(result, delay in ms), onGone(), onBack(), onRefused(sentence).
+ */
+export class RemoteStream {
+  #socket = null;
+  #sent = new Map(); // number of a frame -> when it left
+  #frames = 0;
+  #tries = 0;
+  #timer = 0;
+  #heardAt = 0;
+  #closed = false;
+  #encoding = false;
+  #canvas = document.createElement("canvas");
+
+  constructor(handlers) {
+    this.handlers = handlers;
+    this.#connect();
+  }
+
+  get ready() {
+    const stuck = this.#sent.size && performance.now() - this.#heardAt > PATIENCE_MS;
+    if (stuck) this.#socket?.close();
+    return this.#socket?.readyState === WebSocket.OPEN && !this.#encoding && this.#sent.size < IN_FLIGHT;
+  }
+
+  /** Send what the video shows now, if there is room for it. */
+  send(video) {
+    if (!this.ready || !video.videoWidth) return;
+    Object.assign(this.#canvas, frameSize(video));
+    this.#canvas.getContext("2d").drawImage(video, 0, 0, this.#canvas.width, this.#canvas.height);
+    const takenAt = performance.now();
+    this.#encoding = true;
+    this.#canvas.toBlob((blob) => {
+      this.#encoding = false;
+      if (!blob || this.#closed || this.#socket?.readyState !== WebSocket.OPEN) return;
+      if (!this.#sent.size) this.#heardAt = performance.now();
+      this.#sent.set(this.#frames++, takenAt);
+      this.#socket.send(blob);
+    }, "image/jpeg", QUALITY);
+  }
+
+  close() {
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    this.#socket?.close();
+  }
+
+  #connect() {
+    const socket = new WebSocket(streamAddress());
+    this.#socket = socket;
+    socket.addEventListener("open", () => {
+      this.#sent.clear();
+      this.#frames = 0;
+      socket.send(streamGreeting({ max_faces: 50 }));
+      if (this.#tries) this.handlers.onBack();
+      this.#tries = 0;
+    });
+    socket.addEventListener("message", ({ data }) => this.#take(JSON.parse(data)));
+    socket.addEventListener("close", () => this.#lost());
+  }
+
+  #take(message) {
+    this.#heardAt = performance.now();
+    if (message.faces) {
+      const takenAt = this.#sent.get(message.sequence);
+      for (const number of this.#sent.keys()) if (number <= message.sequence) this.#sent.delete(number); // the skipped ones as well
+      this.handlers.onResult(message, performance.now() - (takenAt ?? performance.now()));
+    } else if (message.error) {
+      this.#sent.clear();
+      this.handlers.onRefused(message.error.code, sentence(message.error.message));
+    }
+  }
+
+  #lost() {
+    if (this.#closed) return;
+    if (this.#tries++ === 0) this.handlers.onGone();
+    this.#timer = setTimeout(() => this.#connect(), Math.min(LONGEST_WAIT_MS, 400 * 2 ** Math.min(this.#tries, 5)));
+  }
+}
+
+/** The same in this browser alone. */
+export class PrivateStream {
+  #busy = false;
+  #closed = false;
+
+  constructor(engine, handlers) {
+    this.handlers = handlers;
+    this.look = engine.stream();
+    this.startedAt = performance.now();
+  }
+
+  get ready() {
+    return !this.#busy && !this.#closed;
+  }
+
+  async send(video) {
+    if (!this.ready || !video.videoWidth) return;
+    this.#busy = true;
+    const takenAt = performance.now();
+    try {
+      const { width, height } = frameSize(video);
+      const picture = await createImageBitmap(video, { resizeWidth: width, resizeHeight: height, resizeQuality: "medium" });
+      const result = await this.look(picture, (takenAt - this.startedAt) / 1000, "camera");
+      if (!this.#closed) this.handlers.onResult(result, performance.now() - takenAt);
+    } catch (error) {
+      if (!this.#closed) this.handlers.onRefused("private", sentence(error.message));
+    } finally {
+      this.#busy = false;
+    }
+  }
+
+  close() {
+    this.#closed = true;
+  }
+}
+
+function frameSize({ videoWidth, videoHeight }) {
+  const scale = Math.min(1, LONGEST_SIDE / Math.max(videoWidth, videoHeight));
+  return { width: Math.round(videoWidth * scale), height: Math.round(videoHeight * scale) };
+}

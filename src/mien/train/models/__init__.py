@@ -82,7 +82,7 @@ def load_pretrained(model: keras.Model, recipe: Recipe, chips: NDArray[np.uint8]
     family = importlib.import_module(FAMILIES[recipe.model.family])
     if not hasattr(family, "load_weights"):
         raise RecipeError(
-            f"model.weights is {recipe.model.weights!r}, but family {recipe.model.family!r} starts from random weights or from a .keras file"
+            f"model.weights is {recipe.model.weights!r}, but family {recipe.model.family!r} starts from random weights or a .keras file"
         )
     family.load_weights(model, recipe.model.weights, chips=chips, **recipe.model.options)
 

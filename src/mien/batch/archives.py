@@ -64,11 +64,12 @@ def members(name: str, place: str, suffixes: tuple[str, ...]) -> Iterator[Input]
         try:
             for path, member_size, position, problem in listed(file):
                 source = f"{name}{INSIDE}{shown(path)}"
-                if any(part.startswith(".") and part != ".." for part in PurePosixPath(path).parts) or path.startswith("__MACOSX/"):
-                    continue
                 if not path.lower().endswith(suffixes):
                     continue
-                if trouble := _escape(path) or problem:
+                trouble = _escape(path)
+                if not trouble and _is_hidden(path):
+                    continue
+                if trouble := trouble or problem:
                     yield Input.of_error(ErrorResult(source, UnsupportedMediaError.code, trouble))
                     continue
                 yield Input(source, kind_of(path), place, member_size, changed_ns, packing, position, size)
@@ -208,6 +209,10 @@ def _zip_members(file: BinaryIO) -> Iterator[tuple[str, int, int, str]]:
             locked = member.flag_bits & 1
             problem = f"expected an open file in the archive, got {shown(member.filename)}, which has a password" if locked else ""
             yield member.filename, member.file_size, number, problem
+
+
+def _is_hidden(path: str) -> bool:
+    return any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(path).parts)
 
 
 def _escape(path: str) -> str:

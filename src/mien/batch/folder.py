@@ -69,10 +69,8 @@ class JobFolder:
         try:
             values = json.loads(file.read_text(encoding="ascii"))
             return Identity(values["settings"], tuple(values["sources"]), Planned(**values["planned"]))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
-        except NotADirectoryError:
-            raise JobError(f"expected a folder for the job, got the file {self.path}; name a folder") from None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise JobError(f"{file} is not a job of this version of mien ({error}); name another folder") from None
 

@@ -9,7 +9,7 @@ from urllib.parse import urljoin, urlsplit
 
 from mien.batch import archives, manifests, remote
 from mien.batch.inputs import VIDEO_SUFFIXES, Input, kind_of, shown
-from mien.errors import MediaError, MienError, NotFoundError, UsageError
+from mien.errors import NotFoundError, UsageError
 from mien.media.sources import IMAGE_SUFFIXES, Source
 from mien.media.sources import entries as local_entries
 from mien.results import ErrorResult
@@ -91,10 +91,6 @@ def _of_path(name: str, path: Path) -> Input:
     place = os.path.abspath(path)  # noqa: PTH100  (links stay as they are named)
     try:
         status = path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        error: MienError = NotFoundError(f"expected a file, got {name}, which does not exist; check the path")
-    except (OSError, ValueError) as refusal:
-        error = MediaError(f"expected to read {name}, which the system refuses ({refusal})")
-    else:
-        return Input(name, kind_of(name), place, status.st_size, status.st_mtime_ns)
-    return Input(name, "error", place, code=error.code, message=str(error))
+    except (OSError, ValueError):  # reading it will say why, and may go better then
+        return Input(name, kind_of(name), place)
+    return Input(name, kind_of(name), place, status.st_size, status.st_mtime_ns)

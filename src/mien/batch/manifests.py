@@ -66,13 +66,13 @@ def _decoded(line: bytes, null: bool) -> str:
 
 
 def _of_csv(file: BinaryIO, place: str, column: str | None, delimiter: str) -> Iterator[str]:
-    text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
-    rows = csv.DictReader(text, delimiter=delimiter)
-    chosen = _column(list(rows.fieldnames or ()), place, column)
-    try:
-        yield from (name for row in rows if (name := row[chosen]))
-    except csv.Error as error:
-        raise CorruptMediaError(f"expected CSV in {place}, line {rows.line_num} is none ({error})") from None
+    with io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
+        rows = csv.DictReader(text, delimiter=delimiter)
+        chosen = _column(list(rows.fieldnames or ()), place, column)
+        try:
+            yield from (name for row in rows if (name := row[chosen]))
+        except csv.Error as error:
+            raise CorruptMediaError(f"expected CSV in {place}, line {rows.line_num} is none ({error})") from None
 
 
 def _of_parquet(file: BinaryIO, place: str, column: str | None) -> Iterator[str]:

@@ -22,6 +22,7 @@ from mien.errors import BundleError, DetectorError, JobError, MienError, UsageEr
 
 PATIENCE = 3  # a shard may lose so many workers before each of its inputs is tried alone
 STALLED_AFTER_S = 600.0  # without a photo or frame done; longer than any download may take
+START_WITHIN_S = 300.0  # on a machine that is busy
 KNOWN = {error.code: error for error in (BundleError, DetectorError, JobError, UsageError)}
 
 
@@ -128,10 +129,16 @@ class Worker:
             WorkerLostError: the process is gone.
             MienError: what the worker raised.
         """
-        if self._process is None:
-            self._start()
+        for attempt in range(1, PATIENCE + 1):
+            try:
+                if self._process is None:
+                    self._start()
+                break
+            except WorkerLostError as error:
+                if attempt == PATIENCE:
+                    raise JobError(f"a worker process does not start ({error}); see whether `mien analyze` works here") from None
         self._send(order)
-        while "progress" in (answer := self._receive()):
+        while "progress" in (answer := self._receive(self._stalled_after_s)):
             tell(int(answer["progress"]))
         return answer
 
@@ -150,11 +157,8 @@ class Worker:
                 start_new_session=True,
             )
         self._received = b""
-        try:
-            self._send(self._settings.to_dict())
-            ready = self._receive()["ready"]
-        except WorkerLostError as error:
-            raise JobError(f"a worker process does not start ({error}); see whether `mien analyze` works here") from None
+        self._send(self._settings.to_dict())
+        ready = self._receive(START_WITHIN_S)["ready"]
         if ready != (expected := self._settings.identity()):
             self.close()
             differing = ", ".join(f"{key} {ready.get(key)!r}" for key, value in expected.items() if ready.get(key) != value)
@@ -172,14 +176,14 @@ class Worker:
         except BrokenPipeError:
             raise self._lost() from None
 
-    def _receive(self) -> dict[str, Any]:
+    def _receive(self, within_s: float) -> dict[str, Any]:
         assert self._process
         assert self._process.stdout
         while b"\n" not in self._received:
-            readable, _, _ = select.select([self._process.stdout], [], [], self._stalled_after_s)
+            readable, _, _ = select.select([self._process.stdout], [], [], within_s)
             if not readable:
                 self._process.kill()
-                raise self._lost(f"nothing for {self._stalled_after_s:g} s")
+                raise self._lost(f"nothing for {within_s:g} s")
             if not (data := os.read(self._process.stdout.fileno(), 2**16)):
                 raise self._lost()
             self._received += data

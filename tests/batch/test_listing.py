@@ -1,0 +1,201 @@
+"""What sources stand for: folders, lists, archives; and what is wrong with those that stand for nothing."""
+
+import io
+import os
+import tarfile
+import zipfile
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from mien.batch.archives import OpenArchives
+from mien.batch.listing import inputs
+from mien.errors import ChangedError, CorruptMediaError, MediaError, TooLargeError, UsageError
+from tests.batch.support import face
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A folder with two photos and a video, where relative names start."""
+    monkeypatch.chdir(tmp_path)
+    face(tmp_path / "in" / "a.jpg")
+    face(tmp_path / "in" / "deep" / "b.jpg")
+    (tmp_path / "in" / "clip.mp4").write_bytes(b"a video by its name")
+    (tmp_path / "in" / "notes.txt").write_text("not an input")
+    return tmp_path
+
+
+def names(*sources, column=None):
+    return [item.name for item in inputs([str(source) for source in sources], column)]
+
+
+def test_a_folder_gives_photos_and_videos_with_their_sizes(place):
+    found = list(inputs(["in"]))
+    assert [(item.name, item.kind) for item in found] == [("in/a.jpg", "photo"), ("in/clip.mp4", "video"), ("in/deep/b.jpg", "photo")]
+    assert found[0].place == str(place / "in" / "a.jpg")
+    assert found[0].size == (place / "in" / "a.jpg").stat().st_size
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        pytest.param("list.txt", b"in/a.jpg\n\nin/deep/b.jpg\r\n", id="lines"),
+        pytest.param("list.txt", b"\xef\xbb\xbfin/a.jpg\nin/deep/b.jpg", id="byte-order-mark-and-no-last-break"),
+        pytest.param("list.txt", b"in/a.jpg\0in/deep/b.jpg\0", id="null-characters"),
+        pytest.param("list.csv", b"id,path\n1,in/a.jpg\n2,in/deep/b.jpg\n", id="csv"),
+        pytest.param("list.csv", b"whatever\nin/a.jpg\nin/deep/b.jpg\n", id="csv-of-one-column"),
+        pytest.param("list.tsv", b"label\tsource\nhappy\tin/a.jpg\nsad\tin/deep/b.jpg\n", id="tab-separated"),
+    ],
+)
+def test_lists_name_inputs_from_their_own_folder(place, monkeypatch, file, content):
+    (place / file).write_bytes(content)
+    elsewhere = place / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    found = list(inputs([f"../{file}"]))
+    assert [item.name for item in found] == ["in/a.jpg", "in/deep/b.jpg"]
+    assert all(item.size for item in found)
+
+
+def test_parquet_lists_and_chosen_columns(place):
+    parquet.write_table(pa.table({"left": ["in/a.jpg", None], "right": ["in/deep/b.jpg", "in/a.jpg"]}), place / "list.parquet")
+    assert names("list.parquet", column="right") == ["in/deep/b.jpg", "in/a.jpg"]
+    assert names("list.parquet", column="left") == ["in/a.jpg"]
+    with pytest.raises(UsageError, match=r"left, right.*--column"):
+        names("list.parquet")
+
+
+def test_a_list_keeps_names_with_line_breaks_and_bytes_that_are_no_text(place):
+    strange = os.fsdecode(b"in/caf\xe9\n.jpg")
+    face(place / "in" / "a.jpg").rename(place / strange)
+    (place / "list.txt").write_bytes(b"in/caf\xe9\n.jpg\0")
+    (item,) = inputs(["list.txt"])
+    assert item.place == str(place / strange)
+    assert item.size
+
+
+def test_an_entry_that_is_not_there_is_an_input_nonetheless(place):
+    (place / "list.txt").write_text("in/a.jpg\nin/missing.jpg\nhttps://example.org/x.jpg\n")
+    found = list(inputs(["list.txt"]))
+    assert [(item.kind, item.code) for item in found] == [("photo", ""), ("photo", ""), ("photo", "")]
+    assert found[1].size is None
+
+
+def pack_tar(path, members, mode="w"):
+    with tarfile.open(path, mode) as archive:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return path
+
+
+def pack_zip(path, members):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return path
+
+
+MEMBERS = {"one.jpg": b"1" * 700, "deep/two.png": b"22", "deep/.hidden.jpg": b"x", "readme.md": b"x", "three.mp4": b"333"}
+
+
+@pytest.mark.parametrize(
+    ("file", "pack"),
+    [
+        pytest.param("x.tar", pack_tar, id="tar"),
+        pytest.param("x.tar.gz", lambda path, members: pack_tar(path, members, "w:gz"), id="gzip"),
+        pytest.param("x.tbz2", lambda path, members: pack_tar(path, members, "w:bz2"), id="bzip2"),
+        pytest.param("x.tar.xz", lambda path, members: pack_tar(path, members, "w:xz"), id="xz"),
+        pytest.param("x.zip", pack_zip, id="zip"),
+    ],
+)
+def test_archives_give_their_members_and_their_bytes(place, file, pack):
+    pack(place / file, MEMBERS)
+    found = list(inputs([file]))
+    assert [item.name for item in found] == [f"{file}::one.jpg", f"{file}::deep/two.png", f"{file}::three.mp4"]
+    archive = OpenArchives(max_bytes=1000)
+    for item in [*found, found[0]]:  # and back again
+        assert archive.read(item) == MEMBERS[item.name.partition("::")[2]]
+    with pytest.raises(TooLargeError):
+        OpenArchives(max_bytes=100).read(found[0])
+
+
+@pytest.mark.parametrize("pack", [pack_tar, pack_zip])
+@pytest.mark.parametrize("path", ["../out.jpg", "/etc/out.jpg", "a/../../out.jpg", "..\\out.jpg", "C:/out.jpg"])
+def test_members_that_lead_out_of_their_archive_are_refused_by_name(place, pack, path):
+    archive = pack(place / ("x.tar" if pack is pack_tar else "x.zip"), {path: b"x", "fine.jpg": b"y"})
+    bad, fine = inputs([str(archive)])
+    assert (bad.kind, bad.code) == ("error", "unsupported_media")
+    assert "leads out" in bad.message
+    assert fine.kind == "photo"
+
+
+def test_links_in_an_archive_are_not_followed(place):
+    with tarfile.open(place / "x.tar", "w") as archive:
+        link = tarfile.TarInfo("link.jpg")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(link)
+    (item,) = inputs(["x.tar"])
+    assert (item.kind, item.code) == ("error", "unsupported_media")
+
+
+def test_a_cut_archive_gives_what_is_there_and_says_so(place):
+    pack_tar(place / "x.tar", {"a.jpg": b"a" * 600, "b.jpg": b"b" * 6000})
+    data = (place / "x.tar").read_bytes()
+    (place / "x.tar").write_bytes(data[:3000])
+    found = list(inputs(["x.tar"]))
+    assert "x.tar::a.jpg" in [item.name for item in found]
+    assert found[-1].code == "corrupt_media" or found[-1].name == "x.tar::b.jpg"
+    archive = OpenArchives(10_000)
+    for item in found:
+        if item.name.endswith("b.jpg"):
+            with pytest.raises(CorruptMediaError):
+                archive.read(item)
+
+
+def test_an_archive_that_changed_since_is_not_read(place):
+    pack_tar(place / "x.tar", {"a.jpg": b"a" * 600})
+    (item,) = inputs(["x.tar"])
+    pack_tar(place / "x.tar", {"a.jpg": b"b" * 600, "c.jpg": b"c"})
+    with pytest.raises(ChangedError):
+        OpenArchives(10_000).read(item)
+
+
+@pytest.mark.parametrize(
+    ("sources", "words"),
+    [
+        pytest.param(["nothing.jpg"], "does not exist", id="missing-file"),
+        pytest.param(["empty"], "expected images in the folder", id="empty-folder"),
+        pytest.param(["none*.jpg"], "to match files", id="glob-without-match"),
+        pytest.param(["empty.txt"], "got none", id="empty-list"),
+        pytest.param(["empty.tar"], "got none", id="empty-archive"),
+        pytest.param(["-"], "come back to", id="stdin"),
+        pytest.param(["in", "nothing.jpg"], "does not exist", id="one-good-one-missing"),
+        pytest.param(["nosuch://bucket/x.jpg"], "nosuch", id="unknown-kind-of-address"),
+    ],
+)
+def test_a_source_that_is_nothing_is_a_wrong_call(place, sources, words):
+    (place / "empty").mkdir()
+    (place / "empty.txt").write_text("\n")
+    pack_tar(place / "empty.tar", {})
+    with pytest.raises(UsageError, match=words):
+        list(inputs(sources))
+
+
+@pytest.mark.parametrize("file", ["missing.csv", "missing.tar", "missing.zip"])
+def test_a_list_or_archive_that_is_missing_stops_the_job(place, file):
+    with pytest.raises(MediaError, match="missing"):
+        list(inputs([file]))
+
+
+@pytest.mark.parametrize("file", ["broken.tar", "broken.zip", "broken.tar.gz", "broken.parquet"])
+def test_a_list_or_archive_of_noise_is_told(place, file):
+    (place / file).write_bytes(b"noise " * 500)
+    if file.endswith("parquet"):
+        with pytest.raises(CorruptMediaError):
+            list(inputs([file]))
+    else:
+        (item,) = inputs([file])
+        assert item.code == "corrupt_media"

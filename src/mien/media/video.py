@@ -39,6 +39,8 @@ OPEN_TIMEOUT_S, READ_TIMEOUT_S = 20.0, 10.0  # of a network stream that stalls
 SHORT_BY_S = 0.5  # a file that ends this much before its header says was cut
 # What files of the common containers start with: one that FFmpeg cannot open is damaged, anything else is no video.
 CONTAINERS = re.compile(rb".{4}(?:ftyp|moov|mdat|free|wide|skip)|\x1a\x45\xdf\xa3|RIFF|OggS|FLV|\x00\x00\x01\xba", re.DOTALL)
+# FFmpeg's options for a file of strangers: playlists and lists of files are not among these formats, the network not among the protocols.
+SELF_CONTAINED = {"format_whitelist": "mov,mp4,matroska,webm,avi,ogg,flv,mpeg,live_flv", "protocol_whitelist": "file"}
 TERMINAL_ART = "tty"  # what FFmpeg takes any file for that ends in .txt
 PQ, HLG = 16, 18  # transfer characteristics of HDR video in ITU-T H.273
 
@@ -55,13 +57,16 @@ class VideoFrame:
 class Video:
     """An opened file or stream; close it, or use it in a ``with`` block."""
 
-    def __init__(self, source: str | Path, *, limits: ReadLimits = ReadLimits(), device: str | None = None) -> None:
+    def __init__(
+        self, source: str | Path, *, limits: ReadLimits = ReadLimits(), device: str | None = None, untrusted: bool = False
+    ) -> None:
         """Open the first video track.
 
         Args:
             source: a path or an address that FFmpeg reads.
             limits: bounds on the size of a frame.
             device: FFmpeg's name of a capture system, such as ``v4l2``, when ``source`` is a camera.
+            untrusted: take files of the usual containers only, which cannot make FFmpeg open other files and addresses.
 
         Raises:
             NotFoundError, UnreadableError: the file is not there or may not be read.
@@ -74,7 +79,7 @@ class Video:
         self.name = display_name(source)
         self._limits = limits
         with reading(self.name):
-            self._container = _open(source, device)
+            self._container = _open(source, device, SELF_CONTAINED if untrusted else {})
         try:
             self._stream = self._find_stream()
             self._check_size(self._stream.width, self._stream.height)
@@ -263,9 +268,9 @@ def _sampled(frames: Iterable[_Decoded | _Picture], every_s: float | None) -> It
         yield VideoFrame(frame.index, frame.time_s, frame.rgb())
 
 
-def _open(source: str | Path, device: str | None) -> av.container.InputContainer:
+def _open(source: str | Path, device: str | None, options: dict[str, str]) -> av.container.InputContainer:
     container: av.container.InputContainer = import_av().open(
-        str(source), format=device, timeout=(OPEN_TIMEOUT_S, READ_TIMEOUT_S), metadata_errors="replace"
+        str(source), format=device, timeout=(OPEN_TIMEOUT_S, READ_TIMEOUT_S), metadata_errors="replace", options=options
     )
     return container
 

@@ -12,12 +12,14 @@ from starlette.middleware.cors import CORSMiddleware
 
 from mien import __version__
 from mien.pipeline import Pipeline
-from mien.serve import answers, health, models, pages, photos
+from mien.serve import answers, health, models, pages, photos, streams, videos
 from mien.serve.engine import Engine
 from mien.serve.guard import Gate, Guard
+from mien.serve.jobs import Jobs
 from mien.serve.metrics import Metrics
 from mien.serve.service import Service, load_pipeline
 from mien.serve.settings import Settings
+from mien.serve.streams import Streams
 
 ABOUT = (
     "Faces in photos, videos and live frames, and the expression of each *as annotators would label it*, never what a person feels. "
@@ -40,16 +42,17 @@ def create_app(settings: Settings | None = None, pipeline: Pipeline | None = Non
         warm = pipeline if pipeline is not None else await asyncio.to_thread(load_pipeline, settings)
         workers = settings.workers or os.cpu_count() or 1
         engine = Engine(warm, workers=workers, batch_wait_s=settings.batch_wait_ms / 1000, on_batch=metrics.on_batch)
-        app.state.service = Service(settings, gate, metrics, engine)
+        jobs = await asyncio.to_thread(Jobs, warm, settings, metrics)
+        app.state.service = service = Service(settings, gate, metrics, engine, Streams(warm, settings, metrics), jobs)
         engine.start()
         try:
             yield
         finally:
-            await engine.close()
+            await service.close()
 
     app = FastAPI(title="Mien", version=__version__, description=ABOUT, docs_url=None, redoc_url=None, lifespan=running)
     app.state.gate = gate
-    for part in (photos, models, health):
+    for part in (photos, videos, streams, models, health):
         app.include_router(part.router)
     pages.mount(app)
     answers.install(app)

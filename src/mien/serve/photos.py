@@ -15,23 +15,15 @@ from mien.media.sources import Source
 from mien.results import ErrorResult
 from mien.serve.answers import Refusal, sentence
 from mien.serve.explanations import explanations
-from mien.serve.schemas import BUSY, ERRORS, Frame, Results
+from mien.serve.schemas import BUSY, ERRORS, FILE, FORM_OF_MANY, Frame, Results
 from mien.serve.service import Service, TheService
 from mien.serve.settings import Settings
 from mien.serve.uploads import BodyLimits, Upload, check_is_image, is_multipart, read_body, read_files
 
 router = APIRouter(tags=["photos"])
-IMAGE = {"schema": {"type": "string", "format": "binary"}}
-FORM = {
-    "schema": {
-        "type": "object",
-        "properties": {"file": {"type": "array", "items": {"type": "string", "format": "binary"}, "minItems": 1}},
-        "required": ["file"],
-        "additionalProperties": False,
-    }
-}
+IMAGE = {"schema": FILE}
 BODY: dict[str, Any] = {
-    "requestBody": {"content": {"image/jpeg": IMAGE, "image/png": IMAGE, "image/webp": IMAGE, "multipart/form-data": FORM}}
+    "requestBody": {"content": {"image/jpeg": IMAGE, "image/png": IMAGE, "image/webp": IMAGE, "multipart/form-data": FORM_OF_MANY}}
 }
 
 

@@ -165,6 +165,18 @@ class State(BaseModel):
     status: str
 
 
+FILE = {"type": "string", "format": "binary"}
+FORM_OF_MANY: dict[str, Any] = {
+    "schema": {
+        "type": "object",
+        "properties": {"file": {"type": "array", "items": FILE, "minItems": 1}},
+        "required": ["file"],
+        "additionalProperties": False,
+    }
+}
+FORM_OF_ONE: dict[str, Any] = {
+    "schema": {"type": "object", "properties": {"file": FILE}, "required": ["file"], "additionalProperties": False}
+}
 ERRORS: dict[int | str, dict[str, Any]] = {"4XX": {"model": ErrorAnswer, "description": "Refused; the code says why."}}
 BUSY: dict[int | str, dict[str, Any]] = {
     503: {

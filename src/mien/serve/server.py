@@ -39,6 +39,7 @@ class Server(uvicorn.Server):
                 timeout_graceful_shutdown=max(1, round(settings.stop_timeout_s)),
             )
         )
+        self._app, self._told = app, False
         self._gate: Gate = app.state.gate
         self._stop_timeout_s = settings.stop_timeout_s
         self._deadline = 0.0
@@ -58,6 +59,9 @@ class Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Return whether the time to end has come."""
+        if self._gate.stopping and not self._told:
+            self._told = True
+            await self._app.state.service.stop()
         if self._gate.stopping and (not self._gate.open_requests or time.monotonic() > self._deadline):
             self.should_exit = True
         return await super().on_tick(counter)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from dataclasses import dataclass
 from typing import Annotated
@@ -15,8 +16,10 @@ from mien.media.images import ReadLimits
 from mien.pipeline import Pipeline
 from mien.serve.engine import Engine
 from mien.serve.guard import Gate
+from mien.serve.jobs import Jobs
 from mien.serve.metrics import Metrics
 from mien.serve.settings import Settings
+from mien.serve.streams import Streams
 
 
 @dataclass
@@ -27,11 +30,26 @@ class Service:
     gate: Gate
     metrics: Metrics
     engine: Engine
+    streams: Streams
+    jobs: Jobs
 
     @property
     def pipeline(self) -> Pipeline:
         """The warm models."""
         return self.engine.pipeline
+
+    async def stop(self) -> None:
+        """Take no more requests, and tell those who watch or wait for long."""
+        self.gate.stopping = True
+        self.jobs.stop()
+        await self.streams.stop()
+
+    async def close(self) -> None:
+        """End all threads and leave no file behind."""
+        await self.stop()
+        await self.streams.close()
+        await asyncio.to_thread(self.jobs.close)
+        await self.engine.close()
 
 
 def load_pipeline(settings: Settings) -> Pipeline:

@@ -1,0 +1,260 @@
+"""Videos that are analysed in the background: who waits, who runs, what is kept and for how long."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from threading import Event, Lock
+from typing import Any, Literal
+from uuid import uuid4
+
+from mien.errors import MediaError
+from mien.pipeline import Pipeline
+from mien.serve.answers import busy
+from mien.serve.folders import PrivateFolder
+from mien.serve.metrics import Metrics
+from mien.serve.settings import Settings
+from mien.serve.video_work import Progress, Stopped, analyze_video
+
+log = logging.getLogger("mien.serve")
+State = Literal["queued", "running", "done", "failed", "cancelled"]
+UPLOAD, RESULT, ANNOTATED, RECORD = "upload", "result.ndjson", "annotated.mp4", "job.json"
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a caller asked for; kept beside the video, so that a restart can take it up again."""
+
+    id: str
+    name: str
+    every_s: float | None
+    annotated: bool
+
+
+@dataclass
+class Job:
+    """One video: the order, the folder, and how far it is."""
+
+    order: Order
+    folder: Path
+    state: State = "queued"
+    error: dict[str, str] | None = None
+    ended: float | None = None  # seconds since the epoch
+    progress: Progress = field(default_factory=Progress)
+    cancelled: Event = field(default_factory=Event)
+    over: Event = field(default_factory=Event)  # no thread is at work on it any more
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is work left."""
+        return self.state in ("queued", "running")
+
+    def file(self, name: str) -> Path:
+        """Return the path of one of the job's files."""
+        return self.folder / name
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what a caller is told."""
+        address = f"/v1/video/{self.order.id}"
+        links = {"self": address, "result": f"{address}/result"}
+        if self.order.annotated:
+            links["annotated"] = f"{address}/annotated.mp4"
+        return {
+            "id": self.order.id,
+            "state": self.state,
+            "progress": 1.0 if self.state == "done" else self.progress.share,
+            "frames": self.progress.frames,
+            "frames_per_second": self.progress.frames_per_second,
+            "error": self.error,
+            "links": links,
+        }
+
+
+class Jobs:
+    """The videos of one service.
+
+    Without ``jobs_dir`` everything lies in a private folder that goes with the service. With it, a video that was accepted is finished
+    after a restart, even when the process was killed, and results stay until their time is over.
+    """
+
+    def __init__(self, pipeline: Pipeline, settings: Settings, metrics: Metrics) -> None:
+        """Take up what an earlier run left in ``jobs_dir``."""
+        self._pipeline, self._settings, self._metrics = pipeline, settings, metrics
+        self._private = None if settings.jobs_dir else PrivateFolder()
+        self._root = self._private.path if self._private else _made(settings.jobs_dir)
+        self._lock = Lock()
+        self._jobs: dict[str, Job] = {}
+        self._arriving = 0
+        self._stopping = Event()
+        self._threads = ThreadPoolExecutor(settings.video_workers, thread_name_prefix="mien-video")
+        if not self._private:
+            self._take_up()
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Hold a place in the queue while a video arrives.
+
+        Raises:
+            Refusal: there is none.
+        """
+        with self._lock:
+            if sum(job.is_open for job in self._jobs.values()) + self._arriving >= self._settings.max_jobs:
+                raise busy(f"{self._settings.max_jobs} videos are waiting or running")
+            self._arriving += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._arriving -= 1
+
+    @contextmanager
+    def new_folder(self) -> Iterator[Path]:
+        """Give the folder of a video that arrives; it is removed unless :meth:`accept` took it."""
+        folder = self._root / uuid4().hex
+        folder.mkdir(mode=0o700)
+        try:
+            yield folder
+        finally:
+            if folder.name not in self._jobs:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def accept(self, folder: Path, name: str, every_s: float | None, annotated: bool) -> Job:
+        """Queue the video that lies in ``folder``; from here on it is not lost, as far as the settings promise that."""
+        job = Job(Order(folder.name, name, every_s, annotated), folder)
+        if not self._private:
+            _sync(job.file(UPLOAD))
+        self._write(job)
+        with self._lock:
+            self._jobs[job.order.id] = job
+        self._threads.submit(self._run, job)
+        return job
+
+    def get(self, job_id: str) -> Job | None:
+        """Return a job, None if it is unknown or its time is over."""
+        self.sweep()
+        return self._jobs.get(job_id)
+
+    def remove(self, job: Job) -> None:
+        """Cancel a job, wait for the frame that it is at, and remove everything of it."""
+        job.cancelled.set()
+        with self._lock:
+            self._jobs.pop(job.order.id, None)
+            running = job.state == "running"
+        if running:
+            job.over.wait()
+        shutil.rmtree(job.folder, ignore_errors=True)
+
+    def sweep(self) -> None:
+        """Remove the finished jobs whose time is over, and the oldest ones where there are too many."""
+        with self._lock:
+            ended = sorted((job for job in self._jobs.values() if not job.is_open), key=lambda job: job.ended or 0)
+        too_many = len(ended) - self._settings.max_kept_jobs
+        for number, job in enumerate(ended):
+            if number < too_many or time.time() - (job.ended or 0) > self._settings.job_ttl_s:
+                self.remove(job)
+
+    def stop(self) -> None:
+        """Let running videos end where they are; kept ones are taken up at the next start."""
+        self._stopping.set()
+        for job in tuple(self._jobs.values()):
+            job.cancelled.set()
+
+    def close(self) -> None:
+        """Stop, wait for the threads, and remove the private folder."""
+        self.stop()
+        self._threads.shutdown(cancel_futures=True)
+        if self._private:
+            self._private.close()
+
+    def _run(self, job: Job) -> None:
+        with self._lock:
+            if job.cancelled.is_set():
+                return
+            job.state = "running"
+        try:
+            analyze_video(
+                self._pipeline,
+                job.file(UPLOAD),
+                job.file(RESULT),
+                job.file(ANNOTATED) if job.order.annotated else None,
+                name=job.order.name,
+                every_s=job.order.every_s,
+                settings=self._settings,
+                progress=job.progress,
+                stopped=job.cancelled,
+            )
+            self._end(job, "done")
+        except Stopped:
+            self._end(job, "cancelled")
+        except MediaError as error:
+            self._end(job, "failed", error.code, str(error))
+        except Exception:
+            log.exception("video %s failed", job.order.id)
+            self._end(job, "failed", "internal", "something went wrong here; quote the id to the operator")
+        finally:
+            job.over.set()
+
+    def _end(self, job: Job, state: State, code: str = "", message: str = "") -> None:
+        if state == "cancelled" and self._stopping.is_set():
+            return  # the record on disk still says that there is work left
+        with self._lock:
+            job.error = {"code": code, "message": message} if code else None
+            job.state, job.ended = state, time.time()
+        self._metrics.videos.labels(state).inc()
+        job.file(UPLOAD).unlink(missing_ok=True)
+        self._write(job)
+
+    def _write(self, job: Job) -> None:
+        """Keep the job's record beside its video, where jobs are kept; it is whole or absent."""
+        if self._private:
+            return
+        record = {"order": asdict(job.order), "state": job.state, "error": job.error, "ended": job.ended, "frames": job.progress.frames}
+        part = job.file(f".{RECORD}.part")
+        part.write_text(json.dumps(record) + "\n", encoding="utf-8")
+        _sync(part)
+        os.replace(part, job.file(RECORD))
+        _sync(job.folder)
+        _sync(self._root)
+
+    def _take_up(self) -> None:
+        for folder in sorted(self._root.iterdir(), key=lambda path: path.stat().st_mtime):
+            job = _read(folder)
+            if job is None:
+                shutil.rmtree(folder, ignore_errors=True)  # it had not arrived completely, so nobody was told that it had
+                continue
+            self._jobs[job.order.id] = job
+            if job.is_open:
+                self._threads.submit(self._run, job)
+
+
+def _read(folder: Path) -> Job | None:
+    """Return the job that was kept in a folder, to be done from its start if it was not finished."""
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    state: State = "queued" if record["state"] == "running" else record["state"]
+    return Job(Order(**record["order"]), folder, state, record["error"], record["ended"], Progress(frames=record["frames"]))
+
+
+def _made(folder: Path | None) -> Path:
+    path = Path(folder or "")
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return path
+
+
+def _sync(path: Path) -> None:
+    """Bring a file, or a folder's list of files, to the disk itself."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

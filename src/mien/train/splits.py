@@ -83,7 +83,9 @@ def ferplus_majority(votes: NDArray[np.float32]) -> NDArray[np.int64]:
     """Return the FER+ label of each face, an index into :data:`FERPLUS_NAMES`, or -1 where raters did not agree on an emotion.
 
     The filter of Barsoum et al. 2016 (arXiv:1608.01041): single votes are dropped, and one of the eight emotions must then hold more
-    than half of the votes left, "unknown" and "no face" included.
+    than half of the votes left, "unknown" and "no face" included. On FER2013 that keeps 25,057 training, 3,199 PublicTest and 3,152
+    PrivateTest images. The usual counts, 25,060, 3,199 and 3,153, leave the "no face" votes out of the sum: one more image then has a
+    majority, and three that all ten raters called no face pass as "neutral", zero of zero votes being no reason to drop them.
 
     Args:
         votes: counts (N, 10) in the order of :data:`mien.train.data.VOTE_COLUMNS`.

@@ -173,17 +173,20 @@ export class Photo {
 
   #listThumbs() {
     if (this.#photos.length < 2) return;
-    const items = this.#photos.map((photo) => {
-      photo.thumb ??= thumb(photo, () => this.#open(photo));
+    for (const photo of this.#photos) {
+      photo.thumb ??= this.#newThumb(photo);
       const count = photo.result ? String(photo.result.faces.length) : photo.error ? "!" : "…";
       photo.thumb.querySelector(".count").textContent = count;
-      photo.thumb.setAttribute("aria-label", `${photo.name}: ${photo.result ? `${count} faces` : photo.error ? "no answer" : "waiting"}`);
-      const item = element("li");
-      item.append(photo.thumb);
-      return item;
-    });
-    if ($("thumbs").children.length !== items.length) $("thumbs").replaceChildren(...items);
+      photo.thumb.setAttribute("aria-label", `${photo.name}: ${photo.result ? `faces: ${count}` : photo.error ? "no answer" : "waiting"}`);
+    }
     this.#markThumb();
+  }
+
+  #newThumb(photo) {
+    const item = element("li");
+    item.append(thumb(photo, () => this.#open(photo)));
+    $("thumbs").append(item);
+    return item.firstChild;
   }
 
   #markThumb() {

@@ -17,6 +17,7 @@
     ├── BundleError             a model folder that is missing, damaged or foreign
     ├── DetectorError           a face detector that cannot run here
     ├── JobError                a batch job that cannot start or go on
+    ├── ServiceError            a service that refused, failed, or did not answer
     └── TrainingError           the training wing
         ├── DataError           a data set that is incomplete or inconsistent
         ├── RecipeError         a recipe with an unknown key or a bad value
@@ -98,6 +99,16 @@ class DetectorError(MienError):
 
 class JobError(MienError):
     code = "job"
+
+
+class ServiceError(MienError):
+    """``status`` is the HTTP status, None without an answer; ``reason`` is the service's own stable code."""
+
+    code = "service"
+
+    def __init__(self, message: str, *, status: int | None = None, reason: str = "unreachable") -> None:
+        super().__init__(message)
+        self.status, self.reason = status, reason
 
 
 class TrainingError(MienError):

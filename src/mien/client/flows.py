@@ -1,0 +1,246 @@
+"""What the clients do, without doing it: each call is a generator that yields steps and gets replies, so that the two clients share it.
+
+A flow yields a :class:`Call` and is sent an :class:`Answer`, or yields a :class:`Pause`; what it returns is the result.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from mien.errors import NotFoundError, ServiceError, UnreadableError, UsageError
+from mien.results import ErrorResult, FrameResult, record_from_dict
+
+T = TypeVar("T")
+Photo = str | Path | bytes
+Record = FrameResult | ErrorResult
+RETRIED = (429, 502, 503, 504)
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 10.0
+FILES_A_REQUEST, BYTES_A_REQUEST = 16, 50_000_000
+POLL_S, LONGEST_POLL_S = 0.2, 2.0
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request."""
+
+    method: str
+    path: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+    body: bytes | None = None
+    files: Sequence[tuple[str, bytes | Path]] = ()  # name, and the content or where it is
+    save_to: Path | None = None  # where a good answer's body goes
+    repeatable: bool = True  # sending it twice does no harm
+
+
+@dataclass(frozen=True)
+class Pause:
+    """A wait."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back: a status and a body, or what kept it from coming."""
+
+    status: int | None
+    body: bytes = b""
+    retry_after_s: float | None = None
+    failure: str = ""
+    connected: bool = True  # False: the request was certainly not received
+
+
+Step = Call | Pause
+Flow = Generator[Step, Any, T]
+
+
+def analyze(photo: Photo, options: Mapping[str, Any], retries: int) -> Flow[FrameResult]:
+    """Return the record of one photo.
+
+    Raises:
+        ServiceError: the service refuses the photo, fails, or does not answer.
+    """
+    name, data = _named(photo)
+    answer = yield from _reliably(Call("POST", "/v1/analyze", _given(options), files=[(name, data)]), retries)
+    (record,) = _records(answer)
+    if isinstance(record, ErrorResult):
+        raise ServiceError(f"{record.message} [{record.code}]", status=200, reason=record.code)
+    return record
+
+
+def analyze_many(photos: Sequence[Photo], options: Mapping[str, Any], retries: int) -> Flow[list[Record]]:
+    """Return one record a photo, in their order; what cannot be read is an error record."""
+    records: list[Record] = []
+    for files in _requests(photos):
+        answer = yield from _reliably(Call("POST", "/v1/analyze", _given(options), files=files), retries)
+        records += _records(answer)
+    return records
+
+
+def models(retries: int) -> Flow[list[dict[str, Any]]]:
+    """Return the models that answer there."""
+    answer = yield from _reliably(Call("GET", "/v1/models"), retries)
+    found: list[dict[str, Any]] = json.loads(answer.body)["models"]
+    return found
+
+
+def hand_in(path: Path, every_s: float | None, annotated: bool, retries: int) -> Flow[str]:
+    """Return the address of a video's job.
+
+    Raises:
+        NotFoundError: no such file.
+        ServiceError: the service refuses it, or does not answer.
+    """
+    if not path.is_file():
+        raise NotFoundError(f"expected a video file, got {path}, which does not exist; check the path")
+    options = _given({"every": every_s, "annotated": annotated})
+    answer = yield from _reliably(Call("POST", "/v1/video", options, files=[(path.name, path)], repeatable=False), retries)
+    address: str = json.loads(answer.body)["links"]["self"]
+    return address
+
+
+def outcome(
+    address: str, annotated: Path | None, on_progress: Callable[[dict[str, Any]], None] | None, retries: int
+) -> Flow[list[FrameResult]]:
+    """Return a video's records when it is done, and save its annotated copy.
+
+    Raises:
+        ServiceError: the video broke, or was lost with the service.
+    """
+    yield from _until_done(address, on_progress, retries)
+    answer = yield from _reliably(Call("GET", f"{address}/result"), retries)
+    records = [FrameResult.from_dict(json.loads(line)) for line in answer.body.splitlines()]
+    if annotated:
+        yield from _reliably(Call("GET", f"{address}/annotated.mp4", save_to=annotated), retries)
+    return records
+
+
+def remove(address: str) -> Flow[None]:
+    """Remove a video from the service, if it can be reached; it would go by itself, later."""
+    yield Call("DELETE", address)
+
+
+def _until_done(address: str, on_progress: Callable[[dict[str, Any]], None] | None, retries: int) -> Flow[None]:
+    pause_s = POLL_S
+    while True:
+        answer = yield from _reliably(Call("GET", address), retries)
+        job = json.loads(answer.body)
+        if on_progress:
+            on_progress(job)
+        if job["state"] == "done":
+            return
+        if job["state"] in ("failed", "cancelled"):
+            error = job["error"] or {"code": job["state"], "message": "the video was cancelled"}
+            raise ServiceError(f"{error['message']} [{error['code']}]", status=200, reason=error["code"])
+        yield Pause(pause_s)
+        pause_s = min(1.5 * pause_s, LONGEST_POLL_S)
+
+
+def _reliably(call: Call, retries: int) -> Flow[Answer]:
+    """Return a good answer, after as many repetitions as are allowed and can help."""
+    for attempt in range(retries + 1):
+        answer: Answer = yield call
+        if answer.status is not None and answer.status < 400:
+            return answer
+        # 429 and 503 come before the service takes the request on, so even what must not happen twice may be sent again.
+        not_taken = answer.status in (429, 503) or not answer.connected
+        worth_it = answer.status is None or answer.status in RETRIED
+        if attempt == retries or not worth_it or not (call.repeatable or not_taken):
+            raise _error(answer)
+        yield Pause(back_off(attempt, answer.retry_after_s))
+    raise UsageError(f"expected 0 retries or more, got {retries}")
+
+
+def back_off(attempt: int, retry_after_s: float | None) -> float:
+    """Return how long to wait after a failed attempt, counted from 0: twice as long each time, by chance shorter, so that callers part.
+
+    >>> 0.1 <= back_off(0, None) <= 0.2 and 5 <= back_off(20, None) <= 10, back_off(0, 3.0) >= 3
+    (True, True)
+    """
+    longest = min(FIRST_PAUSE_S * 2**attempt, LONGEST_PAUSE_S)
+    chance = random.uniform(longest / 2, longest)  # noqa: S311  (not a secret)
+    return chance if retry_after_s is None else min(retry_after_s, LONGEST_PAUSE_S) + chance
+
+
+def _error(answer: Answer) -> ServiceError:
+    if answer.status is None:
+        return ServiceError(f"expected an answer of the service, got none ({answer.failure}); check the address, and whether it runs")
+    try:
+        error = json.loads(answer.body)["error"]
+        return ServiceError(f"{error['message']} [{error['code']}]", status=answer.status, reason=error["code"])
+    except (ValueError, KeyError, TypeError):
+        return ServiceError(
+            f"expected an answer of Mien, got HTTP {answer.status}; check the address", status=answer.status, reason="foreign"
+        )
+
+
+def _records(answer: Answer) -> list[Record]:
+    try:
+        return [record_from_dict(record) for record in json.loads(answer.body)["results"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ServiceError(f"expected records of this Mien's schema, got others ({error}); use one version on both sides") from None
+
+
+def _requests(photos: Sequence[Photo]) -> Iterator[list[tuple[str, bytes]]]:
+    """Yield files for one request after the other; no more than those of one request are in memory."""
+    files: list[tuple[str, bytes]] = []
+    for photo in photos:
+        files.append(_named(photo))
+        if len(files) == FILES_A_REQUEST or sum(len(data) for _, data in files) >= BYTES_A_REQUEST:
+            yield files
+            files = []
+    if files:
+        yield files
+
+
+def _named(photo: Photo) -> tuple[str, bytes]:
+    if isinstance(photo, bytes):
+        return "<bytes>", photo
+    if not isinstance(photo, (str, Path)):
+        raise UsageError(f"expected a path or an encoded picture's bytes, got {type(photo).__name__}")
+    try:
+        return Path(photo).name, Path(photo).read_bytes()
+    except FileNotFoundError:
+        raise NotFoundError(f"expected an image file, got {photo}, which does not exist; check the path") from None
+    except OSError as error:
+        raise UnreadableError(f"expected a readable file, got {photo} ({error.strerror}); check its permissions") from None
+
+
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that are set, as a query writes them."""
+    return {name: str(value).lower() if isinstance(value, bool) else value for name, value in options.items() if value is not None}
+
+
+def live_record(message: Mapping[str, Any]) -> Record | None:
+    """Return the record in a message of a live socket, None for one that carries none.
+
+    Raises:
+        ServiceError: the service ends the stream with this message.
+    """
+    if message["type"] == "result":
+        return FrameResult.from_dict(message)
+    if message["type"] == "error":
+        error = message["error"]
+        if "sequence" not in message:
+            raise ServiceError(f"{error['message']} [{error['code']}]", reason=error["code"])
+        return ErrorResult("<stream>", error["code"], error["message"], frame_index=message["sequence"])
+    return None
+
+
+def live_options(api_key: str | None, max_faces: int | None, smoothing_s: float | None) -> str:
+    """Return the first message of a live socket."""
+    return json.dumps(_given({"key": api_key, "max_faces": max_faces, "smoothing_s": smoothing_s}))
+
+
+def live_address(base_url: str) -> str:
+    """Return the live socket's address.
+
+    >>> live_address("https://example.org/mien/")
+    'wss://example.org/mien/v1/stream'
+    """
+    return "ws" + base_url.rstrip("/").removeprefix("http") + "/v1/stream"

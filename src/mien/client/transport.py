@@ -1,0 +1,53 @@
+"""What both clients tell httpx, and what they take from it."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO
+
+import httpx
+
+from mien import __version__
+from mien.client.flows import Answer, Call
+from mien.errors import ServiceError
+
+ADDRESS = "http://127.0.0.1:8000"
+CONNECT_TIMEOUT_S = 10.0
+
+
+def headers_of(api_key: str | None) -> dict[str, str]:
+    """Return the headers of every request."""
+    key = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    return {"User-Agent": f"mien/{__version__}", **key}
+
+
+def timeout_of(seconds: float) -> httpx.Timeout:
+    """Return the time limits of one request."""
+    return httpx.Timeout(seconds, connect=min(seconds, CONNECT_TIMEOUT_S))
+
+
+def open_files(call: Call, stack: ExitStack) -> list[tuple[str, tuple[str, IO[bytes] | bytes]]] | None:
+    """Return a call's files as httpx takes them; those on disk are open until ``stack`` ends."""
+    if not call.files:
+        return None
+    return [
+        ("file", (name, stack.enter_context(content.open("rb")) if isinstance(content, Path) else content)) for name, content in call.files
+    ]
+
+
+def answer_of(response: httpx.Response, body: bytes) -> Answer:
+    """Return a response as flows read it."""
+    said = response.headers.get("retry-after", "")
+    return Answer(response.status_code, body, retry_after_s=float(said) if said.isdecimal() else None)
+
+
+def failure_of(error: httpx.TransportError) -> Answer:
+    """Return what flows are told when no response came."""
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return Answer(None, failure=reason, connected=not isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout)))
+
+
+def no_answer(error: Exception) -> ServiceError:
+    """Return the error of a live socket that cannot be opened or was cut."""
+    return ServiceError(f"expected a live socket of the service, got none ({error}); check the address and the key, and whether it runs")

@@ -1,10 +1,13 @@
-"""A bundle is a folder ``{model.onnx, spec.json, metrics.json, card.md}``: a model that can be opened, checked and cited."""
+"""A bundle is a folder ``{model.onnx, spec.json, metrics.json, card.md}``: a model that can be opened, checked and cited.
+
+Instead of ``model.onnx`` it may hold the files of another engine; ``format`` in spec.json says which.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,8 @@ from mien.errors import BundleError
 
 DEFAULT = "default"
 MODEL_FILE, SPEC_FILE, METRICS_FILE, CARD_FILE = "model.onnx", "spec.json", "metrics.json", "card.md"
+# The files that hold the weights, an engine; the first one is what the engine opens.
+MODEL_FILES = {"onnx": (MODEL_FILE,), "litert": ("model.tflite",), "openvino": ("model.xml", "model.bin")}
 
 
 @dataclass(frozen=True)
@@ -25,8 +30,13 @@ class Bundle:
 
     @property
     def model_path(self) -> Path:
-        """The ONNX graph."""
-        return self.folder / MODEL_FILE
+        """The file that the engine opens; the ONNX graph unless spec.json says otherwise."""
+        return self.model_files[0]
+
+    @property
+    def model_files(self) -> tuple[Path, ...]:
+        """Every file that holds weights."""
+        return tuple(self.folder / name for name in MODEL_FILES[self.spec.engine])
 
     def metrics(self) -> dict[str, Any] | None:
         """Return the measured figures, or None where the bundle has none."""
@@ -58,22 +68,37 @@ def open_bundle(name_or_path: str | Path = DEFAULT) -> Bundle:
             known = ", ".join(shipped()) or "none"
             raise BundleError(f"no model called {str(name_or_path)!r} and no such folder; shipped models: {known}")
     spec = InputSpec.read(folder / SPEC_FILE)
-    model = folder / MODEL_FILE
-    if not model.is_file():
-        raise BundleError(f"{folder} has a spec.json but no {MODEL_FILE}; copy the whole bundle folder")
-    if (found := sha256(model)) != spec.model_sha256:
+    bundle = Bundle(folder, spec)
+    for file in bundle.model_files:
+        if not file.is_file():
+            raise BundleError(f"{folder} has a spec.json but no {file.name}; copy the whole bundle folder")
+    if (found := sha256(*bundle.model_files)) != spec.model_sha256:
+        names = " and ".join(str(file) for file in bundle.model_files)
         raise BundleError(
-            f"{model} is not the file that spec.json describes (sha256 {found[:12]}..., expected {spec.model_sha256[:12] or 'none'}...); "
-            f"the file is damaged or was replaced: copy or export the bundle again"
+            f"{names} is not the file that spec.json describes (sha256 {found[:12]}..., expected "
+            f"{spec.model_sha256[:12] or 'none'}...); the file is damaged or was replaced: copy or export the bundle again"
         )
-    return Bundle(folder, spec)
+    return bundle
 
 
-def write_bundle(folder: Path, model: bytes, spec: InputSpec, metrics: Mapping[str, Any] | None = None, card: str | None = None) -> Bundle:
-    """Write a bundle and return it; the checksum is filled in here."""
+def write_bundle(
+    folder: Path, model: bytes | Sequence[bytes], spec: InputSpec, metrics: Mapping[str, Any] | None = None, card: str | None = None
+) -> Bundle:
+    """Write a bundle and return it; the checksum is filled in here.
+
+    Args:
+        folder: made if it is not there.
+        model: the weights; where the engine has several files, one part a file, in the order of :data:`MODEL_FILES`.
+        spec: its ``format`` names the files.
+        metrics: content of metrics.json.
+        card: text of card.md.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / MODEL_FILE).write_bytes(model)
-    spec = spec.updated(model_sha256=hashlib.sha256(model).hexdigest())
+    parts = [model] if isinstance(model, bytes) else list(model)
+    files = Bundle(folder, spec).model_files
+    for file, content in zip(files, parts, strict=True):
+        file.write_bytes(content)
+    spec = spec.updated(model_sha256=sha256(*files))
     (folder / SPEC_FILE).write_text(spec.to_json(), encoding="utf-8")
     if metrics is not None:
         (folder / METRICS_FILE).write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
@@ -82,7 +107,10 @@ def write_bundle(folder: Path, model: bytes, spec: InputSpec, metrics: Mapping[s
     return Bundle(folder, spec)
 
 
-def sha256(file: Path) -> str:
-    """Return the hexadecimal SHA-256 of a file."""
-    with file.open("rb") as data:
-        return hashlib.file_digest(data, "sha256").hexdigest()
+def sha256(*files: Path) -> str:
+    """Return the hexadecimal SHA-256 of files, one after another."""
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as data:
+            hashlib.file_digest(data, lambda: digest)
+    return digest.hexdigest()

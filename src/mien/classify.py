@@ -9,9 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from mien.bundles import Bundle
 from mien.contract import InputSpec, model_input
+from mien.engines import open_session
 from mien.errors import BundleError
 from mien.results import Emotions
-from mien.runtime import Session
 
 MICRO_BATCH = 32  # larger batches are no faster on a CPU and take more memory
 
@@ -27,7 +27,7 @@ class Classifier:
         """
         self.bundle = bundle
         self.spec: InputSpec = bundle.spec
-        self._session = Session(bundle.model_path, threads=threads, providers=providers)
+        self._session = open_session(bundle, threads=threads, providers=providers)
         if len(self._session.inputs) != 1 or len(self._session.outputs) != 1:
             raise BundleError(
                 f"{bundle.model_path} should have one input and one output, has {self._session.inputs}, {self._session.outputs}"

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from mien.errors import BundleError, UsageError
 
 CONTRACT_VERSION = 1
+# What the weights beside a spec may be; the word before the dash says which engine runs them.
+FORMATS = ("onnx", "onnx-fp16", "onnx-int8", "litert", "litert-int8", "openvino")
 LABELS = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 # Where FER2013 puts left eye, right eye, nose and mouth corners in a 48x48 crop: the mean over 1,841 training faces.
 FER2013_TEMPLATE = ((14.3, 17.8), (32.7, 18.0), (22.9, 27.8), (15.9, 36.3), (30.9, 36.6))
@@ -29,8 +31,8 @@ class InputSpec:
     """What a model expects and what its outputs mean.
 
     ``template`` holds five points in pixels of the chip; ``temperature`` divides the logits before the softmax (Guo et al. 2017,
-    arXiv:1706.04599); a face whose confidence is below ``uncertain_below`` is reported as uncertain. ``model_sha256`` is the
-    checksum of the weights beside it.
+    arXiv:1706.04599); a face whose confidence is below ``uncertain_below`` is reported as uncertain. ``format`` is one of
+    :data:`FORMATS`; ``model_sha256`` is the checksum of the weights beside it.
     """
 
     name: str
@@ -46,6 +48,7 @@ class InputSpec:
     output: str = "logits"
     temperature: float = 1.0
     uncertain_below: float = 0.0
+    format: str = "onnx"
     model_sha256: str = ""
     contract_version: int = CONTRACT_VERSION
 
@@ -74,10 +77,16 @@ class InputSpec:
             ("output", self.output == "logits", "'logits'"),
             ("temperature", 0 < self.temperature < 100, "a number in (0, 100)"),
             ("uncertain_below", 0 <= self.uncertain_below <= 1, "a probability"),
+            ("format", self.format in FORMATS, f"one of {', '.join(FORMATS)}"),
         )
         for key, good, expected in checks:
             if not good:
                 raise BundleError(f"spec.json: {key} must be {expected}, got {getattr(self, key)!r}")
+
+    @property
+    def engine(self) -> str:
+        """What runs the weights: ``onnx``, ``litert`` or ``openvino``."""
+        return self.format.split("-", maxsplit=1)[0]
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -116,7 +125,7 @@ class InputSpec:
         try:
             values = json.loads(file.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise BundleError(f"{file.parent} has no spec.json; a bundle holds model.onnx and spec.json") from None
+            raise BundleError(f"{file.parent} has no spec.json; a bundle holds a model and its spec.json") from None
         except (OSError, ValueError) as error:
             raise BundleError(f"{file} is not readable JSON: {error}") from None
         if not isinstance(values, dict):

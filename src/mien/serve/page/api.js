@@ -1,5 +1,10 @@
 // The service's answers, and in plain words why there is none.
 
+const REFUSALS = {
+  unsupported_media: "Mien does not read this kind of file.",
+  corrupt_media: "This file is damaged or cut off.",
+  too_large: "This is more than the service takes at once.",
+};
 let key = sessionStorage.getItem("mien-key") ?? "";
 
 /** What went wrong, as a sentence for people; `code` is the service's stable word, or "gone" when it does not answer. */
@@ -38,7 +43,12 @@ async function refusal(answer) {
   if (answer.status === 401) return new ServiceError("This service asks for a key.", "key", 401);
   if (answer.status === 503) return new ServiceError("Mien is busy right now. Try again in a moment.", "busy", 503);
   if (answer.status >= 500) return new ServiceError("Something went wrong inside Mien; its log says more.", "internal", answer.status);
-  return new ServiceError(sentence(message ?? "Mien could not take this."), code ?? "refused", answer.status);
+  return new ServiceError(refusalWords(code, message), code ?? "refused", answer.status);
+}
+
+/** What a refusal means for the person who sent the file. */
+export function refusalWords(code, message) {
+  return REFUSALS[code] ?? sentence(message ?? "Mien could not take this.");
 }
 
 /** With a capital and a full stop. */

@@ -16,7 +16,8 @@ export function drawFaces(context, result, { scale = 1, x = 0, y = 0, unit = 1, 
   const boxes = result.faces.map((face) => place(face.box_xyxy, result.width, scale, x, y, mirrored));
   result.faces.forEach((face, i) => drawBox(context, boxes[i], faceColour(face), unit, result.faces.length > 1 && numberOf(face, i) === chosen));
   const taken = [];
-  result.faces.forEach((face, i) => drawLabel(context, boxes[i], face, i, unit, taken));
+  const numbered = result.faces.length > 1 || result.faces[0]?.track_id;
+  result.faces.forEach((face, i) => drawLabel(context, boxes[i], face, numbered ? `${numberOf(face, i)}  ` : "", unit, taken));
 }
 
 /** Index of the face under a point of the frame, the smallest box first; -1 where there is none. */
@@ -57,10 +58,9 @@ function drawBox(context, [x0, y0, x1, y1], colour, unit, chosen) {
   context.stroke();
 }
 
-function drawLabel(context, [x0, y0, x1, y1], face, index, unit, taken) {
+function drawLabel(context, [x0, y0, x1, y1], face, name, unit, taken) {
   const { canvas } = context;
-  const sure = !face.uncertain;
-  const text = `${numberOf(face, index)}  ${inWords(face)}${sure ? ` ${ranked(face)[0][1].toFixed(2)}` : ""}`;
+  const text = `${name}${inWords(face)}${face.uncertain ? "" : ` ${ranked(face)[0][1].toFixed(2)}`}`;
   context.font = `600 ${13 * unit}px ${FONT}`;
   const [pad, height] = [9 * unit, 25 * unit];
   const width = context.measureText(text).width + 2 * pad + 12 * unit;

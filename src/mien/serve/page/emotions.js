@@ -41,6 +41,7 @@ export function numberOf(face, index) {
 /** Everybody in one sentence, for those who cannot see the picture. */
 export function describe(faces) {
   if (!faces.length) return "No face found.";
-  const each = faces.map((face, i) => `${numberOf(face, i)}: ${inWords(face)}, ${ranked(face)[0][1].toFixed(2)}`);
-  return `${faces.length === 1 ? "One face" : `${faces.length} faces`}. ${each.join("; ")}.`;
+  const answer = (face) => `${inWords(face)}, ${ranked(face)[0][1].toFixed(2)}`;
+  if (faces.length === 1) return `One face: ${answer(faces[0])}.`;
+  return `${faces.length} faces. ${faces.map((face, i) => `${numberOf(face, i)}: ${answer(face)}`).join("; ")}.`;
 }

@@ -105,9 +105,9 @@ export class Live {
     if (!this.#stream) return;
     const handlers = {
       onResult: (result, delay) => this.#take(result, delay),
-      onGone: () => this.page.notify("Mien does not answer. It will go on as soon as it is back.", { sticky: true }),
+      onGone: () => this.page.notify("Mien does not answer. It will go on as soon as it is back."),
       onBack: () => this.page.notify(""),
-      onRefused: (code, words) => (code === "key" || code === "unauthorized" ? this.page.askForKey() : this.page.notify(words)),
+      onRefused: (code, words) => (code === "key" ? this.page.askForKey() : this.page.notify(words)),
     };
     const engine = this.page.engine();
     this.#analysis = engine ? new PrivateStream(engine, handlers) : new RemoteStream(handlers);

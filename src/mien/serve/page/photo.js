@@ -93,8 +93,9 @@ export class Photo {
     if (picture) this.#draw(photo, shown?.number ?? null);
     else this.#drawNothing();
     const notes = result?.notes?.map(sentence) ?? [];
+    const answers = result && (result.faces.length > 3 ? `${result.faces.length} faces.` : describe(result.faces));
     const because = photo.heatOn && photo.heat?.[shown?.index] ? [restsOn(photo.heat[shown.index].parts)] : [];
-    $("words").textContent = error ?? (result ? [describe(result.faces), ...because, ...notes].join(" ") : "");
+    $("words").textContent = error ?? (result ? [answers, ...because, ...notes].join(" ") : "");
     this.canvas.setAttribute("aria-label", result ? `${photo.name}. ${describe(result.faces)}` : photo.name);
     const faces = Boolean(result?.faces.length);
     $("heat").disabled = !faces || !picture;

@@ -5,7 +5,7 @@ import { sentence, streamAddress, streamGreeting } from "./api.js";
 const LONGEST_SIDE = 640; // pixels of the frames that are looked at
 const QUALITY = 0.85;
 const IN_FLIGHT = 2; // one is looked at while the next one travels
-const PATIENCE_MS = 8000; // without any answer the service counts as gone
+const PATIENCE_MS = 10_000; // without any answer the service counts as gone
 const LONGEST_WAIT_MS = 5000; // between two tries to connect
 
 /**
@@ -13,12 +13,13 @@ const LONGEST_WAIT_MS = 5000; // between two tries to connect
  * Handlers: onResult(result, delay in ms), onGone(), onBack(), onRefused(sentence).
  */
 export class RemoteStream {
-  #socket = null;
+  #socket;
   #sent = new Map(); // number of a frame -> when it left
   #frames = 0;
   #tries = 0;
   #timer = 0;
   #heardAt = 0;
+  #refusal = ""; // the code with which the service closed
   #closed = false;
   #encoding = false;
   #canvas = document.createElement("canvas");
@@ -29,9 +30,9 @@ export class RemoteStream {
   }
 
   get ready() {
-    const stuck = this.#sent.size && performance.now() - this.#heardAt > PATIENCE_MS;
-    if (stuck) this.#socket?.close();
-    return this.#socket?.readyState === WebSocket.OPEN && !this.#encoding && this.#sent.size < IN_FLIGHT;
+    if (this.#socket.readyState !== WebSocket.OPEN) return false;
+    if (this.#sent.size && performance.now() - this.#heardAt > PATIENCE_MS) this.#socket.close();
+    return !this.#encoding && this.#sent.size < IN_FLIGHT;
   }
 
   /** Send what the video shows now, if there is room for it. */
@@ -43,7 +44,7 @@ export class RemoteStream {
     this.#encoding = true;
     this.#canvas.toBlob((blob) => {
       this.#encoding = false;
-      if (!blob || this.#closed || this.#socket?.readyState !== WebSocket.OPEN) return;
+      if (!blob || this.#closed || this.#socket.readyState !== WebSocket.OPEN) return;
       if (!this.#sent.size) this.#heardAt = performance.now();
       this.#sent.set(this.#frames++, takenAt);
       this.#socket.send(blob);
@@ -53,19 +54,15 @@ export class RemoteStream {
   close() {
     this.#closed = true;
     clearTimeout(this.#timer);
-    this.#socket?.close();
+    this.#socket.close();
   }
 
   #connect() {
     const socket = new WebSocket(streamAddress());
     this.#socket = socket;
-    socket.addEventListener("open", () => {
-      this.#sent.clear();
-      this.#frames = 0;
-      socket.send(streamGreeting({ max_faces: 50 }));
-      if (this.#tries) this.handlers.onBack();
-      this.#tries = 0;
-    });
+    this.#sent.clear();
+    this.#frames = 0;
+    socket.addEventListener("open", () => socket.send(streamGreeting({ max_faces: 50 })));
     socket.addEventListener("message", ({ data }) => this.#take(JSON.parse(data)));
     socket.addEventListener("close", () => this.#lost());
   }
@@ -73,18 +70,22 @@ export class RemoteStream {
   #take(message) {
     this.#heardAt = performance.now();
     if (message.faces) {
+      if (this.#tries) this.handlers.onBack();
+      this.#tries = 0;
+      this.#refusal = "";
       const takenAt = this.#sent.get(message.sequence);
       for (const number of this.#sent.keys()) if (number <= message.sequence) this.#sent.delete(number); // the skipped ones as well
       this.handlers.onResult(message, performance.now() - (takenAt ?? performance.now()));
     } else if (message.error) {
       this.#sent.clear();
-      this.handlers.onRefused(message.error.code, sentence(message.error.message));
+      this.#refusal = message.error.code;
+      if (this.#refusal !== "idle") this.handlers.onRefused(this.#refusal, sentence(message.error.message)); // a hidden page sends nothing
     }
   }
 
   #lost() {
-    if (this.#closed) return;
-    if (this.#tries++ === 0) this.handlers.onGone();
+    if (this.#closed || this.#refusal === "key") return;
+    if (this.#tries++ === 0 && !this.#refusal) this.handlers.onGone();
     this.#timer = setTimeout(() => this.#connect(), Math.min(LONGEST_WAIT_MS, 400 * 2 ** Math.min(this.#tries, 5)));
   }
 }

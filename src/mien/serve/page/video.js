@@ -1,6 +1,6 @@
 // The Video tab: upload, progress, the marked video with a timeline that follows it and seeks.
 
-import { authorization, call, sentence, ServiceError } from "./api.js";
+import { authorization, call, refusalWords, sentence, ServiceError } from "./api.js";
 import { colourOf } from "./emotions.js";
 import { acceptDrops } from "./photo.js";
 import { element, Reading } from "./reading.js";
@@ -86,7 +86,7 @@ export class Video {
       request.addEventListener("load", () => {
         if (request.status === 202) return resolve(request.response);
         const { code, message } = request.response?.error ?? {};
-        reject(new ServiceError(sentence(message ?? "Mien could not take this video."), request.status === 401 ? "key" : code, request.status));
+        reject(new ServiceError(refusalWords(code, message), request.status === 401 ? "key" : code, request.status));
       });
       request.addEventListener("error", () => reject(new ServiceError("Mien does not answer. Is “mien serve” still running?", "gone")));
       request.send(form);
@@ -104,7 +104,7 @@ export class Video {
       });
       if (state) misses = 0;
       if (state?.state === "done") return true;
-      if (state?.state === "failed") throw new Error(sentence(state.error?.message ?? "The video could not be analysed."));
+      if (state?.state === "failed") throw new Error(refusalWords(state.error?.code, state.error?.message));
       if (state?.state === "cancelled") return false;
       if (state) this.#progress(state.progress ?? 0, progressWords(state));
       await new Promise((resolve) => setTimeout(resolve, ASK_EVERY_MS));

@@ -51,6 +51,12 @@ def write_whole(path: Path, data: bytes) -> None:
         file.write(data)
 
 
+def sha256_of(path: Path) -> str:
+    """Return the hexadecimal SHA-256 of a file."""
+    with path.open("rb") as data:
+        return hashlib.file_digest(data, "sha256").hexdigest()
+
+
 def put(finished: Path, path: Path) -> None:
     """Give a file that is on the disk its name, and make the name last."""
     os.replace(finished, path)

@@ -21,11 +21,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from mien.batch.files import put, write_whole
+from mien.batch.files import put, sha256_of, write_whole
 from mien.batch.plan import Plan, Planned
 from mien.batch.tally import Tally
 from mien.batch.workers import Done
-from mien.bundles import sha256
 from mien.errors import JobError, UsageError
 
 
@@ -172,7 +171,7 @@ class JobFolder:
 
     def intact(self, entry: Entry) -> bool:
         """Return whether a part is there, byte for byte."""
-        return self.present(entry) and sha256(self.records / str(entry.part)) == entry.sha256
+        return self.present(entry) and sha256_of(self.records / str(entry.part)) == entry.sha256
 
     def _manifest_lines(self) -> Iterator[bytes]:
         try:

@@ -16,10 +16,10 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any
 
+from mien.batch.files import sha256_of
 from mien.batch.inputs import Input
 from mien.batch.settings import Settings
 from mien.batch.shard import ShardRunner
-from mien.bundles import sha256
 from mien.errors import MienError
 
 TELL_EVERY_S = 0.5
@@ -61,7 +61,7 @@ def _serve(runner: ShardRunner, order: dict[str, Any], answer: Callable[..., Non
     part = Path(order["part"])
     crashed = {int(position): why for position, why in order["crashed"].items()}
     tally = runner.run(inputs, part, _now_and_then(lambda done: answer(progress=done)), crashed)
-    answer(done=order["run"], tally=tally.to_dict(), sha256=sha256(part), bytes=part.stat().st_size)
+    answer(done=order["run"], tally=tally.to_dict(), sha256=sha256_of(part), bytes=part.stat().st_size)
 
 
 def _now_and_then(tell: Callable[[int], None]) -> Callable[[int], None]:

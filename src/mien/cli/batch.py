@@ -95,6 +95,10 @@ def _engine(name: str, workers: int | None, address: str | None) -> Engine:
         if address:
             raise UsageError("--address is for --engine ray")
         return LocalEngine(workers)
+    if name == "ray":
+        from mien.batch.cluster import RayEngine
+
+        return RayEngine(address, workers)
     raise UsageError(f"unknown engine {name!r}; expected local or ray")
 
 

@@ -1,0 +1,137 @@
+"""The Ray engine: the same shards by the same workers, one beside each actor of a Ray Data pool, on one machine or a cluster.
+
+Only lines of the plan go out and finished parts come back, so nodes need no common file system for the job's folder, and the object
+store holds a few parts at a time. A node that dies takes nothing with it: its shards run again elsewhere, to the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import tempfile
+import zlib
+from collections.abc import Generator, Iterable
+from pathlib import Path
+from typing import Any
+
+from mien.batch.settings import Settings
+from mien.batch.tally import Tally
+from mien.batch.workers import Done, Task, Worker
+from mien.errors import JobError, MienError, MissingExtraError, UsageError
+
+STARTS = 3  # a busy machine may take longer than the 30 s that Ray gives its own processes
+OBJECT_STORE_BYTES = 200_000_000  # of a cluster that is started here; parts under way take a hundredth of it
+
+
+class RayEngine:
+    """Actors of Ray Data, as many as there are cores, or GPUs if the providers want one; at most ``workers`` of them."""
+
+    name = "ray"
+
+    def __init__(self, address: str | None = None, workers: int | None = None) -> None:
+        """Remember where to work.
+
+        Args:
+            address: of a running cluster; a new one on this machine alone if None.
+            workers: the pool grows up to so many; as the cluster has room if None.
+
+        Raises:
+            UsageError: ``workers`` is below 1.
+            MissingExtraError: Ray is not installed.
+        """
+        if workers is not None and workers < 1:
+            raise UsageError(f"expected 1 worker or more, got {workers}")
+        self._address, self._workers = address, workers
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing leaves the machine unasked
+        try:
+            import ray.data  # noqa: F401
+        except ModuleNotFoundError:
+            raise MissingExtraError("ray", "ray") from None
+
+    def run(self, tasks: Iterable[Task], settings: Settings, scratch: Path, tell: object) -> Generator[Done]:  # noqa: ARG002
+        """Yield shards as they are done; see :class:`mien.batch.job.Engine`. News from within a shard are not told.
+
+        Raises:
+            JobError: the cluster cannot be reached, lost its last node, or a worker had to stop.
+        """
+        import ray
+        from ray.data import DataContext
+
+        self._connect()
+        try:
+            context = DataContext.get_current()
+            context.enable_progress_bars = False
+            context.print_on_execution_start = False
+            rows = [{"shard": task.shard, "lines": zlib.compress(task.lines)} for task in tasks]
+            finished = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
+                _ShardActor,
+                fn_constructor_args=(settings.to_dict(),),
+                batch_size=1,
+                batch_format="numpy",
+                num_cpus=1,
+                num_gpus=1 if _wants_gpu(settings) else None,
+                compute=ray.data.ActorPoolStrategy(min_size=1, max_size=min(self._workers or len(rows), len(rows))),
+            )
+            for row in finished.iter_rows():
+                yield _done(row)
+        except ray.exceptions.RayError as error:
+            raise JobError(f"the cluster gave up ({_last_line(error)}); the same command goes on with what is left") from None
+        finally:
+            ray.shutdown()
+
+    def _connect(self) -> None:
+        import ray
+
+        where: dict[str, Any] = {"address": self._address}
+        if self._address is None:
+            cores = self._workers or os.cpu_count()
+            where = {"address": "local", "num_cpus": cores, "object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": False}
+        for tries_left in reversed(range(STARTS)):
+            try:
+                ray.init(**where, log_to_driver=False, logging_level=logging.ERROR)
+                return
+            except Exception as error:  # Ray raises ConnectionError, RuntimeError, ValueError, TimeoutError, and Exception itself
+                ray.shutdown()
+                if not tries_left:
+                    raise JobError(f"expected a Ray cluster at {self._address or 'this machine'}, got none ({_last_line(error)})") from None
+
+
+class _ShardActor:
+    """One actor: a worker process that runs the shards given to it."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self._worker = Worker(Settings.from_dict(settings))
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
+        """Return what came of the batch's one shard; a deliberate error travels as words, so that Ray does not try again."""
+        task = Task(int(batch["shard"][0]), zlib.decompress(batch["lines"][0]))
+        with tempfile.TemporaryDirectory(prefix="mien-batch-") as scratch:
+            part = Path(scratch) / "part"
+            try:
+                done = self._worker.run(task, part)
+            except MienError as error:
+                return {"shard": [task.shard], "tally": [""], "sha256": [""], "content": [b""], "error": [str(error)]}
+            content = part.read_bytes()
+        return {
+            "shard": [done.shard],
+            "tally": [json.dumps(done.tally.to_dict())],
+            "sha256": [done.sha256],
+            "content": [content],
+            "error": [""],
+        }
+
+
+def _done(row: dict[str, Any]) -> Done:
+    if row["error"]:
+        raise JobError(row["error"])
+    return Done(int(row["shard"]), Tally.from_dict(json.loads(row["tally"])), row["sha256"], len(row["content"]), content=row["content"])
+
+
+def _wants_gpu(settings: Settings) -> bool:
+    return any("CUDA" in provider or "Tensorrt" in provider or "ROCM" in provider for provider in settings.providers)
+
+
+def _last_line(error: BaseException) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[-1].strip() if lines else type(error).__name__

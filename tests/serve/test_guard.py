@@ -1,0 +1,115 @@
+"""What stands before every request: names, keys, headers, and the bare answer to the unexpected."""
+
+import logging
+
+import httpx
+import pytest
+
+from mien.pipeline import Pipeline
+from mien.serve.keys import hash_of, new_key
+from tests.media.pictures import corners
+from tests.serve.running import running
+
+PATHS = ("/", "/healthz", "/v1/models", "/docs", "/page/none.js", "/nope")
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_every_answer_carries_the_headers_that_a_browser_obeys(http, path):
+    headers = http.get(path).headers
+    policy = headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "script-src 'self' 'wasm-unsafe-eval';" in policy
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["cross-origin-embedder-policy"] == "require-corp"
+    assert headers["cross-origin-opener-policy"] == "same-origin"
+    assert headers["referrer-policy"] == "no-referrer"
+    assert "server" not in headers
+
+
+def test_results_are_not_kept_by_caches(http):
+    assert http.get("/v1/models").headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "[", "", "evil.example:8000"])
+def test_a_page_whose_name_was_pointed_here_learns_nothing(http, host):
+    answer = http.get("/v1/models", headers={"Host": host})
+    assert answer.status_code in (400, 421)
+    assert "labels" not in answer.text
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1:8000", "[::1]:8000"])
+def test_this_machine_has_several_names(http, host):
+    assert http.get("/v1/models", headers={"Host": host}).status_code == 200
+
+
+def test_other_names_can_be_allowed(pipeline):
+    with running(pipeline, allowed_hosts=("faces.example",)) as address:
+        assert httpx.get(f"{address}/healthz", headers={"Host": "faces.example"}).status_code == 200
+        assert httpx.get(f"{address}/healthz", headers={"Host": "other.example"}).status_code == 421
+
+
+def test_keys_open_the_interface_and_the_metrics_only_to_those_who_have_one(pipeline):
+    key, other = new_key(), new_key()
+    with running(pipeline, api_keys=(hash_of(other), hash_of(key))) as address, httpx.Client(base_url=address) as http:
+        for path in ("/v1/models", "/metrics", "/v1/video/x", "/v1/nope"):
+            answer = http.get(path)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (401, "key"), path
+            assert answer.headers["www-authenticate"] == "Bearer"
+        for headers in ({"Authorization": f"Bearer {key}"}, {"X-API-Key": key}, {"authorization": f"bearer  {other}"}):
+            assert http.get("/v1/models", headers=headers).status_code == 200
+        for wrong in (key[:-1], hash_of(key), "", "é"):
+            assert http.get("/v1/models", headers={"X-API-Key": wrong.encode()}).status_code == 401
+        for path in ("/", "/healthz", "/readyz", "/docs"):
+            assert http.get(path).status_code != 401, path
+
+
+def test_other_sites_may_call_only_when_that_is_set(http, pipeline):
+    asks = {"Origin": "https://site.example", "Access-Control-Request-Method": "POST"}
+    assert "access-control-allow-origin" not in http.options("/v1/analyze", headers=asks).headers
+    assert "access-control-allow-origin" not in http.get("/v1/models", headers=asks).headers
+    with running(pipeline, cors_origins=("https://site.example",)) as address:
+        assert httpx.options(f"{address}/v1/analyze", headers=asks).headers["access-control-allow-origin"] == "https://site.example"
+        others = {**asks, "Origin": "https://other.example"}
+        assert "access-control-allow-origin" not in httpx.options(f"{address}/v1/analyze", headers=others).headers
+
+
+def test_the_unexpected_is_answered_barely_and_logged_fully(caplog):
+    class Broken:
+        name = "broken"
+
+        def detect(self, frame_rgb, min_face=20):
+            raise RuntimeError("the secret is in /etc/mien")
+
+    with running(Pipeline(detector=Broken(), threads=1)) as address, caplog.at_level(logging.ERROR, "mien.serve"):
+        answer = httpx.post(f"{address}/v1/analyze", content=corners("PNG"))
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"]) == (500, "internal")
+    assert "secret" not in answer.text
+    assert "nosniff" in answer.headers["x-content-type-options"]
+    (record,) = [record for record in caplog.records if record.exc_info]
+    assert error["id"] in record.getMessage()
+    assert "the secret" in str(record.exc_info[1])
+
+
+def test_the_log_has_no_addresses_that_callers_name(http, caplog):
+    with caplog.at_level(logging.INFO, "mien.serve"):
+        http.get("/v1/models?token=hush")
+        http.get("/private-name.jpg")
+    assert "hush" not in caplog.text
+    assert "private-name" not in caplog.text
+    assert "/v1/models 200" in caplog.text
+
+
+def test_unknown_addresses_and_methods_are_told_in_the_same_shape(http):
+    for answer, status, code in ((http.get("/nope"), 404, "not_found"), (http.get("/v1/analyze"), 405, "method")):
+        assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+    assert http.get("/v1/analyze").headers["allow"] == "POST"
+
+
+@pytest.mark.parametrize(
+    "path", ["/page/../app.py", "/page/%2e%2e/app.py", "/page//etc/passwd", "/page/..%2fapp.py", "/runtime/..%2f..%2fx"]
+)
+def test_files_beside_the_page_are_not_served(http, path):
+    answer = http.get(httpx.URL(str(http.base_url).rstrip("/") + path))
+    assert answer.status_code == 404
+    assert "create_app" not in answer.text

@@ -1,0 +1,205 @@
+"""Pages of the site that are made from the code when it is built, so that they cannot grow old; MkDocs calls the ``on_`` functions."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import json
+import re
+import sys
+import textwrap
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+ROOT = Path(__file__).parent.parent
+sys.path += [str(ROOT), str(ROOT / "docs")]  # for what is not installed
+
+import typer  # noqa: E402
+from docstrings import markdown  # noqa: E402
+
+import mien  # noqa: E402
+from benchmarks.readme import rewritten  # noqa: E402
+from mien.assets import demo_photo  # noqa: E402
+from mien.bundles import open_bundle  # noqa: E402
+from mien.cli import app  # noqa: E402
+from mien.results import Emotions, ErrorResult, Face, FrameResult, ModelRef  # noqa: E402
+from mien.sinks import csv_columns  # noqa: E402
+
+if TYPE_CHECKING:
+    from mkdocs.config.defaults import MkDocsConfig
+    from mkdocs.structure.files import Files
+
+PLACEHOLDER = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
+NUMBERS = re.compile(r"\[[\d.,\s]+\]")  # lists that read better on one line
+Command = Any  # Typer brings its own copy of click, whose classes it does not name in public
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the pages that have no file of their own in docs/."""
+    from mkdocs.structure.files import File
+
+    for name, text in {
+        "cli.md": command_line(),
+        "model-card.md": (open_bundle().folder / "card.md").read_text(encoding="utf-8"),
+        "contributing.md": (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"),
+        "changelog.md": (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"),
+    }.items():
+        files.append(File.generated(config, name, content=text))
+    return files
+
+
+def on_page_markdown(text: str, /, **_: object) -> str:
+    """Fill the placeholders of a page, and write its figures anew."""
+    return PLACEHOLDER.sub(lambda match: BLOCKS[match[1]](), rewritten(text))
+
+
+def command_line() -> str:
+    """Return the page on every verb and option, from their help."""
+    root: Command = typer.main.get_command(app)
+    parts = ["# Command line", str(root.help)]
+    for name, command in verbs(root):
+        parts += [f"## mien {name}", str(command.help or ""), f"```text\n{usage(name, command)}\n```"]
+        if rows := [_row(parameter) for parameter in command.params if parameter.name != "help"]:
+            parts.append(table(("", "", "default"), rows))
+    parts.append(
+        "Data goes to stdout, words and progress to stderr. `-` is stdin. Nothing that exists is replaced without `--overwrite`. "
+        "The exit status is 0 when all went well, 1 when something failed, 2 when the call was wrong."
+    )
+    return "\n\n".join(parts) + "\n"
+
+
+def verbs(command: Command, prefix: str = "") -> Iterator[tuple[str, Command]]:
+    """Yield every verb of a group, and those of the groups inside it, as (words after ``mien``, command)."""
+    for name, child in command.commands.items():
+        if hasattr(child, "commands"):
+            yield from verbs(child, f"{prefix}{name} ")
+        else:
+            yield f"{prefix}{name}", child
+
+
+def usage(name: str, command: Command) -> str:
+    """Return the line that calls a verb."""
+    arguments = [p.metavar or p.name.upper() + ("..." if p.nargs == -1 else "") for p in command.params if p.param_type_name == "argument"]
+    return " ".join(["mien", name, *arguments, "[OPTIONS]"])
+
+
+def _row(parameter: Command) -> tuple[str, str, str]:
+    is_option = parameter.param_type_name == "option"
+    names = ", ".join(f"`{name}`" for name in (*parameter.opts, *parameter.secondary_opts)) if is_option else f"`{parameter.name.upper()}`"
+    default = "required" if parameter.required else "" if parameter.default in (None, False, (), []) else f"`{parameter.default}`"
+    return names, (parameter.help or "").replace("|", "\\|"), default
+
+
+def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """Return a Markdown table."""
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n".join(f"| {' | '.join(row)} |" for row in lines)
+
+
+def schema() -> str:
+    """Return every record's fields, types and meaning, from the dataclasses."""
+    parts = []
+    for kind in (FrameResult, Face, Emotions, ModelRef, ErrorResult):
+        rows = [(f"`{f.name}`", f"`{f.type}`".replace("|", "\\|"), _default(f)) for f in dataclasses.fields(kind)]
+        text = markdown(str(kind.__doc__).split(">>>", maxsplit=1)[0])
+        parts.append(f"### {kind.__name__}\n\n{_unindented(text)}\n\n{table(('field', 'type', 'default'), rows)}")
+    return "\n\n".join(parts)
+
+
+def _default(field: dataclasses.Field[Any]) -> str:
+    return "" if field.default is dataclasses.MISSING else f"`{field.default!r}`"
+
+
+def _unindented(text: str) -> str:
+    return "\n".join(line.strip() for line in text.strip().splitlines())
+
+
+def record() -> str:
+    """Return the record of the bundled photograph, as JSON."""
+    return _json(mien.analyze(demo_photo()).to_dict() | {"source": "photo.jpg"})
+
+
+def error_record() -> str:
+    """Return the record of a file that is not there, as JSON."""
+    (result,) = mien.Pipeline().analyze_many(["missing.jpg"])
+    return _json(result.to_dict())
+
+
+def columns() -> str:
+    """Return the columns of CSV and Parquet for the shipped model's labels."""
+    return _fenced("text", textwrap.fill(", ".join(csv_columns(open_bundle().spec.labels)), 110))
+
+
+def spec() -> str:
+    """Return the shipped bundle's spec.json."""
+    return _fenced("json", (open_bundle().folder / "spec.json").read_text(encoding="utf-8"))
+
+
+def errors() -> str:
+    """Return the tree of errors and the codes that records carry."""
+    from mien import errors
+
+    tree = str(errors.__doc__).split("::\n", 1)[1].split("\n\nEach", 1)[0]
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+    rows = [(f"`{kind.code}`", f"`{kind.__name__}`") for kind in kinds]
+    return _fenced("text", "\n".join(line[4:] for line in tree.splitlines())) + "\n\n" + table(("code", "class"), rows)
+
+
+def benchmarks() -> str:
+    """Return every benchmark's command and the first line of what it says about itself."""
+    rows = []
+    for file in sorted((ROOT / "benchmarks").glob("*.py")):
+        if "__main__" in (text := file.read_text(encoding="utf-8")):
+            said = re.search(r'"""(.*?)(?:\n\n|""")', text, re.DOTALL)
+            rows.append((f"`python -m benchmarks.{file.stem}`", " ".join(said[1].split()) if said else ""))
+    return table(("command", "what it measures"), rows)
+
+
+def layers() -> str:
+    """Return the layers that imports keep to, from pyproject.toml."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    (contract,) = settings["tool"]["importlinter"]["contracts"]
+    return _fenced("text", "\n".join(layer.replace("(", "").replace(")", "") for layer in contract["layers"]))
+
+
+def recipes() -> str:
+    """Return the shipped recipes with the comment that each begins with."""
+    rows = []
+    for file in sorted((Path(mien.__file__).parent / "train/recipes").glob("*.toml")):
+        comment = [line.lstrip("# ") for line in file.read_text(encoding="utf-8").split("\n\n", 1)[0].splitlines() if line.startswith("#")]
+        rows.append((f"`{file.stem}`", " ".join(comment)))
+    return table(("recipe", ""), rows)
+
+
+def examples() -> str:
+    """Return every example with its source."""
+    parts = []
+    for file in sorted((ROOT / "examples").glob("*.py")):
+        source = file.read_text(encoding="utf-8")
+        parts.append(f"## {file.name}\n\n{ast.get_docstring(ast.parse(source))}\n\n{_fenced('python', source)}")
+    return "\n\n".join(parts)
+
+
+def _json(values: dict[str, Any]) -> str:
+    text = json.dumps(values, indent=2, ensure_ascii=False)
+    return _fenced("json", NUMBERS.sub(lambda match: " ".join(match[0].split()), text))
+
+
+def _fenced(language: str, text: str) -> str:
+    return f"```{language}\n{text.strip()}\n```"
+
+
+BLOCKS: dict[str, Callable[[], str]] = {
+    "benchmarks": benchmarks,
+    "columns": columns,
+    "error_record": error_record,
+    "errors": errors,
+    "examples": examples,
+    "layers": layers,
+    "recipes": recipes,
+    "record": record,
+    "schema": schema,
+    "spec": spec,
+}

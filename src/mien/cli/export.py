@@ -1,31 +1,69 @@
-"""``mien export``: a trained run -> a bundle that the runtime opens."""
+"""``mien export``: a trained run or a bundle -> a bundle in any format that the runtime opens."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mien.bundles import DEFAULT
 from mien.cli.words import say, training_wing
+from mien.contract import FORMATS
+from mien.errors import UsageError
+
+if TYPE_CHECKING:
+    from mien.train.formats import Export
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="Run folder of mien train.")],
     out: Annotated[Path, typer.Option(help="Bundle folder to write.")],
-    data: Annotated[Path, typer.Option(help="The run's data set: training chips check the export, the validation split calibrates it.")],
-    name: Annotated[str | None, typer.Option(help="Name in spec.json. Default: the recipe's.")] = None,
-    release: Annotated[str, typer.Option(help="Version in spec.json.")] = "1.0",
-    target_accuracy: Annotated[float, typer.Option(help="Accuracy wanted on the faces that are not 'uncertain'.")] = 0.8,
+    source: Annotated[str | None, typer.Argument(help="Run folder of mien train, bundle folder, or a shipped model's name.")] = None,
+    model: Annotated[str | None, typer.Option(help="The source, as an option. Default: the shipped default.")] = None,
+    format: Annotated[str, typer.Option(help=f"One of {', '.join(FORMATS)}.")] = "onnx",  # noqa: A002
+    data: Annotated[
+        Path | None,
+        typer.Option(help="The model's data set: a run is calibrated on its validation split, 8-bit ranges come from training chips."),
+    ] = None,
+    keras: Annotated[Path | None, typer.Option(help="Keras source of a bundle, for LiteRT. Default: model.keras in it.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name in spec.json, for a run. Default: the recipe's.")] = None,
+    release: Annotated[str, typer.Option(help="Version in spec.json, for a run.")] = "1.0",
+    target_accuracy: Annotated[float, typer.Option(help="For a run: accuracy wanted on the faces that are not 'uncertain'.")] = 0.8,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that exists.")] = False,
 ) -> None:
-    """Write model.onnx and spec.json, compared with their Keras source and calibrated before they get their place."""
+    """Write a model as a bundle of a format of your choice, compared with its source before it gets its place."""
+    if source and model:
+        raise UsageError(f"the source is given twice, as {source} and as --model {model}")
+    start = source or model or DEFAULT
     with training_wing():
-        from mien.train import data as datasets
-        from mien.train.export import export_run, read_config
+        from mien.train.formats import check_free, convert
+        from mien.train.formats.sources import is_run, load_for_run, open_source
 
-    recipe, _ = read_config(run)
-    loaded = datasets.load(data, size=recipe.size, channels=recipe.channels)
-    bundle = export_run(run, loaded, out, name=name, version=release, target_accuracy=target_accuracy, overwrite=overwrite)
+    check_free(out, format, overwrite)
+    if is_run(start) and format == "onnx":
+        with training_wing():
+            from mien.train.export import export_run
+
+        loaded = load_for_run(Path(start), data)
+        bundle = export_run(Path(start), loaded, out, name=name, version=release, target_accuracy=target_accuracy, overwrite=overwrite)
+    else:
+        with (
+            training_wing(),
+            open_source(start, data=data, keras_file=keras, name=name, version=release, target_accuracy=target_accuracy) as opened,
+        ):
+            written = convert(opened.bundle, format, out, opened.sample, network=opened.network, overwrite=overwrite)
+        bundle = written.bundle
+        _say_verdict(written)
     spec = bundle.spec
     say(f"{bundle.folder}: {spec.name} {spec.version}, temperature {spec.temperature:.3f}, uncertain below {spec.uncertain_below:.3f}")
+
+
+def _say_verdict(export: Export) -> None:
+    verdict = export.verdict
+    say(f"{export.bundle.spec.format}: {export.method}; {verdict.bytes / 1e6:.2f} MB, {verdict.share:.1%} of float32")
+    say(
+        f"compared on {verdict.chips:,} chips ({verdict.sample}): {verdict.agreement:.2%} of answers agree, "
+        f"largest difference of a probability {verdict.max_probability_difference:.3g}"
+    )
+    if verdict.accuracy is not None and verdict.source_accuracy is not None:
+        say(f"accuracy {verdict.accuracy:.2%}, the source {verdict.source_accuracy:.2%}")

@@ -162,8 +162,7 @@ def to_onnx(model: keras.Model) -> bytes:
     Raises:
         ExportError: Keras runs on another backend than TensorFlow, whose exporter is the exact one.
     """
-    if keras.backend.backend() != "tensorflow":
-        raise ExportError(f"export needs Keras on TensorFlow, this is {keras.backend.backend()}; run it with KERAS_BACKEND=tensorflow")
+    require_tensorflow()
     shape = model.input.shape
     model(np.zeros((1, *shape[1:]), np.float32))  # Keras exports only what has been called
     with tempfile.TemporaryDirectory(prefix="mien-onnx-") as scratch:
@@ -175,6 +174,12 @@ def to_onnx(model: keras.Model) -> bytes:
     _rename(proto.graph, {given.name: "chips", answer.name: "logits"})
     onnx.checker.check_model(proto)
     return bytes(proto.SerializeToString())
+
+
+def require_tensorflow() -> None:
+    """Raise ExportError if Keras runs on another backend than TensorFlow, whose exporters are the exact ones."""
+    if keras.backend.backend() != "tensorflow":
+        raise ExportError(f"export needs Keras on TensorFlow, this is {keras.backend.backend()}; run it with KERAS_BACKEND=tensorflow")
 
 
 def compare(model: keras.Model, classifier: Classifier, chips: NDArray[np.uint8]) -> float:

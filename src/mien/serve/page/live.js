@@ -48,6 +48,11 @@ export class Live {
     this.reading.show(null, "Nothing to read yet");
   }
 
+  /** Redraw when the tab comes into sight or the colours change. */
+  refresh() {
+    this.timeline.draw(performance.now() / 1000, this.shown);
+  }
+
   async start() {
     if (!navigator.mediaDevices?.getUserMedia) {
       return this.#say("The camera needs a safe address", "Browsers give a page the camera at localhost or over https only.");
@@ -100,12 +105,14 @@ export class Live {
   connect() {
     this.#analysis?.close();
     this.#analysis = null;
-    this.#result = null;
-    this.#times = [];
     if (!this.#stream) return;
+    this.#forgetResult("Looking…");
     const handlers = {
       onResult: (result, delay) => this.#take(result, delay),
-      onGone: () => this.page.notify("Mien does not answer. It will go on as soon as it is back."),
+      onGone: () => {
+        this.#forgetResult("Waiting for Mien");
+        this.page.notify("Mien does not answer. It will go on as soon as it is back.");
+      },
       onBack: () => this.page.notify(""),
       onRefused: (code, words) => (code === "key" ? this.page.askForKey() : this.page.notify(words)),
     };
@@ -135,9 +142,18 @@ export class Live {
   #tick() {
     if (this.#stream && !this.#paused && !document.hidden) {
       this.#analysis?.send(this.video);
-      this.timeline.draw(performance.now() / 1000, this.shown);
+      this.refresh();
     }
     requestAnimationFrame(() => this.#tick());
+  }
+
+  /** Take the boxes and bars away: what they show is over. */
+  #forgetResult(words) {
+    this.#result = null;
+    this.#times = [];
+    this.#drawOverlay();
+    this.reading.show(null, words);
+    for (const name of ["pace", "delay", "count"]) $(name).textContent = "–";
   }
 
   #drawOverlay() {
@@ -173,8 +189,9 @@ export class Live {
     this.#enable(false);
     this.pause(false);
     this.reading.choose(null);
-    this.reading.show(null, "Nothing to read yet");
-    for (const name of ["pace", "delay", "count"]) $(name).textContent = "–";
+    this.#forgetResult("Nothing to read yet");
+    this.timeline.clear();
+    this.refresh();
   }
 
   #release() {

@@ -40,6 +40,7 @@ class Page {
       $(`panel-${tab}`).hidden = !chosen;
     }
     if (location.hash.slice(1) !== this.active && (location.hash || this.active !== TABS[0])) history.replaceState(null, "", `#${this.active}`);
+    this.tabs.live.refresh();
     this.tabs.video.refresh();
   }
 
@@ -180,6 +181,7 @@ class Page {
       // a browser that keeps nothing forgets it, too
     }
     this.#showTheme();
+    this.tabs.live.refresh();
     this.tabs.video.refresh();
   }
 

@@ -56,11 +56,11 @@ function shrink(image, step) {
       const right = Math.min((x + 1) * step, image.width);
       const count = (right - x * step) * (bottom - y * step);
       for (let c = 0; c < channels; c++) {
-        let sum = count >> 1; // rounds the mean
+        let sum = count >> 1; // rounds the mean, but for Pillow's reciprocal of 24 bits
         for (let v = y * step; v < bottom; v++) {
           for (let u = x * step; u < right; u++) sum += image.data[(v * image.width + u) * channels + c];
         }
-        data[(y * width + x) * channels + c] = Math.trunc(sum / count);
+        data[(y * width + x) * channels + c] = Math.floor((sum * Math.floor(2 ** 24 / count)) / 2 ** 24);
       }
     }
   }

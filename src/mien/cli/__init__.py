@@ -20,6 +20,7 @@ from mien.cli.ensemble import ensemble, soft_labels
 from mien.cli.evaluate import evaluate
 from mien.cli.explain import explain
 from mien.cli.export import export
+from mien.cli.report import report
 from mien.cli.serve import serve
 from mien.cli.train import train
 from mien.cli.video import video
@@ -40,6 +41,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "webcam": webcam,
     "serve": serve,
     "batch": batch,
+    "report": report,
     "explain": explain,
     "demo": demo,
     "train": train,

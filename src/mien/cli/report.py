@@ -1,0 +1,31 @@
+"""``mien report``: a batch job as a page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mien.cli.words import check_free, say
+
+
+def report(
+    job: Annotated[Path, typer.Argument(help="Folder of a job, the --output of mien batch.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="An .html file. Default: report.html in the job's folder.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file given with --output.")] = False,
+) -> None:
+    """Summarise a batch job: counts, emotions, confidence, errors by code, slowest inputs."""
+    from mien.batch.files import write_whole
+    from mien.batch.report import report_html, summarise
+
+    if output:
+        check_free(output, overwrite)
+    summary = summarise(job)
+    page = report_html(summary)
+    file = output or job / "report.html"
+    write_whole(file, page.encode("utf-8", "backslashreplace"))
+    tally = summary.tally
+    errors = ", ".join(f"{count:,} {code}" for code, count in sorted(tally.errors.items(), key=lambda pair: -pair[1])) or "no errors"
+    say(f"{tally.inputs:,} of {summary.planned.inputs:,} inputs, {tally.faces:,} faces, {tally.uncertain:,} uncertain; {errors}")
+    say(f"report: {file.resolve()}")

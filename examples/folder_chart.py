@@ -1,0 +1,32 @@
+"""A folder of photos: what its faces show, added up as probabilities, as a bar chart. Needs matplotlib.
+
+    python examples/folder_chart.py holiday/ chart.png
+
+Adding probabilities up loses less than counting labels: a face that is half sad, half neutral counts half for each.
+"""
+
+import sys
+from collections import Counter
+
+from matplotlib.figure import Figure
+
+import mien
+from mien.media.sources import expand
+
+folder, target = sys.argv[1:3]
+pipeline = mien.Pipeline()
+share, faces = Counter(dict.fromkeys(pipeline.labels, 0.0)), 0
+for record in pipeline.analyze_many(expand([folder])):
+    if isinstance(record, mien.ErrorResult):
+        print(f"{record.source}: {record.message}", file=sys.stderr)
+        continue
+    for face in record.faces:
+        share.update(face.emotions.to_dict())
+        faces += 1
+
+figure = Figure(figsize=(6, 3), layout="constrained")
+axes = figure.subplots()
+axes.barh(list(share), [total / max(faces, 1) for total in share.values()])
+axes.set(xlabel=f"mean probability over {faces} faces", xlim=(0, 1))
+figure.savefig(target)
+print(f"{faces} faces: {target}")

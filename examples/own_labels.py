@@ -1,0 +1,31 @@
+"""A model of your own labels: a folder of classes, a recipe, a bundle, an answer. Needs the extra train.
+
+    python examples/own_labels.py faces/ bundle/ 40
+
+``faces/train/<label>/*.png`` teaches and ``faces/val/<label>/*.png`` chooses the epoch; the last number is how many epochs.
+"""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")  # the one that exports
+
+from mien.classify import Classifier
+from mien.train.data import load
+from mien.train.export import export_run
+from mien.train.fit import fit
+from mien.train.recipe import Recipe
+
+faces, bundle, epochs = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+data = load(faces)
+recipe = Recipe.load("nano", **{"epochs": epochs, "batch_size": 16, "loss.votes_weight": 0.0})
+with tempfile.TemporaryDirectory() as run:
+    fit(recipe, data, run, on_epoch=lambda row: print(f"epoch {row['epoch']}: {row['val_accuracy']:.2f} right"))
+    classifier = Classifier(export_run(Path(run), data, bundle, name="own-labels"))
+
+first = data.rows("val")[:4]
+for row, probabilities in zip(first, classifier.probabilities(data.images[first]), strict=True):
+    answer, uncertain = classifier.emotions(probabilities)
+    print(f"{data.names[row]}: {answer.top} {answer.confidence:.2f}{' (not sure)' if uncertain else ''}")

@@ -1,0 +1,28 @@
+"""Questions to records in Parquet, in SQL: who showed what for how long? Needs duckdb.
+
+    mien video talk.mp4 --output talk.parquet
+    python examples/parquet_duckdb.py talk.parquet
+
+Each frame lasts until the next one; an answer that is not sure is counted as such. A glob such as 'job/**/*.parquet' works, too.
+"""
+
+import sys
+
+import duckdb
+
+QUESTION = """
+with frames as (
+    select source, time_s, lead(time_s) over (partition by source order by time_s) - time_s as seconds
+    from (select distinct source, time_s from read_parquet($records) where error_code is null)
+)
+select source, track_id as person, if(uncertain, 'not sure', top) as label,
+       round(sum(seconds), 2) as seconds, round(avg(confidence), 2) as confidence
+from read_parquet($records) join frames using (source, time_s)
+where face_index is not null
+group by all order by source, person, seconds desc
+"""
+
+answer = duckdb.execute(QUESTION, {"records": sys.argv[1]})
+print("\t".join(column[0] for column in answer.description))
+for row in answer.fetchall():
+    print("\t".join(map(str, row)))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 
 from mien.bundles import open_bundle
@@ -19,6 +21,7 @@ from mien.train.batches import to_input
 from mien.train.data import Dataset
 from mien.train.export import compare, export_run, inference_model, to_onnx
 from mien.train.fit import fit
+from mien.train.models import build_model
 from tests.support import tiny_bundle
 from tests.train.shapes import SIDE, tiny_recipe
 
@@ -113,3 +116,22 @@ def test_other_backends_are_told_which_one_exports(run: Path, monkeypatch: pytes
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     with pytest.raises(ExportError, match="KERAS_BACKEND=tensorflow"):
         to_onnx(model)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({"model.family": "face", "model.options": {"side": 31, "blocks": 2}}, id="face"),
+        pytest.param({"model.family": "transfer", "model.options": {"backbone": "mobilenet_v2", "side": 33}}, id="transfer"),
+    ],
+)
+def test_networks_that_enlarge_the_chip_export_with_their_norms_at_rest(options: dict[str, Any]) -> None:
+    trained, rng = build_model(tiny_recipe(**options), 7), np.random.default_rng(0)
+    for layer in trained.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.set_weights([np.abs(values + rng.normal(0, 0.3, values.shape)) for values in layer.get_weights()])
+    model = keras.Model(trained.input, keras.layers.Identity(name="logits")(trained.output["emotion"]))
+    chips = rng.integers(0, 256, (8, SIDE, SIDE, 1)).astype(np.float32)
+    session = onnxruntime.InferenceSession(to_onnx(model))
+    source = keras.ops.convert_to_numpy(model(chips, training=False))
+    np.testing.assert_allclose(session.run(None, {"chips": chips})[0], source, atol=1e-3 * np.abs(source).max())

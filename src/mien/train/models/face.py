@@ -43,7 +43,7 @@ def build(size: int, channels: int, *, side: int = 99, blocks: int = 13, dropout
     chips = keras.Input((size, size, channels), name="chips")
     x = layers.LayerNormalization(axis=(1, 2, 3), center=False, scale=False, epsilon=1.0, dtype="float32")(chips)
     if side != size:
-        x = layers.Resizing(side, side, name="enlarge")(x)
+        x = keras.ops.image.resize(x, (side, side))  # not the layer Resizing: export would trace the norms after it in training mode
     x = _conv(x, 32, "stem", kernel=7, stride=2)
     x = layers.MaxPooling2D(3, 2)(x)
     rates = np.linspace(0, drop_path, blocks).tolist()

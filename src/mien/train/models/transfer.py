@@ -52,12 +52,13 @@ def build(
     wants = "imagenet" if convention == "torch" else wants
     chips = keras.Input((size, size, channels), name="chips")
     x = layers.Concatenate(name="rgb")([chips] * 3) if channels == 1 else chips
+    # Operations, not the layers Resizing and Normalization: behind those, export would trace the backbone's norms in training mode.
     if side != size:
-        x = layers.Resizing(side, side, name="enlarge")(x)
+        x = keras.ops.image.resize(x, (side, side))
     if wants == "bgr":
         x = x[..., ::-1]
     mean, deviation = NORMALIZATIONS[wants]
-    x = layers.Normalization(mean=mean, variance=[d**2 for d in deviation], name="normalize")(x)
+    x = (x - np.array(mean, np.float32)) / np.array(deviation, np.float32)
     network = _application(name, input_tensor=x, weights=None)
     if convention == "torch":
         for layer in network.layers:

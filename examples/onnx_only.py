@@ -1,0 +1,24 @@
+"""A face crop through a bundle's ONNX file with onnxruntime alone, for those who port the contract: no Mien, no TensorFlow.
+
+python examples/onnx_only.py src/mien/weights/default face.png
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from PIL import Image
+
+folder, picture = map(Path, sys.argv[1:3])
+spec = json.loads((folder / "spec.json").read_text())
+side = spec["chip_size"]
+crop = Image.open(picture).convert("L" if spec["channels"] == 1 else "RGB").resize((side, side), Image.Resampling.BOX)
+chip = np.asarray(crop, spec["input_dtype"]).reshape(1, side, side, spec["channels"]) / (255 if spec["input_range"] == "0..1" else 1)
+session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+((logits,),) = session.run(None, {session.get_inputs()[0].name: chip.astype(spec["input_dtype"])})
+odds = np.exp((logits - logits.max()) / spec["temperature"])
+for probability, label in sorted(zip(odds / odds.sum(), spec["labels"], strict=True), reverse=True):
+    print(f"{label:10} {probability:.4f}")
+print("not sure" if odds.max() / odds.sum() < spec["uncertain_below"] else "sure enough")

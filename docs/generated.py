@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 PLACEHOLDER = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
 NUMBERS = re.compile(r"\[[\d.,\s]+\]")  # lists that read better on one line
+COMMAND = re.compile(r"``(python -m benchmarks[^`]+)``")
 Command = Any  # Typer brings its own copy of click, whose classes it does not name in public
 
 
@@ -148,12 +149,13 @@ def errors() -> str:
 
 
 def benchmarks() -> str:
-    """Return every benchmark's command and the first line of what it says about itself."""
+    """Return every benchmark's command and what it asks, from the first sentence of its docstring."""
     rows = []
     for file in sorted((ROOT / "benchmarks").glob("*.py")):
-        if "__main__" in (text := file.read_text(encoding="utf-8")):
-            said = re.search(r'"""(.*?)(?:\n\n|""")', text, re.DOTALL)
-            rows.append((f"`python -m benchmarks.{file.stem}`", " ".join(said[1].split()) if said else ""))
+        said = str(ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))))
+        command = COMMAND.search(said)
+        if command and f".{file.stem}" in command[1]:
+            rows.append((f"`{command[1]}`", said[: command.start()].strip(" :\n")))
     return table(("command", "what it measures"), rows)
 
 

@@ -95,7 +95,9 @@ def _damaged(rng: random.Random) -> Raw:
     return _post(bytes(data))
 
 
-def _png(width: int, height: int, rows: bytes) -> bytes:
+def png(width: int, height: int, rows: bytes) -> bytes:
+    """Return a grey PNG whose header says ``width`` x ``height`` and whose pixel data are ``rows``."""
+
     def chunk(name: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
@@ -104,12 +106,12 @@ def _png(width: int, height: int, rows: bytes) -> bytes:
 
 
 def _huge(rng: random.Random) -> Raw:
-    return _post(_png(rng.choice([2**16, 2**20, 2**31 - 1]), rng.choice([2**12, 2**20, 2**31 - 1]), b"\0" * 1000))
+    return _post(png(rng.choice([2**16, 2**20, 2**31 - 1]), rng.choice([2**12, 2**20, 2**31 - 1]), b"\0" * 1000))
 
 
 def _bomb(rng: random.Random) -> Raw:
     side = rng.randrange(5_000, 6_000)  # 25 to 36 megapixels of nothing: within the limit, and cheap to send
-    return _post(_png(side, side, bytes(side + 1) * side))
+    return _post(png(side, side, bytes(side + 1) * side))
 
 
 def _zip(rng: random.Random) -> Raw:

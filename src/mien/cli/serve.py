@@ -25,6 +25,7 @@ def serve(
     workers: Annotated[int | None, typer.Option(help=SETTINGS["workers"])] = None,
     model_threads: Annotated[int | None, typer.Option(help=SETTINGS["model_threads"])] = None,
     batch_wait_ms: Annotated[float | None, typer.Option(help=SETTINGS["batch_wait_ms"])] = None,
+    max_batch: Annotated[int | None, typer.Option(help=SETTINGS["max_batch"])] = None,
     max_in_flight: Annotated[int | None, typer.Option(help=SETTINGS["max_in_flight"])] = None,
     max_connections: Annotated[int | None, typer.Option(help=SETTINGS["max_connections"])] = None,
     max_bytes: Annotated[int | None, typer.Option(help=SETTINGS["max_bytes"])] = None,

@@ -41,7 +41,9 @@ def create_app(settings: Settings | None = None, pipeline: Pipeline | None = Non
     async def running(app: FastAPI) -> AsyncIterator[None]:
         warm = pipeline if pipeline is not None else await asyncio.to_thread(load_pipeline, settings)
         workers = settings.workers or os.cpu_count() or 1
-        engine = Engine(warm, workers=workers, batch_wait_s=settings.batch_wait_ms / 1000, on_batch=metrics.on_batch)
+        engine = Engine(
+            warm, workers=workers, batch_wait_s=settings.batch_wait_ms / 1000, max_batch=settings.max_batch, on_batch=metrics.on_batch
+        )
         jobs = await asyncio.to_thread(Jobs, warm, settings, metrics)
         app.state.service = service = Service(settings, gate, metrics, engine, Streams(warm, settings, metrics), jobs)
         engine.start()

@@ -10,13 +10,13 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import ParamSpec, TypeVar
 
+from mien.classify import MICRO_BATCH
 from mien.media.sources import Source
 from mien.pipeline import Pipeline, Prepared
 from mien.results import FrameResult
 
 P = ParamSpec("P")
 T = TypeVar("T")
-FACES_A_BATCH = 32  # the classifier is no faster with more
 
 
 class Engine:
@@ -27,7 +27,13 @@ class Engine:
     """
 
     def __init__(
-        self, pipeline: Pipeline, *, workers: int, batch_wait_s: float, on_batch: Callable[[int, int], None] | None = None
+        self,
+        pipeline: Pipeline,
+        *,
+        workers: int,
+        batch_wait_s: float,
+        max_batch: int = MICRO_BATCH,
+        on_batch: Callable[[int, int], None] | None = None,
     ) -> None:
         """Make the threads; :meth:`start` does the rest.
 
@@ -35,10 +41,11 @@ class Engine:
             pipeline: what analyses.
             workers: threads that read and search.
             batch_wait_s: how long a face may wait for others.
+            max_batch: faces of several photos in one batch; those of one photo stay together, however many.
             on_batch: told the photos and the faces of every batch.
         """
         self.pipeline = pipeline
-        self._batch_wait_s, self._on_batch = batch_wait_s, on_batch
+        self._batch_wait_s, self._max_batch, self._on_batch = batch_wait_s, max_batch, on_batch
         self._searchers = ThreadPoolExecutor(workers, thread_name_prefix="mien-search")
         self._classifier = ThreadPoolExecutor(1, thread_name_prefix="mien-classify")
         self._waiting: deque[tuple[Prepared, asyncio.Future[FrameResult]]] = deque()
@@ -105,7 +112,7 @@ class Engine:
             await self._something_new()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._batch_wait_s
-        while self._searching and sum(len(prepared.faces) for prepared, _ in self._waiting) < FACES_A_BATCH and loop.time() < deadline:
+        while self._searching and sum(len(prepared.faces) for prepared, _ in self._waiting) < self._max_batch and loop.time() < deadline:
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(deadline):
                     await self._something_new()
@@ -117,7 +124,7 @@ class Engine:
     def _take(self) -> list[tuple[Prepared, asyncio.Future[FrameResult]]]:
         batch = [self._waiting.popleft()]
         faces = len(batch[0][0].faces)
-        while self._waiting and faces + len(self._waiting[0][0].faces) <= FACES_A_BATCH:
+        while self._waiting and faces + len(self._waiting[0][0].faces) <= self._max_batch:
             batch.append(self._waiting.popleft())
             faces += len(batch[-1][0].faces)
         return batch

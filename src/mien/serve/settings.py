@@ -35,6 +35,7 @@ class Settings(BaseSettings):
     workers: PositiveInt | None = Field(None, description=SETTINGS["workers"])
     model_threads: PositiveInt | None = Field(None, description=SETTINGS["model_threads"])
     batch_wait_ms: float = Field(3, ge=0, le=1000, description=SETTINGS["batch_wait_ms"])
+    max_batch: PositiveInt = Field(32, description=SETTINGS["max_batch"])
 
     max_in_flight: PositiveInt = Field(64, description=SETTINGS["max_in_flight"])
     max_connections: PositiveInt = Field(1024, description=SETTINGS["max_connections"])

@@ -9,6 +9,7 @@ SETTINGS = {
     "workers": "Threads that read photos and search them for faces; one a core if not set.",
     "model_threads": "Threads of one classification; a quarter of the cores if not set.",
     "batch_wait_ms": "How long a found face waits for others to be classified with, in ms.",
+    "max_batch": "Faces of several callers that are classified together at most; 1 classifies every photo alone.",
     "max_in_flight": "Requests with photos or videos at once; more are told to come back.",
     "max_connections": "Open connections at once.",
     "max_bytes": "Size of one photo.",

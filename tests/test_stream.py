@@ -86,11 +86,22 @@ def test_every_frame_has_its_faces_where_they_are(classifier, detect_every):
         assert all(face.smoothed for face in result.faces)
 
 
-def test_between_looks_only_a_small_picture_is_searched(classifier):
+@pytest.mark.parametrize(
+    ("min_face", "quick"),
+    [
+        pytest.param(20, (180, 320), id="the smallest face measures 10 px in a quick look"),
+        pytest.param(12.5, (288, 512), id="smaller faces need a larger one"),
+        pytest.param(8, (360, 640), id="the smallest need all there is"),
+    ],
+)
+def test_between_careful_looks_only_small_pictures_are_searched(min_face, quick):
     detector = BrightSquares()
-    list(Pipeline(detector=detector, classifier=classifier).stream(scene([moving, still], 20), detect_every=10))
-    assert detector.shapes.count((360, 640)) == 2
-    assert detector.shapes.count((256, 256)) == 18
+    follower = Follower(detector, min_face=min_face, detect_every=10)
+    for frame in scene([moving, still], 60):
+        follower.find(frame.time_s, frame.frame_rgb)
+    looks = [(number, shape) for number, shape in enumerate(detector.shapes) if shape != (128, 256)]  # two faces side by side
+    assert [shape for _, shape in looks] == [(360, 640), quick, quick, (360, 640), quick, quick]
+    assert len(detector.shapes) == 60 + 4  # known faces are searched beside a quick look, too
 
 
 @pytest.mark.parametrize(
@@ -99,7 +110,7 @@ def test_between_looks_only_a_small_picture_is_searched(classifier):
         pytest.param([still, lambda i: moving(i) if i < 5 else None], FPS, 2, id="a face that leaves is looked for at once"),
         pytest.param([still], 0.9 / LONGEST_STEP_S, 12, id="frames far apart"),
         pytest.param([lambda i, n=n: (60 * n, 100) for n in range(MANY + 1)], FPS, 12, id="a crowd"),
-        pytest.param([], FPS, 2, id="nobody"),
+        pytest.param([], FPS, 1, id="nobody"),
     ],
 )
 def test_the_whole_frame_is_looked_at_when_it_must_be(squares, fps, whole):
@@ -108,6 +119,15 @@ def test_the_whole_frame_is_looked_at_when_it_must_be(squares, fps, whole):
     for frame in scene(squares, 12, fps=fps):
         follower.find(frame.time_s, frame.frame_rgb)
     assert detector.shapes.count((360, 640)) == whole
+
+
+@pytest.mark.parametrize(("detect_every", "fps"), [(1, FPS), (2, 1 / LONGEST_STEP_S / 2)], ids=["asked for", "far apart"])
+def test_every_frame_is_searched_at_full_size(detect_every, fps):
+    detector = BrightSquares()
+    follower = Follower(detector, detect_every=detect_every)
+    for frame in scene([still], 5, fps=fps):
+        follower.find(frame.time_s, frame.frame_rgb)
+    assert detector.shapes == [(360, 640)] * 5
 
 
 def test_newcomers_are_seen_at_the_next_look():

@@ -1,28 +1,32 @@
 """Every frame of a video -> its faces with their track ids, looking at the whole frame only now and then.
 
 Between those looks, faces are searched where the tracker expects them: the surroundings of all known faces are laid side by side in one
-small picture, and the detector runs once on that.
+small picture, and the detector runs once on that. Most looks for newcomers are quick ones, at the smallest copy of the frame in which the
+smallest face wanted can be seen.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from mien.detect import Detection, Detector
-from mien.detect.base import distinct
+from mien.detect.base import NearDetector, distinct
 from mien.errors import UsageError
 from mien.results import Box
 from mien.track import Tracker
 
 Frame = NDArray[np.uint8]
 DETECT_EVERY = 10  # frames; at 30 frames/s a newcomer waits a third of a second at most
+CAREFUL_EVERY = 3  # looks: one of so many is at full size, for faces that are hard to see
+QUICK_SIDE, QUICK_FACE = 320, 10  # px: longer side of a quick look at least, and what the smallest face wanted measures there
 LONGEST_STEP_S = 0.2  # frames further apart than this are looked at whole: people move too far
-SURROUNDINGS = 2.0  # side of the square searched around a face, in sides of its box
-SIDE_FEW, SIDE_MANY = 256, 320  # of the small picture in pixels, for up to FEW faces and for more
+SURROUNDINGS = 1.6  # side of the square searched around a face, in sides of its box
+TILE_ONE, TILE_FEW, TILE_MANY = 160, 128, 106  # px: side of one such square in the small picture, for one face, up to FEW, and more
 FEW, MANY = 4, 9  # with more faces than MANY the whole frame costs no more
 
 
@@ -35,7 +39,8 @@ class Follower:
         Args:
             detector: what looks at pictures.
             min_face: shorter side of the smallest face, pixels.
-            detect_every: look at the whole frame every so many frames, and at once when a face is not where it should be.
+            detect_every: look for newcomers every so many frames, and at once when a face is not where it should be; with 1, every
+                frame is searched at full size.
 
         Raises:
             UsageError: ``detect_every`` is below 1.
@@ -43,22 +48,48 @@ class Follower:
         if detect_every < 1:
             raise UsageError(f"expected to look at the whole frame every 1 or more frames, got {detect_every}")
         self._detector, self._min_face, self._detect_every = detector, min_face, detect_every
+        self._search = (
+            detector.detect_near if isinstance(detector, NearDetector) else lambda view_rgb: detector.detect(view_rgb, min_face=1)
+        )
         self._tracker = Tracker()
-        self._since_whole = detect_every
+        self._frames = 0  # since the last careful look
         self._time_s = -math.inf
 
     def find(self, time_s: float, frame_rgb: Frame) -> tuple[tuple[Detection, int | None], ...]:
         """Return (face, track id) of every face in an RGB frame, uint8 (H, W, 3), largest first; see :meth:`mien.track.Tracker.update`."""
-        self._since_whole += 1
+        self._frames += 1
         faces = None
-        if self._since_whole < self._detect_every and time_s - self._time_s <= LONGEST_STEP_S:
+        if self._frames < self._careful_after() and time_s - self._time_s <= LONGEST_STEP_S:
             faces = self._near(frame_rgb, self._tracker.expected(time_s))
         if faces is None:
             faces = self._detector.detect(frame_rgb, min_face=self._min_face)
-            self._since_whole = 0
+            self._frames = 0
+        elif self._frames % self._detect_every == 0:
+            faces = self._with_newcomers(faces, frame_rgb)
         self._time_s = time_s
         boxes, scores = [face.box_xyxy for face in faces], [face.score for face in faces]
         return tuple(zip(faces, self._tracker.update(time_s, boxes, scores), strict=True))
+
+    def _careful_after(self) -> float:
+        """Return the frames from one careful look to the next; the first frame gets one."""
+        if math.isinf(self._time_s) or self._detect_every == 1:
+            return 1
+        return CAREFUL_EVERY * self._detect_every
+
+    def _with_newcomers(self, known: tuple[Detection, ...], frame_rgb: Frame) -> tuple[Detection, ...]:
+        """Return the known faces of a frame and those that a quick look finds beside them, largest first."""
+        height, width = frame_rgb.shape[:2]
+        scale = max(QUICK_SIDE / max(width, height), QUICK_FACE / self._min_face)
+        if scale >= 1:
+            seen = self._detector.detect(frame_rgb, min_face=self._min_face)
+        else:
+            size = (max(1, round(scale * width)), max(1, round(scale * height)))
+            copy = np.asarray(Image.fromarray(frame_rgb).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))
+            found = self._detector.detect(copy, min_face=scale * self._min_face)
+            seen = tuple(_moved(face, (width / size[0], height / size[1]), (0, 0), (0, 0), frame_rgb) for face in found)
+        faces = [*known, *seen]
+        kept = distinct(np.array([face.box_xyxy for face in faces]).reshape(-1, 4))
+        return _largest_first(faces[i] for i in kept)
 
     def _near(self, frame_rgb: Frame, expected: NDArray[np.float64]) -> tuple[Detection, ...] | None:
         """Return one face near each expected box (N, 4), or None where one is missing."""
@@ -68,27 +99,29 @@ class Follower:
             return ()
         windows = [_window(box, frame_rgb) for box in expected]
         across = math.ceil(math.sqrt(len(windows)))
-        tile = (SIDE_FEW if len(windows) <= FEW else SIDE_MANY) // across
-        mosaic = np.zeros((tile * across, tile * across, 3), np.uint8)
+        tile = TILE_ONE if len(windows) == 1 else TILE_FEW if len(windows) <= FEW else TILE_MANY
+        mosaic = np.zeros((tile * math.ceil(len(windows) / across), tile * across, 3), np.uint8)
         for number, (x, y, side) in enumerate(windows):
             row, column = divmod(number, across)
             cut = Image.fromarray(frame_rgb[y : y + side, x : x + side])
             place = mosaic[row * tile : (row + 1) * tile, column * tile : (column + 1) * tile]
             place[:] = np.asarray(cut.resize((tile, tile), Image.Resampling.BILINEAR, reducing_gap=2.0))
         nearest: dict[int, tuple[float, Detection]] = {}
-        for face in self._detector.detect(mosaic, min_face=1):
+        for face in self._search(mosaic):
             centre_x, centre_y = _centre(face.box_xyxy)
             number = int(centre_y // tile) * across + int(centre_x // tile)
             if number >= len(windows):
                 continue
-            moved = _moved(face, windows[number], tile, (number % across * tile, number // across * tile), frame_rgb)
+            x, y, side = windows[number]
+            corner_xy = (number % across * tile, number // across * tile)
+            moved = _moved(face, (side / tile, side / tile), corner_xy, (x, y), frame_rgb)
             away = math.dist(_centre(moved.box_xyxy), _centre(expected[number]))
             if number not in nearest or away < nearest[number][0]:
                 nearest[number] = (away, moved)
-        faces = sorted((face for _, face in nearest.values()), key=lambda face: -_area(face.box_xyxy))
+        faces = _largest_first(face for _, face in nearest.values())
         large_enough = all(min(box[2] - box[0], box[3] - box[1]) >= self._min_face for box in (face.box_xyxy for face in faces))
         apart = len(distinct(np.array([face.box_xyxy for face in faces]).reshape(-1, 4))) == len(expected)
-        return tuple(faces) if apart and large_enough else None
+        return faces if apart and large_enough else None
 
 
 def _window(box: NDArray[np.float64], frame_rgb: Frame) -> tuple[int, int, int]:
@@ -99,17 +132,20 @@ def _window(box: NDArray[np.float64], frame_rgb: Frame) -> tuple[int, int, int]:
     return int(min(max(x, 0), width - side)), int(min(max(y, 0), height - side)), side
 
 
-def _moved(face: Detection, window: tuple[int, int, int], tile: int, corner_xy: tuple[int, int], frame_rgb: Frame) -> Detection:
-    """Return a face of the small picture in pixels of the frame."""
-    scale = window[2] / tile
+def _moved(face: Detection, scale_xy: tuple[float, float], from_xy: tuple[int, int], to_xy: tuple[int, int], frame_rgb: Frame) -> Detection:
+    """Return a face of a smaller picture in pixels of the frame; ``from_xy`` there is ``to_xy`` here."""
     height, width = frame_rgb.shape[:2]
 
     def there(x: float, y: float) -> tuple[float, float]:
-        return (x - corner_xy[0]) * scale + window[0], (y - corner_xy[1]) * scale + window[1]
+        return (x - from_xy[0]) * scale_xy[0] + to_xy[0], (y - from_xy[1]) * scale_xy[1] + to_xy[1]
 
     (x0, y0), (x1, y1) = there(*face.box_xyxy[:2]), there(*face.box_xyxy[2:])
     box = (max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height)))
     return Detection(box, face.score, tuple(there(x, y) for x, y in face.landmarks))
+
+
+def _largest_first(faces: Iterable[Detection]) -> tuple[Detection, ...]:
+    return tuple(sorted(faces, key=lambda face: -_area(face.box_xyxy)))
 
 
 def _centre(box: Box | NDArray[np.float64]) -> tuple[float, float]:

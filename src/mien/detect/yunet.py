@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.detect.base import Detection, Frame, Rows, search
+from mien.detect.base import Detection, Frame, Rows, best_first, detections, search
 from mien.errors import BundleError, DetectorError, UsageError
 from mien.runtime import Session
 
@@ -67,6 +67,12 @@ class YuNetDetector:
             UsageError: the frame is not such an array.
         """
         return search(frame_rgb, self._look, self._max_side, min_face)
+
+    def detect_near(self, view_rgb: Frame) -> tuple[Detection, ...]:
+        """Return the faces of a small picture; see :class:`~mien.detect.base.NearDetector`."""
+        if max(view_rgb.shape[:2]) > self._max_side:  # a graph of fixed size takes no larger one
+            return self.detect(view_rgb, min_face=1)
+        return detections(best_first(self._look(view_rgb)), view_rgb, min_face=1)
 
     def _look(self, view_rgb: Frame) -> Rows:
         height, width = self._fixed_hw or tuple(-(-side // STRIDES[-1]) * STRIDES[-1] for side in view_rgb.shape[:2])

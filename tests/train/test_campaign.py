@@ -6,11 +6,14 @@ Keras has one backend a process and the other tests use TensorFlow, so nets are 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tarfile
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Thread, Timer
 from typing import Any
 
 import numpy as np
@@ -24,6 +27,7 @@ from mien.train.data import Dataset
 from mien.train.rundir import read_history
 from tests.train.shapes import SIDE
 
+DEADLINE_S = 900  # of one process; compiling for forty seconds of CPU time takes that long when ten others want the same two cores
 needs_jax = pytest.mark.skipif(find_spec("jax") is None, reason="jax is not installed: pip install jax")
 
 RECIPE = f"""
@@ -74,7 +78,14 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def start(files: Path, *arguments: str) -> subprocess.Popen[str]:
     """Start Python on JAX with a compilation cache that all processes of this module share."""
-    env = {**os.environ, "KERAS_BACKEND": "jax", "JAX_COMPILATION_CACHE_DIR": str(files / "xla"), "JAX_PLATFORMS": "cpu"}
+    env = {
+        **os.environ,
+        "KERAS_BACKEND": "jax",
+        "JAX_COMPILATION_CACHE_DIR": str(files / "xla"),
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": "--xla_backend_optimization_level=0",  # the nets are tiny: compiling them is all the work there is
+        "PYTHONFAULTHANDLER": "1",
+    }
     return subprocess.Popen([sys.executable, *arguments], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -94,8 +105,34 @@ def campaign(files: Path, shapes_dir: Path, out: Path, *more: str) -> subprocess
     )
 
 
+def read(process: subprocess.Popen[str], on_line: Callable[[str], None] = lambda line: None) -> tuple[str, str]:
+    """Return what a process said on stdout and stderr until it ended; ``on_line`` gets each line of stderr when it comes.
+
+    Both pipes are read at once, so neither fills, and one that is not done by the deadline says where it hangs and ends.
+    """
+    assert process.stdout is not None
+    assert process.stderr is not None
+    out: list[str] = []
+    err: list[str] = []
+    reader = Thread(target=lambda stream: out.append(stream.read()), args=(process.stdout,), daemon=True)
+    watch = Timer(DEADLINE_S, process.send_signal, (signal.SIGABRT,))  # faulthandler answers it with the stacks of all threads
+    reader.start()
+    watch.start()
+    try:
+        for line in process.stderr:
+            err.append(line)
+            on_line(line)
+        reader.join()
+        process.wait()
+    finally:
+        watch.cancel()
+    assert process.returncode != -signal.SIGABRT, f"not done after {DEADLINE_S} s:\n{''.join(err)}"
+    return "".join(out), "".join(err)
+
+
 def finish(process: subprocess.Popen[str]) -> str:
-    out, err = process.communicate(timeout=900)
+    with process:
+        out, err = read(process)
     assert process.returncode == 0, err
     return out
 
@@ -117,10 +154,8 @@ def histories(out: Path) -> dict[str, list[dict[str, Any]]]:
 def test_a_killed_campaign_goes_on_as_if_nothing_had_happened(done: tuple[Path, str], files: Path, shapes_dir: Path) -> None:
     out = files / "killed"
     with campaign(files, shapes_dir, out) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if line.startswith("two 1/2"):
-                process.kill()
+        read(process, lambda line: process.kill() if line.startswith("two 1/2") else None)
+    assert process.returncode != 0
     assert (out / "one" / "result.json").exists()
     assert not (out / "two" / "result.json").exists()
     finish(campaign(files, shapes_dir, out))

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,8 @@ from mien.batch.settings import Settings
 from mien.errors import JobError, UsageError
 from tests.batch.support import contents, finished, folder_of_faces, kill, manifest_lines, run, start, wait_for
 
-QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+# The nodes of the test know each other by a token of its own, which Ray asks for from other addresses.
+NODES = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +108,7 @@ def ray_node(room, address, *arguments, temp):
         ),
         *(f"--node-ip-address={address}", "--disable-usage-stats", *arguments),
     ]
-    env = os.environ | QUIET | {"TMPDIR": str(temp), "RAY_TMPDIR": str(temp)}
+    env = os.environ | NODES | {"TMPDIR": str(temp), "RAY_TMPDIR": str(temp)}
     return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=180)
 
 
@@ -121,7 +123,7 @@ def test_a_node_that_dies_in_the_middle_takes_nothing_with_it(place, two_rooms, 
         *("ip", "netns", "exec", head, sys.executable, "-m", "mien", "batch", "in", "-o", "two", "--shard", "4", "--format", "jsonl"),
         *("--engine", "ray", "--address", f"{address}:6379"),
     ]
-    driver = subprocess.Popen(command, cwd=place, env=os.environ | QUIET, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    driver = subprocess.Popen(command, cwd=place, env=os.environ | NODES, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     worker_there = wait_for(lambda: [pid for pid in pids_in(other) if is_worker(pid)], 240)
     wait_for(lambda: manifest_lines(place / "two") >= 3, 240)
     for pid in pids_in(other):

@@ -114,8 +114,10 @@ class JobFolder:
             self.records.mkdir(exist_ok=True)
             shutil.rmtree(self.scratch, ignore_errors=True)  # what a killed run left half done
             self.scratch.mkdir()
-            yield
-            shutil.rmtree(self.scratch, ignore_errors=True)
+            try:
+                yield
+            finally:
+                shutil.rmtree(self.scratch, ignore_errors=True)
 
     def is_locked(self) -> bool:
         """Return whether a process works here now."""

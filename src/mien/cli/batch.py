@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mien.cli.words import say
-from mien.errors import MissingExtraError, UsageError
+from mien.errors import UsageError
 
 if TYPE_CHECKING:
     from mien.batch.job import Engine, Outcome, Progress
@@ -55,9 +55,8 @@ def batch(
             _say_status(Path(sources[1]))
             return
         raise UsageError("name the job's folder with --output DIR (mien batch status DIR reads a running job)")
-    with _extra():
-        from mien.batch import job
-        from mien.batch.settings import Settings
+    from mien.batch import job
+    from mien.batch.settings import Settings
 
     settings = Settings(
         model=model,
@@ -100,17 +99,6 @@ def _engine(name: str, workers: int | None, address: str | None) -> Engine:
 
         return RayEngine(address, workers)
     raise UsageError(f"unknown engine {name!r}; expected local or ray")
-
-
-@contextmanager
-def _extra() -> Iterator[None]:
-    """Turn the import error of a missing package into the line that installs it."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("mien"):
-            raise
-        raise MissingExtraError(error.name or "fsspec", "batch") from None
 
 
 def _plan_in_words(planned: Planned, shards: int) -> str:

@@ -1,6 +1,7 @@
 """The Video tab, end to end."""
 
 import csv
+import time
 import urllib.error
 import urllib.request
 
@@ -78,8 +79,26 @@ def test_the_records_are_saved_and_the_service_forgets(page, clip, service, tmp_
         assert video.headers["Content-Type"] == "video/mp4"
     page.get_by_role("button", name="Delete from the service").click()
     expect(page.get_by_role("heading", name="Drop a video here")).to_be_visible()
-    with pytest.raises(urllib.error.HTTPError, match="404"):
-        urllib.request.urlopen(address)
+    assert not is_there(address)
+
+
+def test_closing_the_page_deletes_the_services_copy(page, clip):
+    analyse(page, clip)
+    address = page.get_by_role("link", name="Save the video").evaluate("(link) => link.href")
+    page.close(run_before_unload=False)
+    deadline = time.monotonic() + 20
+    while is_there(address):
+        assert time.monotonic() < deadline, "the service still has the video"
+        time.sleep(0.2)
+
+
+def is_there(address):
+    try:
+        urllib.request.urlopen(address).close()
+    except urllib.error.HTTPError as error:
+        error.close()
+        return False
+    return True
 
 
 def test_what_is_no_video_is_said_in_plain_words(page, tmp_path, shot):

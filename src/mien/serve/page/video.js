@@ -7,10 +7,11 @@ import { element, Reading } from "./reading.js";
 import { download, toCsv } from "./save.js";
 import { clock, VideoTimeline } from "./timeline.js";
 
+const $ = (id) => document.getElementById(`video-${id}`);
 const ASK_EVERY_MS = 500;
 const PATIENCE = 30; // questions without an answer before the service counts as gone
 const SEEK_S = 1;
-const $ = (id) => document.getElementById(`video-${id}`);
+const WELCOME = $("text").textContent;
 
 export class Video {
   #job = null; // { id, name, upload, records }
@@ -35,6 +36,7 @@ export class Video {
     $("timeline").addEventListener("pointerdown", (event) => this.#seek(this.timeline.timeAt(event.offsetX)));
     $("timeline").addEventListener("pointermove", (event) => event.buttons && this.#seek(this.timeline.timeAt(event.offsetX)));
     $("timeline").addEventListener("keydown", (event) => this.#seekByKey(event));
+    addEventListener("pagehide", () => this.#job?.id && fetch(`/v1/video/${this.#job.id}`, { method: "DELETE", headers: authorization(), keepalive: true }));
     new ResizeObserver(() => this.#draw()).observe($("timeline"));
     this.#animate();
   }
@@ -188,7 +190,7 @@ export class Video {
     job?.upload?.abort();
     if (job?.blob) URL.revokeObjectURL(job.blob);
     if (job?.id) await call(`/v1/video/${job.id}`, { method: "DELETE" }).catch(() => {});
-    this.#empty("Drop a video here", "Mien marks the faces, follows everybody and draws who showed what, and when. The copy that the service works on is deleted when you are done.");
+    this.#empty("Drop a video here", WELCOME);
   }
 
   #empty(title, text) {

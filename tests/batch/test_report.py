@@ -22,8 +22,8 @@ def job(tmp_path_factory):
     folder_of_faces(place / "in", 10, broken=1)
     face(place / "in" / "odd & <b>\n.jpg")
     (place / "in" / "<script>.jpg").write_bytes(b"no photo")
-    run(place / "out", place / "in", format="parquet")
-    return place / "out"
+    run(place / "job", place / "in", format="parquet")
+    return place / "job"
 
 
 class Text(HTMLParser):

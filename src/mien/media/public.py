@@ -10,6 +10,7 @@ import http.client
 import socket
 import ssl
 import urllib.request
+from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
 NAT64 = IPv6Network("64:ff9b::/96")
@@ -18,9 +19,14 @@ NAT64 = IPv6Network("64:ff9b::/96")
 class PublicHTTPHandler(urllib.request.HTTPHandler):
     """Opens http addresses."""
 
+    def __init__(self, allowed: Callable[[str], bool] | None = None) -> None:
+        """Connect to the IP addresses for which ``allowed`` is true, :func:`is_public` if None."""
+        super().__init__()
+        self._allowed = allowed or is_public
+
     def http_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
         """Return the answer."""
-        return self.do_open(_PublicHTTPConnection, request)
+        return self.do_open(_connection_class(_HTTPConnection, self._allowed), request)
 
 
 class PublicHTTPSHandler(urllib.request.HTTPSHandler):
@@ -28,28 +34,38 @@ class PublicHTTPSHandler(urllib.request.HTTPSHandler):
 
     def https_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
         """Return the answer."""
-        return self.do_open(_PublicHTTPSConnection, request)
+        return self.do_open(_connection_class(_HTTPSConnection, is_public), request)
 
 
-class _PublicHTTPConnection(http.client.HTTPConnection):
+class _HTTPConnection(http.client.HTTPConnection):
+    allowed: Callable[[str], bool]
+
     def connect(self) -> None:
-        self.sock = connect(self.host, self.port, self.timeout)
+        self.sock = connect(self.host, self.port, self.timeout, type(self).allowed)
 
 
-class _PublicHTTPSConnection(http.client.HTTPSConnection):
+class _HTTPSConnection(http.client.HTTPSConnection):
+    allowed: Callable[[str], bool]
+
     def connect(self) -> None:
-        self.sock = ssl.create_default_context().wrap_socket(connect(self.host, self.port, self.timeout), server_hostname=self.host)
+        sock = connect(self.host, self.port, self.timeout, type(self).allowed)
+        self.sock = ssl.create_default_context().wrap_socket(sock, server_hostname=self.host)
 
 
-def connect(host: str, port: int, timeout_s: float | None) -> socket.socket:
-    """Return a connection to the first address of ``host``, if all its addresses are public.
+def _connection_class(kind: type[http.client.HTTPConnection], allowed: Callable[[str], bool]) -> type[http.client.HTTPConnection]:
+    """Return a class of connections with a rule, which is how urllib wants to be told."""
+    return type(kind.__name__, (kind,), {"allowed": staticmethod(allowed)})
+
+
+def connect(host: str, port: int, timeout_s: float | None, allowed: Callable[[str], bool]) -> socket.socket:
+    """Return a connection to the first IP address of ``host``, if all of them are allowed.
 
     Raises:
         OSError: one of them is not, or it does not answer.
     """
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     for *_, address in found:
-        if not is_public(str(address[0])):
+        if not allowed(str(address[0])):
             raise OSError("the address is not public")
     family, kind, protocol, _, address = found[0]
     sock = socket.socket(family, kind, protocol)

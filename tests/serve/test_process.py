@@ -44,6 +44,15 @@ def test_a_taken_address_is_told_in_one_line():
     assert "--port" in second.stderr
 
 
+def test_a_model_that_is_not_there_is_told_in_one_line():
+    done = subprocess.run(
+        [sys.executable, "-m", "mien", "serve", "--port", "0", "--model", "none"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("mien: no model called 'none'")
+    assert done.stderr.count("\n") == 1
+
+
 def test_stopping_lets_running_requests_end_and_refuses_new_ones(portrait):
     with process() as service:
 

@@ -121,4 +121,10 @@ def run(settings: Settings, on_start: Callable[[str], None] | None = None) -> No
             if on_start:
                 on_start(address)
 
-        Server(create_app(settings), settings, on_start=tell).run([listener])
+        app = create_app(settings)
+        try:
+            Server(app, settings, on_start=tell).run([listener])
+        except SystemExit:  # it did not start
+            if failure := getattr(app.state, "failure", None):
+                raise failure from None
+            raise

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from mien import __version__
+from mien.errors import MienError
 from mien.pipeline import Pipeline
 from mien.serve import answers, health, models, pages, photos, streams, videos
 from mien.serve.engine import Engine
@@ -39,14 +40,12 @@ def create_app(settings: Settings | None = None, pipeline: Pipeline | None = Non
 
     @asynccontextmanager
     async def running(app: FastAPI) -> AsyncIterator[None]:
-        warm = pipeline if pipeline is not None else await asyncio.to_thread(load_pipeline, settings)
-        workers = settings.workers or os.cpu_count() or 1
-        engine = Engine(
-            warm, workers=workers, batch_wait_s=settings.batch_wait_ms / 1000, max_batch=settings.max_batch, on_batch=metrics.on_batch
-        )
-        jobs = await asyncio.to_thread(Jobs, warm, settings, metrics)
-        app.state.service = service = Service(settings, gate, metrics, engine, Streams(warm, settings, metrics), jobs)
-        engine.start()
+        try:
+            service = app.state.service = await asyncio.to_thread(_start, settings, pipeline, gate, metrics)
+        except MienError as error:
+            app.state.failure = error  # for the command, which says it in one line
+            raise
+        service.start()
         try:
             yield
         finally:
@@ -68,3 +67,12 @@ def create_app(settings: Settings | None = None, pipeline: Pipeline | None = Non
             expose_headers=["Retry-After", "X-Request-Id"],
         )
     return app
+
+
+def _start(settings: Settings, pipeline: Pipeline | None, gate: Gate, metrics: Metrics) -> Service:
+    """Return the parts of a running service, its models warm."""
+    warm = pipeline or load_pipeline(settings)
+    workers = settings.workers or os.cpu_count() or 1
+    wait_s = settings.batch_wait_ms / 1000
+    engine = Engine(warm, workers=workers, batch_wait_s=wait_s, max_batch=settings.max_batch, on_batch=metrics.on_batch)
+    return Service(settings, gate, metrics, engine, Streams(warm, settings, metrics), Jobs(warm, settings, metrics))

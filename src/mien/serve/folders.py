@@ -26,7 +26,7 @@ class PrivateFolder:
         self._parent = parent or Path(tempfile.gettempdir())
         remove_orphans(self._parent)
         self.path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=self._parent))  # mode 0700
-        self._lock = _locked(self.path)
+        self._lock = locked(self.path)
 
     def close(self) -> None:
         """Remove the folder and everything in it."""
@@ -56,7 +56,7 @@ def _is_orphan(folder: Path) -> bool:
             return False
         if not (folder / LOCK).exists():
             return time.time() - found.st_mtime > GRACE_S
-        descriptor = _locked(folder)
+        descriptor = locked(folder)
     except OSError:
         return False
     if descriptor is None:
@@ -65,8 +65,8 @@ def _is_orphan(folder: Path) -> bool:
     return True
 
 
-def _locked(folder: Path) -> int | None:
-    """Return a descriptor that holds the folder's lock, None if another process holds it."""
+def locked(folder: Path) -> int | None:
+    """Return a descriptor that holds the folder's lock until it is closed, None if another one holds it."""
     descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

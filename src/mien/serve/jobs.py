@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -16,14 +17,15 @@ from threading import Event, Lock
 from typing import Any, Literal
 from uuid import uuid4
 
-from mien.errors import MediaError
+from mien.errors import MediaError, UsageError
 from mien.pipeline import Pipeline
 from mien.serve.answers import busy
-from mien.serve.folders import PrivateFolder
+from mien.serve.folders import PrivateFolder, locked
 from mien.serve.metrics import Metrics
 from mien.serve.settings import Settings
 from mien.serve.video_work import Progress, Stopped, analyze_video
 
+JOB_ID = re.compile("[0-9a-f]{32}")  # other folders in jobs_dir are not ours to touch
 log = logging.getLogger("mien.serve")
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 UPLOAD, RESULT, ANNOTATED, RECORD = "upload", "result.ndjson", "annotated.mp4", "job.json"
@@ -86,10 +88,15 @@ class Jobs:
     """
 
     def __init__(self, pipeline: Pipeline, settings: Settings, metrics: Metrics) -> None:
-        """Take up what an earlier run left in ``jobs_dir``."""
+        """Take up what an earlier run left in ``jobs_dir``.
+
+        Raises:
+            UsageError: another service uses that folder.
+        """
         self._pipeline, self._settings, self._metrics = pipeline, settings, metrics
         self._private = None if settings.jobs_dir else PrivateFolder()
         self._root = self._private.path if self._private else _made(settings.jobs_dir)
+        self._claim = None if self._private else _claimed(self._root)
         self._lock = Lock()
         self._jobs: dict[str, Job] = {}
         self._arriving = 0
@@ -173,6 +180,8 @@ class Jobs:
         self._threads.shutdown(cancel_futures=True)
         if self._private:
             self._private.close()
+        if self._claim is not None:
+            os.close(self._claim)
 
     def _run(self, job: Job) -> None:
         with self._lock:
@@ -225,7 +234,8 @@ class Jobs:
         _sync(self._root)
 
     def _take_up(self) -> None:
-        for folder in sorted(self._root.iterdir(), key=lambda path: path.stat().st_mtime):
+        ours = (path for path in self._root.iterdir() if JOB_ID.fullmatch(path.name) and path.is_dir())
+        for folder in sorted(ours, key=lambda path: path.stat().st_mtime):
             job = _read(folder)
             if job is None:
                 shutil.rmtree(folder, ignore_errors=True)  # it had not arrived completely, so nobody was told that it had
@@ -247,8 +257,22 @@ def _read(folder: Path) -> Job | None:
 
 def _made(folder: Path | None) -> Path:
     path = Path(folder or "")
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"expected a folder for videos, {path} cannot be made ({error.strerror}); choose another --jobs-dir") from None
     return path
+
+
+def _claimed(folder: Path) -> int:
+    """Return a descriptor that holds the folder for this process."""
+    try:
+        descriptor = locked(folder)
+    except OSError as error:
+        raise UsageError(f"expected a folder that can be written, {folder} cannot ({error.strerror}); choose another --jobs-dir") from None
+    if descriptor is None:
+        raise UsageError(f"expected a folder of this service's own, {folder} is used by another one; choose another --jobs-dir")
+    return descriptor
 
 
 def _sync(path: Path) -> None:

@@ -63,7 +63,7 @@ async def _record(service: Service, photo: Source, most: int, explain: bool) -> 
     result, prepared = await service.engine.analyze(photo, max_faces=most, keep_frame=explain)
     record = result.to_dict()
     if explain:
-        told = await service.engine.run(explanations, service.pipeline.classifier, prepared, result, service.settings.max_explained)
+        told = await service.engine.run_long(explanations, service.pipeline.classifier, prepared, result, service.settings.max_explained)
         for face, explanation in zip(record["faces"], told, strict=True):
             face["explanation"] = explanation
     return record

@@ -95,4 +95,11 @@ def address_of(listener: socket.socket) -> str:
 def set_up_log() -> None:
     """Write the service's log to stderr, one line a request."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    for name in ("uvicorn.error", "uvicorn.lifespan"):
+        logging.getLogger(name).addFilter(_is_not_said_elsewhere)
+
+
+def _is_not_said_elsewhere(record: logging.LogRecord) -> bool:
+    """Keep out uvicorn's progress reports, and the traces of failed starts that the command tells in a sentence."""
+    message = record.getMessage()
+    return record.levelno >= logging.WARNING and not ("mien.errors." in message or message.startswith("Application startup failed"))

@@ -21,6 +21,8 @@ from mien.serve.metrics import Metrics
 from mien.serve.settings import Settings
 from mien.serve.streams import Streams
 
+SWEEP_EVERY_S = 30.0  # finished videos are looked at so often
+
 
 @dataclass
 class Service:
@@ -32,6 +34,17 @@ class Service:
     engine: Engine
     streams: Streams
     jobs: Jobs
+    _sweeper: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to work; called inside the event loop."""
+        self.engine.start()
+        self._sweeper = asyncio.create_task(self._sweep())
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(min(SWEEP_EVERY_S, self.settings.job_ttl_s))
+            await asyncio.to_thread(self.jobs.sweep)
 
     @property
     def pipeline(self) -> Pipeline:
@@ -47,6 +60,8 @@ class Service:
     async def close(self) -> None:
         """End all threads and leave no file behind."""
         await self.stop()
+        if self._sweeper:
+            self._sweeper.cancel()
         await self.streams.close()
         await asyncio.to_thread(self.jobs.close)
         await self.engine.close()

@@ -41,6 +41,13 @@ def test_colour_chips_keep_their_channels():
     assert np.array_equal(model_input(chips, SPEC.updated(channels=3)), chips)
 
 
+def test_values_are_divided_in_the_type_that_the_network_takes():
+    chips = np.full((1, 48, 48), 51, np.uint8)
+    values = model_input(chips, SPEC.updated(input_dtype="float16", input_range="0..1"))
+    assert values.dtype == np.float16
+    assert values.max() == np.float16(51) / np.float16(255)
+
+
 def test_spec_survives_its_file(tmp_path):
     spec = InputSpec(
         "x", "2.0", labels=("a", "b"), chip_size=64, channels=3, template=template_for(64), temperature=1.3, uncertain_below=0.4
@@ -59,15 +66,27 @@ def test_labels_are_in_the_agreed_order():
     ("change", "message"),
     [
         pytest.param({"contract_version": 99}, "contract version 99.*export the model again", id="other-version"),
+        pytest.param({"name": ""}, "name must be a name", id="no-name"),
+        pytest.param({"name": 5}, "name must be a name", id="a-number-for-a-name"),
+        pytest.param({"labels": ["happy", ""]}, "labels must be", id="an-empty-label"),
         pytest.param({"labels": ["happy"]}, "labels must be", id="one-label"),
         pytest.param({"labels": ["happy", "happy"]}, "labels must be", id="a-label-twice"),
         pytest.param({"labels": [1, 2]}, "labels must be", id="labels-that-are-numbers"),
-        pytest.param({"chip_size": 4}, "chip_size", id="tiny"),
+        pytest.param({"chip_size": 15}, "chip_size", id="tiny"),
+        pytest.param({"chip_size": 513}, "chip_size", id="huge"),
+        pytest.param({"chip_size": 48.0}, "chip_size", id="fractions-of-pixels"),
         pytest.param({"channels": 4}, "channels", id="four-channels"),
+        pytest.param({"input_dtype": "float64"}, "input_dtype must be float32", id="double-precision"),
+        pytest.param({"input_range": "-1..1"}, "input_range must be", id="another-range"),
+        pytest.param({"interpolation": "nearest"}, "interpolation must be", id="another-interpolation"),
+        pytest.param({"border": "black"}, "border must be", id="another-border"),
+        pytest.param({"format": "torch"}, "format must be one of onnx", id="another-format"),
         pytest.param({"output": "softmax"}, "output must be 'logits'", id="probabilities"),
         pytest.param({"temperature": 0}, "temperature", id="zero-temperature"),
+        pytest.param({"temperature": 100}, "temperature", id="every-answer-alike"),
         pytest.param({"temperature": "warm"}, "spec.json", id="temperature-in-words"),
-        pytest.param({"uncertain_below": 2}, "uncertain_below", id="impossible-threshold"),
+        pytest.param({"uncertain_below": 1.01}, "uncertain_below", id="threshold-over-one"),
+        pytest.param({"uncertain_below": -0.01}, "uncertain_below", id="threshold-under-nought"),
         pytest.param({"template": [[0, 0]] * 4}, "template", id="four-points"),
         pytest.param({"template": [[0, float("nan")]] * 5}, "template", id="nan-point"),
         pytest.param({"smile": 1}, "unknown keys smile", id="unknown-key"),
@@ -79,9 +98,28 @@ def test_spec_refuses(change, message):
         InputSpec.from_dict(values)
 
 
+@pytest.mark.parametrize("side", [16, 512])
+def test_the_smallest_and_the_largest_chip_are_allowed(side):
+    assert SPEC.updated(chip_size=side, uncertain_below=1.0).input_shape == (side, side, 1)
+
+
 def test_spec_names_missing_keys():
-    with pytest.raises(BundleError, match="lacks labels, name"):
-        InputSpec.from_dict({"contract_version": 1, "version": "1", "template": FER2013_TEMPLATE})
+    with pytest.raises(BundleError, match="lacks contract_version, labels, name, template, version"):
+        InputSpec.from_dict({"temperature": 1.0})
+
+
+def test_a_format_names_its_engine():
+    assert [SPEC.updated(format=kind).engine for kind in ("onnx", "onnx-int8", "litert-int8", "openvino")] == [
+        "onnx",
+        "onnx",
+        "litert",
+        "openvino",
+    ]
+
+
+def test_a_folder_without_a_spec_is_told_what_it_lacks(tmp_path):
+    with pytest.raises(BundleError, match=r"has no spec\.json"):
+        InputSpec.read(tmp_path / "spec.json")
 
 
 @pytest.mark.parametrize(("text", "message"), [("{", "not readable JSON"), ("[]", "JSON object")], ids=["cut-short", "a-list"])

@@ -53,6 +53,17 @@ def test_similarity_finds_the_transform_that_made_the_points(angle, scale, shift
     assert similarity(points, transform(made, points)) == pytest.approx(made, abs=1e-6 * max(1, scale) * 100)
 
 
+def test_two_points_far_from_the_origin_are_enough():
+    matrix = similarity([[4000, 3000], [4001, 3000]], [[0, 0], [0, 2]])
+    assert matrix == pytest.approx(np.array([[0, -2, 6000], [2, 0, -8000]]), abs=1e-6)
+
+
+def test_similarity_shares_the_error_between_points_that_do_not_fit():
+    """Three corners of a square and a fourth pulled out: the best fit is a little larger and a little off, and not the exact square."""
+    matrix = similarity([(0, 0), (2, 0), (0, 2), (2, 2)], [(0, 0), (2, 0), (0, 2), (4, 4)])
+    assert matrix == pytest.approx(np.array([[1.5, 0, 0], [0, 1.5, 0]]))
+
+
 def test_similarity_never_mirrors():
     points = np.array([(0, 0), (10, 0), (5, 5), (1, 9), (8, 9)], float)
     matrix = similarity(points, points * (-1, 1))
@@ -64,6 +75,8 @@ def test_similarity_never_mirrors():
     [
         pytest.param([[1, 1]] * 5, [[1, 1]] * 5, "coincide", id="one-point-five-times"),
         pytest.param([[np.nan, 0], [1, 1]], [[0, 0], [1, 1]], "finite", id="nan"),
+        pytest.param([[0, 0], [1, 1]], [[0, 0], [np.inf, 1]], "finite", id="infinite-target"),
+        pytest.param([[1e6, 1e6], [1e6 + 1e-4, 1e6]], [[0, 0], [1, 1]], "coincide", id="one-point-but-for-rounding"),
         pytest.param([[0, 0], [1, 1]], [[0, 0]], "equal", id="different-counts"),
         pytest.param([[0, 0]], [[0, 0]], "at least two", id="one-point"),
         pytest.param([[0, 0, 0], [1, 1, 1]], [[0, 0, 0], [1, 1, 1]], "two", id="three-dimensions"),

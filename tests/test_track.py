@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
 from mien.errors import UsageError
-from mien.track import KEEP_S, Smoother, Tracker, assign
+from mien.track import KEEP_S, SURE, TIME_CONSTANT_S, Smoother, Tracker, assign
 
 SIDE = 60.0
 
@@ -86,6 +86,36 @@ def test_an_unsure_detection_keeps_a_track_but_starts_none():
     assert tracker.update(0.0, [box(100)], [0.3]) == (None,)
     assert tracker.update(0.1, [box(100)], [0.9]) == (1,)
     assert tracker.update(0.2, [box(101), box(300)], [0.3, 0.3]) == (1, None)
+
+
+@pytest.mark.parametrize(("away_s", "same"), [(KEEP_S, True), (KEEP_S + 0.1, False)], ids=["just remembered", "just forgotten"])
+def test_how_long_a_person_may_be_away(away_s, same):
+    tracker = Tracker()
+    tracker.update(0.0, [box(100)], [0.9])
+    tracker.update(away_s / 2, [], [])
+    tracker.update(away_s - 0.01, [], [])
+    tracker.update(away_s, [], [])
+    assert (tracker.update(away_s, [box(100)], [0.9]) == (1,)) is same
+
+
+def test_a_score_on_the_border_is_sure():
+    assert Tracker().update(0.0, [box(100), box(300)], [SURE, SURE - 0.01]) == (1, None)
+
+
+def test_only_who_was_just_seen_is_expected():
+    tracker = Tracker()
+    tracker.update(0.0, [box(100), box(300)], [0.9, 0.9])
+    tracker.update(0.1, [box(300)], [0.9])
+    assert tracker.expected(0.1).shape == (1, 4)
+    assert tracker.expected(0.1)[0] == pytest.approx(box(300), abs=1)
+
+
+def test_after_one_time_constant_the_filter_has_gone_63_percent_of_the_way():
+    smoother = Smoother()
+    smoother.smooth(1, 0.0, (0.8, 0.2))
+    first, second = smoother.smooth(1, TIME_CONSTANT_S, (0.2, 0.8))
+    way = (math.log(0.8 / 0.2) - math.log(first / second)) / (math.log(0.8 / 0.2) - math.log(0.2 / 0.8))
+    assert way == pytest.approx(1 - 1 / math.e)
 
 
 def test_a_known_face_is_expected_where_it_is_going():

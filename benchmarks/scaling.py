@@ -1,0 +1,170 @@
+"""What ten million photos and a hundred thousand hours of video take: a model fed by measured figures.
+
+``python -m benchmarks.batch docs`` writes its tables into docs/scaling.md.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.timing import markdown
+
+DOCS = Path(__file__).parent.parent / "docs" / "scaling.md"
+RESULTS = Path(__file__).parent / "results"
+BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+PHOTOS, HOURS = 10_000_000, 100_000
+CORES = (2, 16, 128, 1024, 8192)
+SHARD = 256  # photos
+# Dollars an hour of a machine with 16 virtual cores, on demand, in the United States, as their makers listed them in 2025.
+PRICES = {"AWS c7i.4xlarge": 0.714, "Azure F16s v2": 0.677, "Google c2-standard-16": 0.835}
+GETS_A_SECOND = 5_500  # that an S3 prefix answers, as Amazon documents it
+NODE_CORES, NODE_BYTES_A_SECOND = 16, 12.5e9 / 8  # a machine and its network
+VIDEO_BYTES_A_MINUTE = 60 * 2e6 / 8  # of 640x480 at 2 Mbit/s
+
+
+@dataclass(frozen=True)
+class Load:
+    """One kind of input: core seconds, bytes read and bytes written of one, and how many a finished part holds."""
+
+    name: str
+    count: float
+    core_s: float
+    read: float
+    written: float
+    a_part: float
+
+    def hours(self, cores: int) -> float:
+        """Hours on so many cores, as long as nothing else is too slow."""
+        return self.count * self.core_s / cores / 3600
+
+    def rate(self, cores: int) -> float:
+        """Inputs a second on so many cores."""
+        return cores / self.core_s
+
+
+def loads(speed: dict[str, Any]) -> tuple[Load, ...]:
+    """Return the loads that the measured figures stand for; overhead of the workers is in them."""
+    over = max(1.0, 1 / speed["all workers / pipeline alone"])
+    record = speed["record: bytes written"]
+    minutes = 60 * HOURS
+
+    def video(name: str, key: str) -> Load:
+        clip = f"video minute of 640x480, 30 frames/s, {key}"
+        records = speed[f"{clip}: records"]
+        return Load(name, minutes, over * speed[f"{clip}: core s"], VIDEO_BYTES_A_MINUTE, record * records, 30)
+
+    return (
+        Load(
+            "10 M photos of 640x480", PHOTOS, over * speed["photo of 640x480: core s"], speed["photo of 640x480: bytes read"], record, SHARD
+        ),
+        Load(
+            "10 M photos of 12 megapixels",
+            PHOTOS,
+            over * speed["photo of 12 MP: core s"],
+            speed["photo of 12 MP: bytes read"],
+            record,
+            SHARD,
+        ),
+        video("100,000 h of video, every frame", "every frame"),
+        video("100,000 h of video, a frame a second", "a frame a second"),
+    )
+
+
+def hours_table(speed: dict[str, Any]) -> str:
+    """Return hours by number of cores."""
+    rows = [(load.name, f"{load.core_s:.3g}", *(_hours(load.hours(cores)) for cores in CORES)) for load in loads(speed)]
+    return markdown(("job", "core s, photo or minute", *(f"{cores:,} cores" for cores in CORES)), rows)
+
+
+def needs_table(speed: dict[str, Any]) -> str:
+    """Return what a thousand cores ask of network, object store and driver, and where each is full."""
+    take_s = speed["driver: ms a part"] / 1000
+    rows = []
+    for load in loads(speed):
+        rate = load.rate(1024)
+        node = load.rate(NODE_CORES) * load.read
+        parts = rate / load.a_part
+        full = {
+            "requests": GETS_A_SECOND / rate * 1024,
+            "the driver": 1 / take_s / parts * 1024,
+            "the driver's network": NODE_BYTES_A_SECOND / (rate * load.written) * 1024,
+        }
+        if node > NODE_BYTES_A_SECOND:
+            full["a machine's network"] = NODE_CORES * NODE_BYTES_A_SECOND / node
+        first = min(full, key=lambda name: full[name])
+        rows.append(
+            (
+                load.name,
+                f"{rate * load.read / 1e6:,.0f} MB/s",
+                f"{rate:,.0f}",
+                f"{node / NODE_BYTES_A_SECOND:.1%}",
+                f"{parts:.2f}",
+                f"{rate * load.written / 1e6:.1f} MB/s",
+                f"{first}, at {full[first]:,.0f} cores",
+            )
+        )
+    head = ("job", "read", "requests/s", f"network of a {NODE_CORES}-core machine", "parts/s", "written by the driver", "full first")
+    return markdown(head, rows)
+
+
+def price_table(speed: dict[str, Any]) -> str:
+    """Return dollars by kind of machine; the number of machines does not matter, only that they are busy."""
+    rows = []
+    for load in loads(speed):
+        machine_hours = load.hours(NODE_CORES)
+        rows.append((load.name, f"{machine_hours:,.0f}", *(f"{machine_hours * price:,.0f}" for price in PRICES.values())))
+    return markdown(("job", "machine hours", *(f"{name}, {price} $/h" for name, price in PRICES.items())), rows)
+
+
+def measured_table(speed: dict[str, Any]) -> str:
+    """Return the figures that the model starts from."""
+    return markdown(("what", "figure"), list(speed.items()))
+
+
+def plain_table(figures: dict[str, Any]) -> str:
+    """Return a part's figures; what was sampled over time is left to the file."""
+    return markdown(("what", "figure"), [(key, _plain(value)) for key, value in figures.items() if not isinstance(value, list)])
+
+
+BLOCKS: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
+    "measured": ("speed", measured_table),
+    "hours": ("speed", hours_table),
+    "needs": ("speed", needs_table),
+    "prices": ("speed", price_table),
+    "kills": ("kills", plain_table),
+    "large": ("large", plain_table),
+}
+
+
+def rewritten(text: str) -> str:
+    """Return the page with every block made anew from the results."""
+
+    def block(match: re.Match[str]) -> str:
+        part, table = BLOCKS[match[2]]
+        result = json.loads((RESULTS / f"batch-{part}.json").read_text(encoding="utf-8"))
+        return f"{match[1]}{table(result['figures'])}\n\n{result['machine']}.\n{match[3]}"
+
+    return BLOCK.sub(block, text)
+
+
+def write_docs(*, check: bool) -> int:
+    """Rewrite docs/scaling.md, or only look; return 1 where it has old figures."""
+    old = DOCS.read_text(encoding="utf-8")
+    new = rewritten(old)
+    if check:
+        return int(old != new)
+    DOCS.write_text(new, encoding="utf-8")
+    return 0
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:,.1f} h" if hours < 72 else f"{hours / 24:,.0f} days"
+
+
+def _plain(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

@@ -6,7 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from PIL import Image
 from pyarrow import parquet
 
 from mien.assets import demo_photo
-from mien.media.video import open_video
+from mien.media.video import PQ, open_video
 from mien.results import record_from_dict
 from tests.media.clips import write_clip
 from tests.support import tiny_bundle
@@ -97,6 +99,64 @@ def test_a_cut_video_gives_its_records_then_an_error_with_its_time(place, tmp_pa
     assert len(frames) > 10
     assert (last.code, last.time_s) == ("corrupt_media", frames[-1].time_s)
     assert "cut" in err
+
+
+def test_a_phones_hdr_clip_of_ten_bits_shows_its_face(place, tmp_path):
+    write_clip(tmp_path / "hdr.mp4", walk(4), pix_fmt="yuv420p10le", transfer=PQ)
+    status, _, err = mien("hdr.mp4", "--model", place / "tiny", "--annotated", "a.mp4", "-o", "r.jsonl", cwd=tmp_path)
+    assert status == 0, err
+    records = [record_from_dict(json.loads(line)) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
+    assert [len(r.faces) for r in records] == [1] * 4
+    with open_video(tmp_path / "hdr.mp4") as hdr, open_video(tmp_path / "a.mp4") as drawn:
+        expected, shown = (next(clip.frames()).frame_rgb[:8].mean() for clip in (hdr, drawn))
+    assert shown == pytest.approx(expected, abs=3)  # what was analysed is what is shown
+
+
+@pytest.mark.slow  # ten seconds of silence are what ends it
+def test_an_address_that_stalls_gives_its_records_then_an_error(place, tmp_path):
+    clip = write_clip(tmp_path / "long.mkv", np.random.default_rng(0).integers(0, 255, (40, 64, 96, 3), dtype=np.uint8)).read_bytes()
+    done = threading.Event()
+
+    class Stalling(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(clip)))
+            self.end_headers()
+            self.wfile.write(clip[: len(clip) * 6 // 10])
+            self.wfile.flush()
+            done.wait(60)
+
+        def log_message(self, *_):
+            """Keep stderr for the tests' own words."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Stalling) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            status, out, err = mien(
+                f"http://127.0.0.1:{server.server_port}/long.mkv", "-o", "r.jsonl", "--model", place / "tiny", cwd=tmp_path
+            )
+        finally:
+            done.set()
+            server.shutdown()
+    assert (status, out) == (1, "")
+    assert "check the address and the network" in err
+    *frames, last = (record_from_dict(json.loads(line)) for line in (tmp_path / "r.jsonl").read_text().splitlines())
+    assert len(frames) > 10
+    assert (last.code, last.time_s) == ("fetch_failed", frames[-1].time_s)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no limit on a file's size to stand in for a full disk")
+@pytest.mark.parametrize(
+    "outputs", [["-o", "r.jsonl"], ["-o", "r.parquet"], ["--annotated", "a.mp4"], ["--timeline", "t.png"]], ids=" ".join
+)
+def test_a_full_disk_is_said_and_leaves_nothing_under_a_final_name(place, tmp_path, outputs):
+    limited = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)); from mien.cli import main; main()"
+    command = [sys.executable, "-c", limited, "video", str(place / "walk.mp4"), "--model", str(place / "tiny"), *outputs]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 1
+    assert "expected room for what is written" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize(

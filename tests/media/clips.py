@@ -32,8 +32,12 @@ def write_clip(
     codec: str = "libx264",
     pix_fmt: str = "yuv420p",
     interlaced: bool = False,
+    transfer: int | None = None,
 ) -> Path:
-    """Write a clip of ``frames`` pictures, 25 a second unless ``times_s`` says when they are, and return its path."""
+    """Write a clip of ``frames`` pictures, 25 a second unless ``times_s`` says when they are, and return its path.
+
+    ``transfer`` is a curve's number in ITU-T H.273, such as 16 for HDR.
+    """
     pictures = [corners(*size_wh)] * frames if isinstance(frames, int) else list(frames)
     times = list(times_s or (i / RATE for i in range(len(pictures))))
     with av.open(str(path), "w") as container:
@@ -41,6 +45,8 @@ def write_clip(
         video.height, video.width = pictures[0].shape[:2]
         video.pix_fmt = pix_fmt
         video.codec_context.time_base = Fraction(1, 1000)
+        if transfer:
+            video.codec_context.color_trc = transfer
         if interlaced:
             video.codec_context.flags |= 1 << 18  # AV_CODEC_FLAG_INTERLACED_DCT
             video.options = {"x264-params": "tff=1"}

@@ -62,11 +62,16 @@ def video(
     story = Timeline(pipeline.labels)
     to_stdout = not (output or annotated or timeline or summary)
     job = _Job(source, pipeline, story, every, detect_every)
-    with ExitStack() as stack:
-        sink = _open_records(stack, output, to_stdout, overwrite, pipeline)
-        complete = job.run(sink, annotated)
-    if timeline:
-        _save_picture(timeline, story, job.source)
+    try:
+        with ExitStack() as stack:
+            sink = _open_records(stack, output, to_stdout, overwrite, pipeline)
+            complete = job.run(sink, annotated)
+        if timeline:
+            _save_picture(timeline, story, job.source)
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # after the files in the making were let go of
+        fail(f"expected room for what is written, the system refuses ({error.strerror or error}); free some, or choose another place")
     if summary:
         _print_summary(story.presences(), pipeline.labels)
     if not complete:
@@ -115,12 +120,6 @@ class _Job:
                     sink.write(ErrorResult(self.source, error.code, str(error), time_s=self.time_s))
                 say(f"mien: {error} [{error.code}]")
                 return False
-            except BrokenPipeError:
-                raise
-            except OSError as error:
-                fail(
-                    f"expected room for what is written, the system refuses ({error.strerror or error}); free some, or choose another place"
-                )
         seconds = max(time.monotonic() - began, 1e-6)
         people = len(self.story.presences())
         say(f"{self.frames} frames in {seconds:.1f} s ({self.frames / seconds:.1f} frames/s), {people} people")
@@ -205,8 +204,11 @@ def _save_picture(path: Path, story: Timeline, source: str) -> None:
     from PIL import Image
 
     part = path.with_name(f".part-{path.name}")
-    Image.fromarray(story.picture(Path(source).name)).save(part)
-    os.replace(part, path)
+    try:
+        Image.fromarray(story.picture(Path(source).name)).save(part)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _print_summary(presences: Sequence[Presence], labels: Sequence[str]) -> None:

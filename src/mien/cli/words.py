@@ -58,7 +58,10 @@ def training_wing() -> Iterator[None]:
 
 @contextmanager
 def text_output(path: Path | None, overwrite: bool) -> Iterator[TextIO]:
-    """Give stdout, or a file that gets its name when everything is written; an interruption keeps the lines written so far."""
+    """Give stdout, or a file that gets its name when everything is written.
+
+    An interruption keeps the lines written so far; a full disk keeps nothing, since half a file could pass for a whole one.
+    """
     if path is None:
         yield sys.stdout
         return
@@ -67,6 +70,9 @@ def text_output(path: Path | None, overwrite: bool) -> Iterator[TextIO]:
     try:
         with part.open("w", encoding="utf-8", errors="backslashreplace", newline="") as out:
             yield out
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
     finally:
         if part.exists():
             os.replace(part, path)

@@ -53,6 +53,7 @@ def test_a_model_that_is_not_there_is_told_in_one_line():
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow  # starts the service as a process, and explains six faces
 def test_stopping_lets_running_requests_end_and_refuses_new_ones(portrait):
     with process() as service:
 
@@ -97,6 +98,7 @@ def test_after_a_kill_the_next_start_removes_what_was_left(tmp_path):
     assert list(temp.glob(f"{PREFIX}*")) == []
 
 
+@pytest.mark.slow  # starts the service as a process twice
 def test_a_kill_under_load_loses_no_video_that_was_accepted(tmp_path, portrait):
     clip = write_clip(tmp_path / "clip.mp4", 50).read_bytes()
     keep = tmp_path / "jobs"

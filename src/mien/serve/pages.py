@@ -20,6 +20,7 @@ DOCS = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Mien: the interface</title>
+<link rel="icon" href="/page/icon.svg">
 <link rel="stylesheet" href="/docs/files/swagger-ui.css">
 </head>
 <body>

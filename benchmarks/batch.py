@@ -163,8 +163,8 @@ def large(options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     if driver.returncode:
         raise SystemExit(f"the job ended with status {driver.returncode}")
     seconds = time.monotonic() - began
-    working = [sample for sample in samples if sample[0] > 0] or samples
-    tenth = max(1, len(working) // 10)
+    working = [sample for sample in samples if sample[0] > 0 and sample[2] > 0] or samples
+    tenth = len(working) // 10
     summary = json.loads((out / "summary.json").read_text(encoding="ascii"))
     return {
         "inputs": summary["tally"]["inputs"],
@@ -176,10 +176,11 @@ def large(options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
         "Parquet, MB": round(_bytes_of(out) / 1e6, 1),
         "plan, MB": round((out / "plan.jsonl").stat().st_size / 1e6, 1),
         "driver, MB at a tenth": round(working[tenth][1]),
-        "driver, MB at the end": round(working[-1 - tenth // 2][1]),
+        "driver, MB at nine tenths": round(working[-1 - tenth][1]),
+        "driver, MB at most, in the final check": round(max(sample[1] for sample in samples)),
         "largest worker, MB at a tenth": round(working[tenth][2]),
-        "largest worker, MB at the end": round(max(sample[2] for sample in working[-tenth:])),
-        "memory": [[int(sample[0]), round(sample[1]), round(sample[2])] for sample in working[::tenth]],
+        "largest worker, MB at nine tenths": round(working[-1 - tenth][2]),
+        "memory": [[int(sample[0]), round(sample[1]), round(sample[2])] for sample in working[:: max(1, tenth)]],
     }
 
 

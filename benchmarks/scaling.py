@@ -163,7 +163,9 @@ def write_docs(*, check: bool) -> int:
 
 
 def _hours(hours: float) -> str:
-    return f"{hours:,.1f} h" if hours < 72 else f"{hours / 24:,.0f} days"
+    if hours < 2:
+        return f"{60 * hours:,.0f} min"
+    return f"{hours:,.0f} h" if hours < 72 else f"{hours / 24:,.0f} days"
 
 
 def _plain(value: object) -> str:

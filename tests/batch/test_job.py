@@ -209,6 +209,18 @@ def test_dry_run_and_status_say_what_is_and_write_nothing(place):
     assert progress.done == 20
 
 
+def test_records_do_not_tell_where_the_folder_lies(place, monkeypatch):
+    (place / "elsewhere").mkdir()
+    (place / "elsewhere" / "in").symlink_to(place / "in")
+    (place / "list.txt").write_text("in/broken-000.jpg\nin/missing.jpg\nin/missing.mp4\n")
+    shutil.copy(place / "list.txt", place / "elsewhere")
+    run(place / "one", "in", "list.txt")
+    monkeypatch.chdir(place / "elsewhere")
+    run(place / "two", "in", "list.txt")
+    assert contents(place / "one") == contents(place / "two")
+    assert not any(str(place).encode() in part for part in contents(place / "one").values())
+
+
 def test_names_that_are_no_text_reach_the_parts(place):
     strange = os.fsdecode(b"caf\xe9\n.jpg")
     try:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from mien.batch import archives, remote
 from mien.batch.inputs import Input
-from mien.errors import ChangedError, FetchError, JobError, MediaError, TooLargeError
+from mien.errors import ChangedError, FetchError, JobError, MediaError
 from mien.media.fetch import fetch
 from mien.media.images import ReadLimits
 from mien.media.sources import Source
@@ -102,9 +102,7 @@ class Reader:
         limits = self._limits
         if urlsplit(item.place).scheme in ("http", "https"):
             return fetch(item.place, max_bytes=limits.max_bytes, timeout_s=limits.timeout_s, max_redirects=limits.max_redirects)
-        if (item.size or 0) > limits.max_bytes:
-            raise TooLargeError(f"expected at most {limits.max_bytes:,} bytes, got {item.size:,} in {item.name}; make it smaller")
-        data = remote.read(item.place, limits.max_bytes)
+        data = remote.read(item.place, limits.max_bytes, item.size)
         if item.size is not None and len(data) != item.size:
             raise ChangedError(_changed(item.name, f"{item.size:,} bytes", f"{len(data):,}"))
         return data

@@ -17,8 +17,8 @@ from mien.media.sources import GLOB_CHARACTERS
 REFUSED = ("Access Denied", "AccessDenied", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch", "Unable to locate credentials")
 
 
-def read(place: str, max_bytes: int) -> bytes:
-    """Return the object at an address.
+def read(place: str, max_bytes: int, size: int | None = None) -> bytes:
+    """Return the object at an address, in one request if its ``size`` is known.
 
     Raises:
         NotFoundError, UnreadableError, FetchError: it is not there, not for us, or not reachable now.
@@ -26,7 +26,7 @@ def read(place: str, max_bytes: int) -> bytes:
     """
     with reaching(place):
         fs, path = _filesystem(place)
-        size = int(fs.info(path)["size"] or 0)
+        size = int(fs.info(path)["size"] or 0) if size is None else size
         if size > max_bytes:
             raise TooLargeError(f"expected at most {max_bytes:,} bytes, got {size:,} in {place}; make the file smaller or raise max_bytes")
         return bytes(fs.cat_file(path)) if size else b""

@@ -12,7 +12,7 @@ from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
-from mien.batch.inputs import Input
+from mien.batch.inputs import Input, shown
 from mien.batch.reading import Reader
 from mien.batch.settings import Settings
 from mien.batch.tally import Tally
@@ -98,7 +98,7 @@ class ShardRunner:
 
     def _photos(self, items: Sequence[Input]) -> Iterator[tuple[Input, Sequence[Record]]]:
         for item, record in zip(items, self.pipeline.analyze_many(self._reader.photos(items)), strict=True):
-            yield item, (record,)
+            yield item, (_portable(record, item),)
 
     def _videos(self, items: Iterator[Input]) -> Iterator[tuple[Input, Iterator[Record]]]:
         for item in items:
@@ -117,7 +117,7 @@ class ShardRunner:
                     time_s = record.time_s
                     yield record
         except MediaError as error:
-            yield ErrorResult(item.name, error.code, str(error), time_s=time_s)
+            yield _portable(ErrorResult(item.name, error.code, str(error), time_s=time_s), item)
         finally:
             self._took(item.name, time.perf_counter() - began)
 
@@ -139,6 +139,13 @@ class ShardRunner:
         except OSError as error:
             reason = error.strerror or error
             raise JobError(f"expected room for {part}, the system refuses ({reason}); free some and run the same command again") from None
+
+
+def _portable(record: Record, item: Input) -> Record:
+    """Return a record that names its input as the sources do, wherever its folder is on this machine."""
+    if isinstance(record, ErrorResult) and item.place and "://" not in item.place:
+        return replace(record, message=record.message.replace(shown(item.place), item.name))
+    return record
 
 
 def _check_is_of(record: Record, item: Input) -> None:

@@ -52,6 +52,28 @@ def test_everybody_keeps_one_id_at_any_frame_rate(paths, fps):
     assert len(set.union(*ids.values())) == len(paths)
 
 
+@pytest.mark.parametrize("fps", [15, 30])
+def test_two_who_swap_sides_behind_a_pillar_keep_their_ids(fps):
+    """At the pillar's edges the seen part of a face gets narrower, and its centre seems to stop."""
+    left, right = 230, 350
+    tracker, ids = Tracker(), {"a": set(), "b": set()}
+    for frame in range(4 * fps):
+        x_of = {"a": 80 + 100 * frame / fps, "b": 500 - 100 * frame / fps}
+        seen = {}
+        for name, x in x_of.items():
+            x0, y0, x1, y1 = box(x)
+            if x < (left + right) / 2:
+                x1 = min(x1, left)
+            else:
+                x0 = max(x0, right)
+            if x1 - x0 > 0.4 * SIDE:
+                seen[name] = (x0, y0, x1, y1)
+        found = tracker.update(frame / fps, list(seen.values()), [0.9] * len(seen))
+        for name, track_id in zip(seen, found, strict=True):
+            ids[name].add(track_id)
+    assert ids == {"a": {1}, "b": {2}}
+
+
 def test_a_crossing_where_the_one_behind_is_not_seen():
     def behind(t):
         x = 500 - 120 * t
@@ -224,6 +246,20 @@ def test_people_are_smoothed_apart_and_forgotten():
     assert smoother.smooth(2, 0, (0.2, 0.8)) == pytest.approx((0.2, 0.8))
     smoother.forget(KEEP_S + 1)
     assert smoother.smooth(1, KEEP_S + 1, (0.2, 0.8)) == pytest.approx((0.2, 0.8))
+
+
+def test_who_was_here_a_moment_ago_is_not_forgotten():
+    smoother = Smoother()
+    smoother.smooth(1, 5.0, (0.9, 0.1))
+    smoother.forget(5.0 + KEEP_S)
+    assert smoother.smooth(1, 5.01, (0.2, 0.8))[0] > 0.8
+
+
+@pytest.mark.parametrize("people", [0, 1, 3])
+def test_expected_boxes_have_one_row_a_face(people):
+    tracker = Tracker()
+    tracker.update(0.0, [box(200 * i) for i in range(people)], [0.9] * people)
+    assert tracker.expected(0.0).shape == (people, 4)
 
 
 def test_a_time_constant_of_nothing_is_refused():

@@ -19,6 +19,7 @@ SURE = 0.6  # detections at least this sure may start a track and are matched fi
 KEEP_S = 2.0  # how long a person may be away and keep the id
 # Noise of the motion model, in face heights: of a box coordinate, of its speed when first seen, and of the acceleration.
 BOX_NOISE, FIRST_SPEED, ACCELERATION = 0.05, 1.0, 1.0
+PARTLY_HIDDEN, SIZE_CONSTANT_S = 0.85, 1.0  # a box this much below the person's usual area, averaged over about so long, is cut off
 LEAST_OVERLAP = 0.1  # IoU of the widened boxes under which two boxes are not the same face
 MARGIN, MARGIN_PER_S, LARGEST_MARGIN = 0.2, 0.8, 1.0  # widening a side, in box sizes: at once, more a second unseen, at most
 JUMP_GAIN = 0.25  # a jump of the camera must raise the mean IoU of all faces by this much to be believed
@@ -110,6 +111,7 @@ class _Track:
         self.id = track_id
         self.seen_s = self._now_s = time_s
         self._place = _centre_and_size(box_xyxy)  # (x, y, width, height)
+        self._usual_area = float(self._place[2] * self._place[3])
         self._speed = np.zeros(4)  # pixels a second; the size's stays zero, or a face would grow while it is hidden
         self._covariance = np.diag([BOX_NOISE**2, FIRST_SPEED**2])  # of (place, speed), in face heights
 
@@ -137,11 +139,19 @@ class _Track:
         self._place[:2] += jump_xy
 
     def correct(self, box_xyxy: Floats) -> None:
-        """Take in the box seen now."""
+        """Take in the box seen now.
+
+        Of someone who disappears behind something, less and less is seen, and the centre of that seems to slow down or turn back: while
+        the box is cut off, the speed stays what it was.
+        """
         gain = self._covariance[:, 0] / (self._covariance[0, 0] + BOX_NOISE**2)
-        surprise = _centre_and_size(box_xyxy) - self._place
+        seen = _centre_and_size(box_xyxy)
+        surprise = seen - self._place
         self._place = self._place + gain[0] * surprise
-        self._speed[:2] += gain[1] * surprise[:2]
+        area = float(seen[2] * seen[3])
+        if area >= PARTLY_HIDDEN * self._usual_area:
+            self._speed[:2] += gain[1] * surprise[:2]
+        self._usual_area += (1 - math.exp(-(self._now_s - self.seen_s) / SIZE_CONSTANT_S)) * (area - self._usual_area)
         self._covariance = self._covariance - np.outer(gain, self._covariance[0])
         self.seen_s = self._now_s
 

@@ -89,7 +89,10 @@ def main() -> None:
     text = f"{machine()}\n\n{tracking}\n\n{markdown(('what', 'figure'), [(k, f'{v:.3g}') for k, v in steadiness.items()])}"
     print(text)
     if options.json:
-        options.json.write_text(json.dumps({"tracking": table, "steadiness": steadiness, "markdown": text}, indent=1) + "\n", "utf-8")
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(
+            json.dumps({"machine": machine(), "tracking": table, "steadiness": steadiness, "markdown": text}, indent=1) + "\n", "utf-8"
+        )
 
 
 def scenes() -> list[Scene]:
@@ -136,7 +139,7 @@ def track_scene(
         if save and number == round(FPS * SECONDS / 2):
             save.mkdir(parents=True, exist_ok=True)
             Image.fromarray(frame).save(save / f"{scene.name}.png")
-    answers: dict[str, Tracks] = {"Mien, every frame": mine, f"Mien, whole frame every {DETECT_EVERY}": followed}
+    answers: dict[str, Tracks] = {"Mien, every frame": mine, f"Mien, newcomers every {DETECT_EVERY} frames (the default)": followed}
     if trackers:
         answers["trackers ByteTrack"] = byte_track(found, trackers, 30)
         answers["trackers ByteTrack, 2 s of memory"] = byte_track(found, trackers, 60)

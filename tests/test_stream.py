@@ -9,7 +9,7 @@ import pytest
 from mien.classify import Classifier
 from mien.detect import Detection
 from mien.errors import CorruptMediaError, UsageError
-from mien.follow import LONGEST_STEP_S, MANY, Follower
+from mien.follow import CAREFUL_EVERY, LONGEST_STEP_S, MANY, Follower
 from mien.media.video import VideoFrame
 from mien.pipeline import Pipeline
 from mien.results import Emotions, Face, FrameResult, ModelRef
@@ -89,19 +89,19 @@ def test_every_frame_has_its_faces_where_they_are(classifier, detect_every):
 @pytest.mark.parametrize(
     ("min_face", "quick"),
     [
-        pytest.param(20, (180, 320), id="the smallest face measures 10 px in a quick look"),
-        pytest.param(12.5, (288, 512), id="smaller faces need a larger one"),
+        pytest.param(20, (180, 320), id="the smallest face is large enough in a quick look"),
+        pytest.param(10, (288, 512), id="smaller faces need a larger one"),
         pytest.param(8, (360, 640), id="the smallest need all there is"),
     ],
 )
 def test_between_careful_looks_only_small_pictures_are_searched(min_face, quick):
     detector = BrightSquares()
     follower = Follower(detector, min_face=min_face, detect_every=10)
-    for frame in scene([moving, still], 60):
+    for frame in scene([moving, still], 2 * CAREFUL_EVERY * 10):
         follower.find(frame.time_s, frame.frame_rgb)
     looks = [(number, shape) for number, shape in enumerate(detector.shapes) if shape != (128, 256)]  # two faces side by side
-    assert [shape for _, shape in looks] == [(360, 640), quick, quick, (360, 640), quick, quick]
-    assert len(detector.shapes) == 60 + 4  # known faces are searched beside a quick look, too
+    assert [shape for _, shape in looks] == [(360, 640), *[quick] * (CAREFUL_EVERY - 1)] * 2
+    assert len(detector.shapes) == 2 * (CAREFUL_EVERY * 10 + CAREFUL_EVERY - 1)  # known faces are searched beside a quick look, too
 
 
 @pytest.mark.parametrize(

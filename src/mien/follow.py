@@ -21,9 +21,9 @@ from mien.results import Box
 from mien.track import Tracker
 
 Frame = NDArray[np.uint8]
-DETECT_EVERY = 10  # frames; at 30 frames/s a newcomer waits a third of a second at most
-CAREFUL_EVERY = 3  # looks: one of so many is at full size, for faces that are hard to see
-QUICK_SIDE, QUICK_FACE = 320, 10  # px: longer side of a quick look at least, and what the smallest face wanted measures there
+DETECT_EVERY = 5  # frames; at 30 frames/s a newcomer waits a sixth of a second, one who is hard to see two thirds
+CAREFUL_EVERY = 4  # looks: one of so many is at full size, for faces that are hard to see
+QUICK_SIDE, QUICK_FACE = 320, 8  # px: longer side of a quick look at least, and what the smallest face wanted measures there
 LONGEST_STEP_S = 0.2  # frames further apart than this are looked at whole: people move too far
 SURROUNDINGS = 1.6  # side of the square searched around a face, in sides of its box
 TILE_ONE, TILE_FEW, TILE_MANY = 160, 128, 106  # px: side of one such square in the small picture, for one face, up to FEW, and more

@@ -187,7 +187,7 @@ class Pipeline:
         Args:
             frames: in the order of their times, such as :meth:`mien.media.video.Video.frames`.
             source: the name that the records carry.
-            detect_every: look for newcomers in the whole frame every so many frames; 1 is slowest and misses least.
+            detect_every: look for newcomers every so many frames, see :class:`mien.follow.Follower`; 1 is slowest and misses least.
             live: take a frame only when the one before is done, so that the answer is about now; slower, for cameras.
             max_faces: report no more faces a frame, the largest ones; all if None.
             smoothing_s: time constant of the smoothing, seconds.

@@ -30,6 +30,7 @@ from mien.sinks import csv_columns  # noqa: E402
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
     from mkdocs.structure.files import Files
+    from mkdocs.structure.pages import Page
 
 PLACEHOLDER = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
 NUMBERS = re.compile(r"\[[\d.,\s]+\]")  # lists that read better on one line
@@ -51,9 +52,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-def on_page_markdown(text: str, /, **_: object) -> str:
-    """Fill the placeholders of a page, and write its figures anew."""
-    return PLACEHOLDER.sub(lambda match: BLOCKS[match[1]](), rewritten(text))
+def on_page_markdown(text: str, /, page: Page, **_: object) -> str:
+    """Fill the placeholders of a page; the page on benchmarks repeats the README's figures."""
+    filled = PLACEHOLDER.sub(lambda match: BLOCKS[match[1]](), text)
+    return rewritten(filled) if page.file.src_uri == "benchmarks.md" else filled
 
 
 def command_line() -> str:

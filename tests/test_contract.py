@@ -60,6 +60,7 @@ def test_spec_survives_its_file(tmp_path):
 def test_labels_are_in_the_agreed_order():
     assert LABELS == ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
     assert template_for(48) == FER2013_TEMPLATE
+    assert template_for(96) == tuple((2 * x, 2 * y) for x, y in FER2013_TEMPLATE)
 
 
 @pytest.mark.parametrize(

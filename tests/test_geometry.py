@@ -35,6 +35,12 @@ def test_iou_is_symmetric_and_bounded(a, b):
     assert forward == pytest.approx(iou([b], [a])[0, 0])
 
 
+def test_clip_cuts_each_side_by_itself():
+    clipped = clip_boxes([(-3, 2, 50, 90), (4, -6, 7, 8)], width=40, height=30)
+    assert clipped.tolist() == [[0, 2, 40, 30], [4, 0, 7, 8]]
+    assert clipped.dtype == np.float64
+
+
 def test_clip_keeps_boxes_in_the_frame_and_leaves_its_input_alone():
     boxes = np.array([[-5.0, -5, 5, 5], [90, 90, 200, 200]])
     assert clip_boxes(boxes, 100, 50).tolist() == [[0, 0, 5, 5], [90, 50, 100, 50]]

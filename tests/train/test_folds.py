@@ -20,9 +20,9 @@ def test_training_images_are_dealt_alike_in_labels_and_nothing_else_is(shapes: D
 
 
 def test_every_image_gets_probabilities_and_finished_runs_are_kept(shapes: Dataset, tmp_path: Path) -> None:
-    done: list[int] = []
-    p = out_of_fold(shapes, tiny_recipe(epochs=1), 2, tmp_path, on_fold=done.append)
-    assert done == [1, 2]
+    done: list[tuple[int, int]] = []
+    p = out_of_fold(shapes, tiny_recipe(epochs=1), 2, tmp_path, on_epoch=lambda fold, row: done.append((fold, row["epoch"])))
+    assert done == [(0, 1), (1, 1)]
     assert p.shape == (len(shapes), 7)
     assert np.allclose(p.sum(1), 1)
     again = out_of_fold(shapes, tiny_recipe(epochs=1), 2, tmp_path)  # finished runs are kept

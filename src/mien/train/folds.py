@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -19,9 +21,15 @@ from mien.train.models import build_model
 from mien.train.recipe import Recipe
 
 BATCH = 256
+EpochReport = Callable[[int, dict[str, Any]], None]
 
 
-def out_of_fold(data: Dataset, recipe: Recipe, folds: int, runs: Path, on_fold: Callable[[int], None] | None = None) -> NDArray[np.float64]:
+def labels_only(recipe: str, epochs: int) -> Recipe:
+    """Return a recipe, shortened to ``epochs``, that learns from the labels alone: crowd votes would be a second opinion on them."""
+    return Recipe.load(recipe, **{"epochs": epochs, "loss.votes_weight": 0, "loss.targets": "labels", "classic_files": False})
+
+
+def out_of_fold(data: Dataset, recipe: Recipe, folds: int, runs: Path, on_epoch: EpochReport | None = None) -> NDArray[np.float64]:
     """Return probabilities (N, labels) of every image of ``data`` by models that were not trained on it.
 
     The training images are dealt into ``folds`` parts, alike in labels, and each part is judged by a model trained on the others, at
@@ -32,7 +40,7 @@ def out_of_fold(data: Dataset, recipe: Recipe, folds: int, runs: Path, on_fold: 
         recipe: how each model is trained.
         folds: how many models, 2 or more.
         runs: folder of their runs; finished ones are not trained again.
-        on_fold: called with the number of each finished model, from 1.
+        on_epoch: called after each epoch with the number of the model, from 0, and the history row.
 
     Raises:
         UsageError: see :func:`deal`.
@@ -41,14 +49,13 @@ def out_of_fold(data: Dataset, recipe: Recipe, folds: int, runs: Path, on_fold: 
     out = np.zeros((len(data), len(data.label_names)))
     for fold in range(folds):
         splits = np.where(part == fold, "val", np.where(part >= 0, "train", "excluded"))
-        state = fit(recipe, replace(data, splits=splits), runs / f"fold-{fold + 1}", validation="val", resume=True)
+        report = partial(on_epoch, fold) if on_epoch else None
+        state = fit(recipe, replace(data, splits=splits), runs / f"fold-{fold + 1}", validation="val", resume=True, on_epoch=report)
         model = build_model(recipe, len(data.label_names))
         model.set_weights(state.average)
         judged = np.flatnonzero((part == fold) | (part < 0))
         p = _probabilities(model, np.asarray(data.images[judged]), recipe)
         out[judged] += np.where(part[judged, None] == fold, p, p / folds)
-        if on_fold:
-            on_fold(fold + 1)
     return out
 
 

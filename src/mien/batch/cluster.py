@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import socket
 import tempfile
 import zlib
 from collections.abc import Generator, Iterable
@@ -20,6 +21,7 @@ from mien.batch.tally import Tally
 from mien.batch.workers import Done, Task, Worker
 from mien.errors import JobError, MienError, MissingExtraError, UsageError
 
+CONNECT_WITHIN_S = 10.0
 STARTS = 3  # a busy machine may take longer than the 30 s that Ray gives its own processes
 OBJECT_STORE_BYTES = 200_000_000  # of a cluster that is started here; parts under way take a hundredth of it
 
@@ -84,6 +86,8 @@ class RayEngine:
         import ray
 
         where: dict[str, Any] = {"address": self._address}
+        if self._address is not None:
+            _check_answers(self._address)
         if self._address is None:
             cores = self._workers or os.cpu_count()
             where = {"address": "local", "num_cpus": cores, "object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": False}
@@ -126,6 +130,19 @@ def _done(row: dict[str, Any]) -> Done:
     if row["error"]:
         raise JobError(row["error"])
     return Done(int(row["shard"]), Tally.from_dict(json.loads(row["tally"])), row["sha256"], len(row["content"]), content=row["content"])
+
+
+def _check_answers(address: str) -> None:
+    """Raise JobError if nobody listens there; Ray would end the whole process after a while."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not port.isdigit():
+        return  # a word that Ray knows, such as auto
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_WITHIN_S).close()
+    except OSError as error:
+        raise JobError(
+            f"expected a Ray cluster at {address}, got none ({error.strerror or error}); start one or check the address"
+        ) from None
 
 
 def _wants_gpu(settings: Settings) -> bool:

@@ -76,7 +76,22 @@ def speed() -> str:
     return f"{markdown(('what', 'figure'), rows)}\n\n{result['machine']}."
 
 
-BLOCKS: dict[str, Callable[[], str]] = {"accuracy": accuracy, "scenes": scenes, "speed": speed}
+def video() -> str:
+    """Return the table of the video benchmark and the machine it ran on."""
+    result = _result("video")
+    rows = [(name, f"{value:.1f}") for name, value in result["figures"].items()]
+    return f"{markdown(('what', 'figure'), rows)}\n\n{result['machine']}."
+
+
+def tracking() -> str:
+    """Return the tracking benchmark's mean over its scenes, and how steady the labels are."""
+    result = _result("tracking")
+    rows = [(tracker, f"{idf1:.3f}", switches) for scene, tracker, idf1, switches, _ in result["tracking"] if scene == "all"]
+    steady = [(name, f"{value:.3g}") for name, value in result["steadiness"].items()]
+    return f"{markdown(('tracker', 'IDF1, mean of the scenes', 'id switches'), rows)}\n\n{markdown(('labels', 'figure'), steady)}"
+
+
+BLOCKS: dict[str, Callable[[], str]] = {"accuracy": accuracy, "scenes": scenes, "speed": speed, "video": video, "tracking": tracking}
 
 
 def _metrics() -> dict[str, Any]:

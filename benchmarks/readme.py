@@ -1,4 +1,4 @@
-"""Figures in the README, written by a command: ``python -m benchmarks.readme`` (``--check`` only compares, and says what is old).
+"""Figures in the README and docs/video.md, written by ``python -m benchmarks.readme`` (``--check`` only compares, and says what is old).
 
 Blocks between ``<!-- figures: NAME -->`` and ``<!-- end -->`` are replaced by tables made from the shipped bundle's metrics.json and the
 files in benchmarks/results, which the other benchmarks write with ``--json``.
@@ -17,6 +17,7 @@ from benchmarks.timing import markdown
 from mien.bundles import open_bundle
 
 ROOT = Path(__file__).parent.parent
+PAGES = ("README.md", "docs/video.md")
 RESULTS = Path(__file__).parent / "results"
 BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 SPLIT_NAMES = {
@@ -28,15 +29,17 @@ SPLIT_NAMES = {
 
 
 def main() -> None:
-    """Rewrite the README, or check it."""
+    """Rewrite the pages, or check them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true")
-    readme = ROOT / "README.md"
-    old = readme.read_text(encoding="utf-8")
-    new = rewritten(old)
-    if parser.parse_args().check:
-        raise SystemExit(0 if old == new else "README.md has old figures; run: python -m benchmarks.readme")
-    readme.write_text(new, encoding="utf-8")
+    check = parser.parse_args().check
+    for name in PAGES:
+        page = ROOT / name
+        old = page.read_text(encoding="utf-8")
+        new = rewritten(old)
+        if check and old != new:
+            raise SystemExit(f"{name} has old figures; run: python -m benchmarks.readme")
+        page.write_text(new, encoding="utf-8")
 
 
 def rewritten(text: str) -> str:

@@ -5,14 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.readme import rewritten
+from benchmarks.readme import PAGES, ROOT, rewritten
 from mien.cli import VERBS, app
 
 README = Path(__file__).parent.parent / "README.md"
 
 
-def test_figures_are_those_of_the_shipped_file():
-    text = README.read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", PAGES)
+def test_figures_are_those_of_the_shipped_file(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
     assert text == rewritten(text), "run: python -m benchmarks.readme"
 
 

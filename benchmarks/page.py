@@ -120,10 +120,10 @@ def take(chromium: Browser, address: str, photo: Path, folder: Path) -> None:
 
 
 def shot(page: Page, file: Path) -> None:
-    """Write a screenshot with 64 levels a colour, which nobody sees and which halves the file."""
+    """Write a screenshot with 52 levels a colour, which nobody sees and which halves the file."""
     with Image.open(io.BytesIO(page.screenshot())) as image:
-        levels = np.rint(np.asarray(image.convert("RGB")) / 255 * 63)
-    Image.fromarray(np.rint(levels / 63 * 255).astype(np.uint8)).save(file, optimize=True)
+        levels = np.rint(np.asarray(image.convert("RGB")) / 255 * 51)
+    Image.fromarray(np.rint(levels / 51 * 255).astype(np.uint8)).save(file, optimize=True)
 
 
 @contextlib.contextmanager

@@ -57,9 +57,9 @@ def test_spec_survives_its_file(tmp_path):
     assert InputSpec.read(file) == spec
 
 
-def test_labels_are_in_the_agreed_order():
+def test_labels_and_template_are_the_agreed_ones():
     assert LABELS == ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
-    assert template_for(48) == FER2013_TEMPLATE
+    assert template_for(48) == FER2013_TEMPLATE == ((14.3, 17.8), (32.7, 18.0), (22.9, 27.8), (15.9, 36.3), (30.9, 36.6))
     assert template_for(96) == tuple((2 * x, 2 * y) for x, y in FER2013_TEMPLATE)
 
 

@@ -16,6 +16,7 @@ box = st.tuples(number, number, st.floats(0, 1e4), st.floats(0, 1e4)).map(lambda
         pytest.param((0, 0, 2, 2), (2, 0, 4, 2), 0.0, id="touching-edges-share-no-area"),
         pytest.param((0, 0, 2, 2), (1, 1, 3, 3), 1 / 7, id="corner"),
         pytest.param((0, 0, 4, 4), (1, 1, 2, 2), 1 / 16, id="inside"),
+        pytest.param((0, 0, 0.5, 0.5), (0.25, 0, 0.75, 0.5), 1 / 3, id="smaller-than-a-pixel"),
         pytest.param((0, 0, 0, 0), (0, 0, 0, 0), 0.0, id="zero-area-is-not-a-match"),
         pytest.param((2, 2, 0, 0), (0, 0, 2, 2), 0.0, id="inside-out"),
     ],

@@ -41,9 +41,12 @@ from mien.detect import Detection
 from mien.media.sources import Source
 from mien.pipeline import Frame, Pipeline
 from mien.serve.engine import Engine
+from mien.serve.service import SWEEP_EVERY_S, load_pipeline
+from mien.serve.settings import Settings
 
 RESULT = Path(__file__).parent / "results" / "serve.json"
 PHOTOS = 16
+CHUNK = 1000  # requests that are planned at once
 WARM_UP = 300  # requests before memory is read: pools, caches and allocators have their size then
 PNG_OF_CHIP = malformed.png(48, 48, b"\0" * 49 * 48)
 Figures = dict[str, float]
@@ -107,7 +110,7 @@ def portraits(size_wh: tuple[int, int], face_wh: tuple[int, int]) -> list[bytes]
 
 def bare_speed(photos: list[bytes], seconds: float) -> float:
     """Return photos a second of the pipeline on all cores, with nothing between it and the photos."""
-    pipeline = Pipeline()
+    pipeline = load_pipeline(Settings())  # threads as the service has them
     list(pipeline.analyze_many(photos))
     began, done = time.perf_counter(), 0
     endless = itertools.cycle(photos)
@@ -257,12 +260,12 @@ def mean_batch(address: str) -> float:
 
 
 def run_malformed(address: str, count: int) -> tuple[float, Counter[int]]:
-    """Return memory growth in MB and the statuses of so many malformed uploads, after the same kinds once as a warm-up."""
+    """Return memory growth in MB and the statuses of so many malformed uploads, after 420 others."""
 
     def send(number: int) -> int:
         return malformed.send(address, *malformed.one(number))
 
-    return watched(address, send, len(malformed.KINDS) * 2, count)
+    return watched(address, send, 20 * len(malformed.KINDS), count)
 
 
 def run_soak(address: str, count: int) -> tuple[float, Counter[int]]:
@@ -277,20 +280,19 @@ def run_soak(address: str, count: int) -> tuple[float, Counter[int]]:
 
 
 def watched(address: str, send: Callable[[int], int], warm_up: int, count: int) -> tuple[float, Counter[int]]:
-    """Return by how many MB the service grew, from the end of the warm-up to the median of the last tenth, and all statuses."""
+    """Return by how many MB the service grew, at rest, from the end of the warm-up to the end, and all statuses."""
     statuses: Counter[int] = Counter()
-    sizes = []
     with ThreadPoolExecutor(16) as pool:
         statuses.update(pool.map(send, range(warm_up)))
-        before = memory_mb(address)
-        for start in range(0, count, max(1, count // 50)):
-            statuses.update(pool.map(send, range(start, min(count, start + max(1, count // 50)))))
-            sizes.append(memory_mb(address))
-    return statistics.median(sizes[-5:]) - before, statuses
+        before = memory_at_rest_mb(address)
+        for start in range(0, count, CHUNK):
+            statuses.update(pool.map(send, range(start, min(count, start + CHUNK))))
+    return memory_at_rest_mb(address) - before, statuses
 
 
-def memory_mb(address: str) -> float:
-    """Return the service's resident memory."""
+def memory_at_rest_mb(address: str) -> float:
+    """Return the service's resident memory when it has had the time to give back what it does not need."""
+    time.sleep(1.2 * SWEEP_EVERY_S)
     return float(SERVICES[address].memory_info().rss) / 1e6
 
 

@@ -17,11 +17,12 @@ from mien.pipeline import Pipeline
 from mien.serve.engine import Engine
 from mien.serve.guard import Gate
 from mien.serve.jobs import Jobs
+from mien.serve.memory import give_back
 from mien.serve.metrics import Metrics
 from mien.serve.settings import Settings
 from mien.serve.streams import Streams
 
-SWEEP_EVERY_S = 30.0  # finished videos are looked at so often
+SWEEP_EVERY_S = 10.0  # finished videos and freed memory are looked at so often
 
 
 @dataclass
@@ -45,6 +46,7 @@ class Service:
         while True:
             await asyncio.sleep(min(SWEEP_EVERY_S, self.settings.job_ttl_s))
             await asyncio.to_thread(self.jobs.sweep)
+            await asyncio.to_thread(give_back)
 
     @property
     def pipeline(self) -> Pipeline:

@@ -1,0 +1,107 @@
+"""Mien beside its peers: ``python -m benchmarks.peers --data DIR``.
+
+Makes a throw-away environment for every package of PyPI or npm that brings its weights along, shows all of them the same PrivateTest crops,
+photos and scenes through the package's own code, and writes benchmarks/results/peers.json, the tables of docs/peers.md and the picture
+docs/images/peers.png. Environments and predictions are kept under the cache folder, so a run that was stopped goes on, and a later run only
+takes the times again; all the times of a table are of one run. Deleting the cache folder removes everything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from benchmarks.peers.environments import PeerError, environment
+from benchmarks.peers.inputs import Inputs, prepare
+from benchmarks.peers.report import picture, quality, tables
+from benchmarks.peers.roster import PEERS, ROOT, Peer, mien
+from benchmarks.peers.runs import cost, predict
+from benchmarks.readme import BLOCK
+from benchmarks.timing import machine
+
+RESULT = ROOT / "benchmarks" / "results" / "peers.json"
+PAGE = ROOT / "docs" / "peers.md"
+PICTURE = ROOT / "docs" / "images" / "peers.png"
+FER_SMALLEST = 50  # pixels; fer looks for no smaller faces, so one row of Mien does not either
+
+
+def main() -> None:
+    """Run the peers and write the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="FER2013's folder or CSV")
+    parser.add_argument("--models", nargs="+", default=["default"], metavar="MODEL", help="Mien's rows: shipped models or bundle folders")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help=f"some of: {', '.join(peer.name for peer in PEERS)}")
+    parser.add_argument("--limit", type=int, metavar="N", help="that many crops, for a try")
+    parser.add_argument("--scenes", type=int, default=60, metavar="N", help="scenes with pasted faces (default 60)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="time spent on every median (default 2)")
+    parser.add_argument("--fresh", action="store_true", help="make environments and predictions anew")
+    parser.add_argument("--cache", type=Path, default=_cache(), help="folder for environments and predictions (default %(default)s)")
+    parser.add_argument("--json", type=Path, help="write the figures here and leave documentation and picture alone")
+    parser.add_argument("--report", action="store_true", help="measure nothing; write tables and picture from the figures there are")
+    options = parser.parse_args()
+    if options.report:
+        write(json.loads(RESULT.read_text(encoding="utf-8")))
+        return
+    if options.data is None:
+        parser.error("--data is needed: FER2013's folder or CSV")
+    if unknown := set(options.only or ()) - {peer.name for peer in PEERS}:
+        parser.error(f"unknown: {', '.join(sorted(unknown))}; expected some of {', '.join(peer.name for peer in PEERS)}")
+    inputs = prepare(options.data, options.cache, limit=options.limit, scene_count=options.scenes)
+    peers = [
+        *map(mien, options.models),
+        mien(options.models[0], FER_SMALLEST),
+        *(peer for peer in PEERS if not options.only or peer.name in options.only),
+    ]
+    result = {
+        "machine": machine(),
+        "crops": inputs.entries["crops"]["shape"][0],
+        "rows": [measure(peer, inputs, options.cache, fresh=options.fresh, seconds=options.seconds) for peer in peers],
+    }
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        print(tables(result))
+    else:
+        RESULT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        write(result)
+
+
+def measure(peer: Peer, inputs: Inputs, cache: Path, *, fresh: bool, seconds: float) -> dict[str, Any]:
+    """Return a peer's row; one that cannot be installed or run has a ``failure`` in the place of figures."""
+    row: dict[str, Any] = {key: value for key, value in asdict(peer).items() if key in {"name", "adapter", "how", "repairs"}}
+    try:
+        env = environment(peer, cache, fresh=fresh)
+        print(f"{peer.name}: predicting", file=sys.stderr, flush=True)
+        row |= {
+            "version": env.versions[peer.package.lower()],
+            "versions": env.versions,
+            "installed_mb": env.installed_mb,
+            "weights_mb": env.weights_mb(peer),
+            "quality": quality(predict(peer, env, inputs, cache, fresh=fresh), inputs),
+        }
+        print(f"{peer.name}: {100 * row['quality']['accuracy']['value']:.2f} %; timing", file=sys.stderr, flush=True)
+        row["cost"] = cost(peer, env, inputs, cache, seconds=seconds)
+    except PeerError as failure:
+        print(f"{peer.name}: {failure}", file=sys.stderr, flush=True)
+        row |= {"requirement": peer.requirements[0], "failure": str(failure)}
+    return row
+
+
+def write(result: dict[str, Any]) -> None:
+    """Write the page's tables and the picture; print the tables."""
+    text = tables(result)
+    PAGE.write_text(BLOCK.sub(lambda match: f"{match[1]}{text}\n{match[3]}", PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    picture(result, PICTURE)
+    print(text)
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mien" / "peers"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""What the adapters have in common: read a job, run one task of it with the peer's own code, write the answer.
+
+An adapter runs inside the peer's environment, which has neither Mien nor this repository: ``python with_NAME.py JOB.json``. The job names a
+task, the raw uint8 arrays to work on and a folder for the answer; adapters/protocol.cjs is the same in JavaScript. Tasks:
+
+``predict``  scores of every crop, and the faces of every photo and scene
+``time``     milliseconds a crop at several batch sizes, and a photo
+``memory``   the largest resident size after one crop and all photos
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+Found = tuple[Sequence[float], Sequence[float]]  # (box_xyxy in pixels of the photo, scores in the order of the peer's labels)
+CHUNK = 32
+WARM_UP = 2
+LEAST_REPEATS = 5
+
+
+class Peer(Protocol):
+    """A loaded peer.
+
+    ``labels`` are the peer's classes in the order of its scores, in Mien's words. ``gives_probabilities`` is False where a caller is told a
+    label only, so that its scores say nothing about confidence.
+    """
+
+    labels: tuple[str, ...]
+    gives_probabilities: bool
+
+    def classify(self, crops: np.ndarray) -> np.ndarray:
+        """Return scores (N, 7) of crops, uint8 (N, 48, 48), with the peer's own preprocessing; in one batch where its network takes one."""
+        ...
+
+    def prepare(self, frame_rgb: np.ndarray) -> Any:
+        """Return an RGB frame as the peer wants it: BGR, a Pillow image; this is not timed."""
+        ...
+
+    def analyze(self, photo: Any) -> object:
+        """Run the peer's own call on one prepared photo; this is timed."""
+        ...
+
+    def faces(self, photo: Any) -> Iterable[Found]:
+        """Return every face that the peer finds in a prepared photo."""
+        ...
+
+
+def run(load: Callable[[dict[str, str]], Peer]) -> None:
+    """Do the job named on the command line and write ``result.json``, and for ``predict`` also ``scores.f32``."""
+    job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    peer = load(job["options"])
+    answer = {"predict": predict, "time": timings, "memory": memory}[job["task"]](peer, job)
+    (Path(job["out"]) / "result.json").write_text(json.dumps(answer), encoding="utf-8")
+
+
+def predict(peer: Peer, job: dict[str, Any]) -> dict[str, Any]:
+    """Write the scores of every crop; return the labels, and the faces of photos and scenes."""
+    crops = _array(job["crops"])
+    scores = np.concatenate([peer.classify(np.ascontiguousarray(crops[i : i + CHUNK])) for i in range(0, len(crops), CHUNK)])
+    (Path(job["out"]) / "scores.f32").write_bytes(np.asarray(scores, "<f4").tobytes())
+    return {
+        "labels": peer.labels,
+        "gives_probabilities": peer.gives_probabilities,
+        **{name: [_plain(peer.faces(photo)) for photo in _photos(peer, job[name])] for name in ("photos", "scenes")},
+    }
+
+
+def timings(peer: Peer, job: dict[str, Any]) -> dict[str, Any]:
+    """Return median milliseconds: a face at every batch size (``face_ms``), and for each photo (``photo_ms``)."""
+    crops, seconds = _array(job["crops"]), job["seconds"]
+    return {
+        "face_ms": {
+            str(size): median_ms(lambda size=size: peer.classify(np.ascontiguousarray(crops[:size])), seconds) / size
+            for size in job["batches"]
+            if size <= len(crops)
+        },
+        "photo_ms": [median_ms(lambda photo=photo: peer.analyze(photo), seconds) for photo in _photos(peer, job["photos"])],
+    }
+
+
+def memory(peer: Peer, job: dict[str, Any]) -> dict[str, Any]:
+    """Return the peak resident size in MB (10^6 bytes) of a process that classified one crop and analysed every photo once."""
+    import resource
+
+    peer.classify(np.ascontiguousarray(_array(job["crops"])[:1]))
+    for photo in _photos(peer, job["photos"]):
+        peer.analyze(photo)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return {"peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6}
+
+
+def median_ms(work: Callable[[], object], seconds: float) -> float:
+    """Return the median milliseconds of ``work``, repeated for about ``seconds``."""
+    for _ in range(WARM_UP):
+        work()
+    times: list[float] = []
+    while len(times) < LEAST_REPEATS or sum(times) < seconds:
+        began = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - began)
+    return 1000 * statistics.median(times)
+
+
+def _array(entry: dict[str, Any]) -> np.ndarray:
+    return np.memmap(entry["file"], np.uint8, "r", shape=tuple(entry["shape"]))
+
+
+def _photos(peer: Peer, entry: dict[str, Any]) -> Iterator[Any]:
+    for frame in _array(entry):
+        yield peer.prepare(np.array(frame))
+
+
+def _plain(faces: Iterable[Found]) -> list[dict[str, list[float]]]:
+    return [{"box_xyxy": [float(v) for v in box], "scores": [float(v) for v in scores]} for box, scores in faces]

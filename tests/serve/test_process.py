@@ -134,7 +134,7 @@ def test_a_kill_under_load_loses_no_video_that_was_accepted(tmp_path, portrait):
                 if job["state"] == "done":
                     break
                 time.sleep(0.05)
-            assert (job["state"], job["frames"]) == ("done", 4)
+            assert (job["state"], job["frames"]) == ("done", 4), job
 
 
 def test_every_setting_is_a_flag_and_has_words():

@@ -76,7 +76,7 @@ def test_rest_client(workplace: Path) -> None:
 
 @pytest.mark.slow  # starts TensorFlow
 def test_own_labels(workplace: Path) -> None:
-    said = run(workplace, "own_labels.py", "faces", "bundle", 1).splitlines()
+    said = run(workplace, "own_labels.py", "faces", "bundle", 6).splitlines()
     assert said[0].startswith("epoch 1: ")
     assert open_bundle(workplace / "bundle").spec.labels == ("awake", "tired")
     assert said[-1].split(": ")[1].split()[0] in ("awake", "tired")

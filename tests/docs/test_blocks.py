@@ -1,0 +1,125 @@
+"""Every block of code in the README and the documentation runs as it stands, in the order of its page."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import tomllib
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from sybil import Document
+from sybil.parsers.markdown.lexers import RawFencedCodeBlockLexer
+
+from tests.docs.workplace import ROOT, commands, environment, prepare, shortened, website
+from tests.serve.running import running
+from tests.train import made_up
+
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+SHELL = {"", "sh", "bash", "shell", "console"}  # a block without a language is commands
+DATA: dict[str, Callable[[str], Any]] = {"json": json.loads, "toml": tomllib.loads, "yaml": yaml.safe_load}
+PROSE = {"text"}
+CALLS = ("mien ", "pip ", "python ", "curl ")  # how a block begins that is commands, whatever it says
+SERVICE = "http://127.0.0.1:8000"
+# Blocks that cannot run here, by page and how they begin. Nothing else is left out.
+NOT_RUN = {
+    ("CONTRIBUTING.md", "pip install -e '.[dev]' && pytest"): "is the run that this test is part of",
+    ("README.md", "pip install -e '.[dev]' && pytest"): "is the run that this test is part of",
+    ("docs/web.md", "mien web install-runtime"): "fetches 33 MB; tests/page/test_runtime.py does it with a small one",
+    ("docs/experiments.md", "python -m mien.train.campaign"): "trains large networks on an accelerator; test_campaign runs a small one",
+}
+# What a page takes for granted.
+GIVEN_BUNDLES = {"docs/evaluation.md": ("bundles/mine",), "docs/edge.md": ("bundles/mine",)}
+TREE = re.compile(r"\S+/\n")  # a block that begins with a folder is a drawing of it
+SECONDS = 900  # of one block; training on a busy machine
+LANGUAGE = re.compile(r"(?P<language>[\w-]*)[^\n]*\n")
+
+Block = tuple[int, str, str]  # line, language, source
+
+
+def blocks(page: Path) -> list[Block]:
+    """Return the fenced blocks of a page, but for drawings."""
+    document = Document(page.read_text(encoding="utf-8"), str(page))
+    regions = RawFencedCodeBlockLexer(LANGUAGE, {"language": "language", "source": "source"})(document)
+    found = [
+        (document.text.count("\n", 0, region.start) + 1, region.lexemes["language"], str(region.lexemes["source"])) for region in regions
+    ]
+    return [
+        (line, "sh" if source.startswith(CALLS) else language, source)
+        for line, language, source in found
+        if not (language == "" and TREE.match(source))
+    ]
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def runs(page: Path, source: str) -> bool:
+    return not any(name_of(page) == name and source.startswith(begin) for name, begin in NOT_RUN)
+
+
+PAGES_WITH_CODE = [page for page in PAGES if any(language not in PROSE and runs(page, source) for _, language, source in blocks(page))]
+# Pages that are wrong, and why; a page that is right again has to leave this table.
+WRONG = {"README.md": "its training command needs --votes FILE or --set loss.votes_weight=0"}
+
+
+@pytest.mark.slow  # pages on training start TensorFlow a few times
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, id=name_of(page), marks=[pytest.mark.xfail(strict=True, reason=WRONG[name_of(page)])] * (name_of(page) in WRONG))
+        for page in PAGES_WITH_CODE
+    ],
+)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_every_block_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = prepare(tmp_path)
+    for bundle in GIVEN_BUNDLES.get(name_of(page), ()):
+        made_up.brightness_bundle(folder / bundle)
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+    names: dict[str, Any] = {"paths": sorted(Path("holiday").iterdir())}
+    talks_to_service = SERVICE in page.read_text(encoding="utf-8")
+    with website(folder / "site") as site, running() if talks_to_service else nullcontext(SERVICE) as service:
+        for line, language, source in blocks(page):
+            if not runs(page, source) or language in PROSE:
+                continue
+            where = f"{name_of(page)}:{line}"
+            if language in DATA:
+                DATA[language](source)
+                continue
+            script = shortened(source if language == "python" else commands(source), site).replace(SERVICE, service)
+            if language == "python":
+                exec(compile(script, where, "exec"), names)
+            else:
+                shell(where, script, folder)
+
+
+def shell(where: str, script: str, folder: Path) -> None:
+    """Run a script, and fail where it fails."""
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=folder,
+        env=environment(folder),
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, f"{where}\n{script}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_block_says_what_it_is(page: Path) -> None:
+    assert {language for _, language, _ in blocks(page)} <= SHELL | set(DATA) | PROSE | {"python"}
+
+
+@pytest.mark.parametrize(("page", "begin"), NOT_RUN, ids=" ".join)
+def test_what_does_not_run_is_really_there(page: str, begin: str) -> None:
+    assert any(source.startswith(begin) for _, _, source in blocks(ROOT / page))

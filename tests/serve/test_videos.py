@@ -4,6 +4,7 @@ import io
 import json
 import os
 import time
+from pathlib import Path
 
 import av
 import httpx
@@ -238,3 +239,22 @@ def test_folders_without_an_owner_are_removed_at_the_next_start_and_links_are_no
     (tmp_path / f"{folders.PREFIX}link").symlink_to(precious)
     folders.remove_orphans(tmp_path)
     assert (orphan.exists(), fresh.exists(), old.exists(), precious.exists()) == (False, True, False, True)
+
+
+def test_the_record_says_done_before_the_video_goes(pipeline, clip, tmp_path, monkeypatch):
+    keep = tmp_path / "jobs"
+
+    def dies_here(path, missing_ok=False):
+        raise SystemExit
+
+    with running(pipeline, jobs_dir=keep) as address, httpx.Client(base_url=address, timeout=60) as http:
+        monkeypatch.setattr(Path, "unlink", dies_here)
+        job = hand_in(http, clip, every="0.2").json()
+        until(http, job["links"]["self"], "done")
+        for _ in range(100):
+            left = json.loads((keep / job["id"] / "job.json").read_text())
+            if left["state"] == "done":
+                break
+            time.sleep(0.05)
+        monkeypatch.undo()
+    assert left["state"] == "done"

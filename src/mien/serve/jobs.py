@@ -218,8 +218,8 @@ class Jobs:
             job.error = {"code": code, "message": message} if code else None
             job.state, job.ended = state, time.time()
         self._metrics.videos.labels(state).inc()
+        self._write(job)  # first: a kill after the video is gone must find that nothing is left to do with it
         job.file(UPLOAD).unlink(missing_ok=True)
-        self._write(job)
 
     def _write(self, job: Job) -> None:
         """Keep the job's record beside its video, where jobs are kept; it is whole or absent."""
@@ -243,6 +243,8 @@ class Jobs:
             self._jobs[job.order.id] = job
             if job.is_open:
                 self._threads.submit(self._run, job)
+            else:
+                job.file(UPLOAD).unlink(missing_ok=True)
 
 
 def _read(folder: Path) -> Job | None:

@@ -24,7 +24,7 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
     """Return the temperature T that minimises the log loss of softmax(logits / T).
 
     Temperature scaling, Guo et al. 2017, arXiv:1706.04599. The loss is convex in 1 / T, so one bounded search finds its minimum.
-    Where that lies outside 0.05..20 (a network that is right on each of a few faces, or on none more than chance), it is the nearer bound.
+    Where that lies outside 0.05..20 (always right on a few faces, or right no more often than by chance), it is the nearer bound.
 
     Args:
         logits: raw model outputs (N, C).

@@ -94,7 +94,25 @@ def tracking() -> str:
     return f"{markdown(('tracker', 'IDF1, mean of the scenes', 'id switches'), rows)}\n\n{markdown(('labels', 'figure'), steady)}"
 
 
-BLOCKS: dict[str, Callable[[], str]] = {"accuracy": accuracy, "scenes": scenes, "speed": speed, "video": video, "tracking": tracking}
+def peers() -> str:
+    """Return the table of other packages beside Mien, and how long their photos take."""
+    return str(_result("peers")["table"])
+
+
+def peers_page() -> str:
+    """Return everything that docs/peers.md says in figures."""
+    return str(_result("peers")["page"])
+
+
+BLOCKS: dict[str, Callable[[], str]] = {
+    "accuracy": accuracy,
+    "scenes": scenes,
+    "speed": speed,
+    "video": video,
+    "tracking": tracking,
+    "peers": peers,
+    "peers_page": peers_page,
+}
 
 
 def _metrics() -> dict[str, Any]:

@@ -153,10 +153,12 @@ def errors() -> str:
 def benchmarks() -> str:
     """Return every benchmark's command and what it asks, from the first sentence of its docstring."""
     rows = []
-    for file in sorted((ROOT / "benchmarks").glob("*.py")):
+    folder = ROOT / "benchmarks"
+    for file in sorted([*folder.glob("*.py"), *folder.glob("*/__main__.py")]):
+        name = file.parent.name if file.stem == "__main__" else file.stem
         said = str(ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))))
         command = COMMAND.search(said)
-        if command and f".{file.stem}" in command[1]:
+        if command and f".{name}" in command[1]:
             rows.append((f"`{command[1]}`", said[: command.start()].strip(" :\n")))
     return table(("command", "what it measures"), rows)
 

@@ -18,10 +18,10 @@ from typing import Any
 
 from benchmarks.peers.environments import PeerError, environment
 from benchmarks.peers.inputs import Inputs, prepare
-from benchmarks.peers.report import picture, quality, tables
+from benchmarks.peers.report import main_table, picture, quality, ratios, sorted_rows, tables
 from benchmarks.peers.roster import PEERS, ROOT, Peer, mien
 from benchmarks.peers.runs import cost, predict
-from benchmarks.readme import BLOCK
+from benchmarks.readme import rewritten
 from benchmarks.timing import machine
 
 RESULT = ROOT / "benchmarks" / "results" / "peers.json"
@@ -66,13 +66,12 @@ def main() -> None:
         options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
         print(tables(result))
     else:
-        RESULT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
         write(result)
 
 
 def measure(peer: Peer, inputs: Inputs, cache: Path, *, fresh: bool, seconds: float) -> dict[str, Any]:
     """Return a peer's row; one that cannot be installed or run has a ``failure`` in the place of figures."""
-    row: dict[str, Any] = {key: value for key, value in asdict(peer).items() if key in {"name", "adapter", "how", "repairs"}}
+    row: dict[str, Any] = {key: value for key, value in asdict(peer).items() if key in {"name", "adapter", "options", "how", "repairs"}}
     try:
         env = environment(peer, cache, fresh=fresh)
         print(f"{peer.name}: predicting", file=sys.stderr, flush=True)
@@ -92,11 +91,13 @@ def measure(peer: Peer, inputs: Inputs, cache: Path, *, fresh: bool, seconds: fl
 
 
 def write(result: dict[str, Any]) -> None:
-    """Write the page's tables and the picture; print the tables."""
-    text = tables(result)
-    PAGE.write_text(BLOCK.sub(lambda match: f"{match[1]}{text}\n{match[3]}", PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    """Write the result with its tables, the page and the picture; print the tables."""
+    done = sorted_rows(result)
+    result |= {"table": f"{main_table(done)}\n\n{ratios(done)}", "page": tables(result)}
+    RESULT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    PAGE.write_text(rewritten(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
     picture(result, PICTURE)
-    print(text)
+    print(result["page"])
 
 
 def _cache() -> Path:

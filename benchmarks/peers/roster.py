@@ -8,6 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent.parent
 CHECKOUT = f"mien @ {ROOT.as_uri()}"
 TFJS = "4.22.0"
+SMALLEST = 20  # pixels; Mien's own default of the smallest face
 
 
 @dataclass(frozen=True)
@@ -115,15 +116,15 @@ NEEDS_DOWNLOAD = {
 }
 
 
-def mien(model: str, min_face: int = 20) -> Peer:
+def mien(model: str, min_face: int = SMALLEST) -> Peer:
     """Return Mien itself as a row, installed from this checkout, with a shipped model's name or a bundle folder.
 
-    ``min_face`` is the shorter side of the smallest face reported; Mien's own default is 20 px.
+    ``min_face`` is the shorter side of the smallest face reported, in pixels.
     """
     folder = Path(model)
     given = str(folder.resolve()) if folder.is_dir() else model
     return Peer(
-        name=f"**Mien** ({folder.name})" if min_face == 20 else f"**Mien** ({folder.name}, faces from {min_face} px)",
+        name=f"**Mien** ({folder.name})" if min_face == SMALLEST else f"**Mien** ({folder.name}, faces from {min_face} px)",
         adapter="with_mien.py",
         requirements=(CHECKOUT,),
         weights=(f"{given}/model.onnx" if folder.is_dir() else f"mien/weights/{model}/model.onnx",),

@@ -65,18 +65,10 @@ def runs(page: Path, source: str) -> bool:
 
 
 PAGES_WITH_CODE = [page for page in PAGES if any(language not in PROSE and runs(page, source) for _, language, source in blocks(page))]
-# Pages that are wrong, and why; a page that is right again has to leave this table.
-WRONG = {"README.md": "its training command needs --votes FILE or --set loss.votes_weight=0"}
 
 
 @pytest.mark.slow  # pages on training start TensorFlow a few times
-@pytest.mark.parametrize(
-    "page",
-    [
-        pytest.param(page, id=name_of(page), marks=[pytest.mark.xfail(strict=True, reason=WRONG[name_of(page)])] * (name_of(page) in WRONG))
-        for page in PAGES_WITH_CODE
-    ],
-)
+@pytest.mark.parametrize("page", PAGES_WITH_CODE, ids=name_of)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_every_block_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = prepare(tmp_path)

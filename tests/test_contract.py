@@ -48,6 +48,13 @@ def test_values_are_divided_in_the_type_that_the_network_takes():
     assert values.max() == np.float16(51) / np.float16(255)
 
 
+def test_a_network_that_takes_bytes_gets_the_chips_as_they_are():
+    chips = np.arange(48 * 48, dtype=np.uint8).reshape(1, 48, 48)
+    values = model_input(chips, SPEC.updated(input_dtype="uint8"))
+    assert values.dtype == np.uint8
+    assert np.array_equal(values[..., 0], chips)
+
+
 def test_spec_survives_its_file(tmp_path):
     spec = InputSpec(
         "x", "2.0", labels=("a", "b"), chip_size=64, channels=3, template=template_for(64), temperature=1.3, uncertain_below=0.4

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
 from mien.errors import UsageError
-from mien.track import KEEP_S, SURE, TIME_CONSTANT_S, Smoother, Tracker, assign
+from mien.track import ACCELERATION, BOX_NOISE, FIRST_SPEED, KEEP_S, SURE, TIME_CONSTANT_S, Smoother, Tracker, assign
 
 SIDE = 60.0
 
@@ -108,6 +108,34 @@ def test_an_unsure_detection_keeps_a_track_but_starts_none():
     assert tracker.update(0.0, [box(100)], [0.3]) == (None,)
     assert tracker.update(0.1, [box(100)], [0.9]) == (1,)
     assert tracker.update(0.2, [box(101), box(300)], [0.3, 0.3]) == (1, None)
+
+
+def test_the_filter_is_the_textbooks():
+    """Against the constant-velocity Kalman filter in matrix form (Bar-Shalom, Li and Kirubarajan 2001, section 6.2.2), at uneven times."""
+    tracker = Tracker()
+    times_s, places = [0.0, 0.04, 0.05, 0.2, 0.21, 0.5], [100.0, 103.0, 102.0, 111.0, 112.0, 120.0]
+    state, covariance = np.array([100.0, 0.0]), np.diag([BOX_NOISE**2, FIRST_SPEED**2])
+    seen = np.array([[1.0, 0.0]])
+    tracker.update(times_s[0], [box(places[0])], [0.9])
+    for before_s, now_s, place in zip(times_s, times_s[1:], places[1:], strict=False):
+        dt = now_s - before_s
+        step = np.array([[1, dt], [0, 1]])
+        growth = ACCELERATION**2 * np.array([[dt**3 / 3, dt**2 / 2], [dt**2 / 2, dt]])
+        state, covariance = step @ state, step @ covariance @ step.T + growth
+        gain = covariance @ seen.T @ np.linalg.inv(seen @ covariance @ seen.T + BOX_NOISE**2)
+        state, covariance = state + gain @ (place - seen @ state), (np.eye(2) - gain @ seen) @ covariance
+        tracker.update(now_s, [box(place)], [0.9])
+        expected = state[0] + 0.1 * state[1]
+        assert tracker.expected(now_s + 0.1)[0] == pytest.approx(box(expected), abs=1e-9)
+
+
+def test_the_move_of_one_is_not_taken_for_a_jump_of_the_camera():
+    tracker = Tracker()
+    tracker.update(0.0, [box(100), box(400)], [0.9, 0.9])
+    assert tracker.update(0.1, [box(104), box(430)], [0.9, 0.9]) == (1, 2)
+    still, moving = tracker.expected(0.1)
+    assert still == pytest.approx(box(104), abs=2)
+    assert moving[0] > box(415)[0]
 
 
 @pytest.mark.parametrize(("away_s", "same"), [(KEEP_S, True), (KEEP_S + 0.1, False)], ids=["just remembered", "just forgotten"])

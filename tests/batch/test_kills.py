@@ -135,13 +135,38 @@ def test_a_stopped_worker_says_so(place, task):
     thread.join()
 
 
-def test_a_full_disk_stops_the_job_and_room_lets_it_finish(place):
-    small = place / "small"
-    small.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(small)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
+@contextlib.contextmanager
+def disk(folder, size):
+    """Mount a small disk on an empty folder for a while."""
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(folder)], capture_output=True, check=False).returncode:
         pytest.skip("mounting a small file system is not permitted here")
     try:
+        yield
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_disk_too_small_for_the_plan_is_told(place):
+    with disk(place / "small", "8k"):
+        status, _, err = finished(start("batch", "in", "-o", "small/out", cwd=place))
+        assert (status, "expected room for small/out" in err, "Traceback" in err) == (1, True, False), err
+        assert not (place / "small" / "out").exists()
+
+
+def test_what_nobody_foresaw_is_told_in_its_own_words(place, task, monkeypatch):
+    (place / "sitecustomize.py").write_text("import json\njson.JSONDecoder.decode = None\n", encoding="ascii")
+    monkeypatch.setenv("PYTHONPATH", str(place))
+    with (
+        Worker(Settings(format="jsonl").checked()) as worker,
+        pytest.raises(JobError, match="TypeError: 'NoneType' object is not callable"),
+    ):
+        worker.run(task, place / "part")
+
+
+def test_a_full_disk_stops_the_job_and_room_lets_it_finish(place):
+    small = place / "small"
+    with disk(small, "48k"):
         command = ("batch", "in", "-o", "small/out", "--shard", 4, "--format", "jsonl", "--workers", 1)
         status, _, err = finished(start(*command, cwd=place))
         assert status == 1
@@ -152,5 +177,3 @@ def test_a_full_disk_stops_the_job_and_room_lets_it_finish(place):
         status, _, err = finished(start(*command, cwd=place))
         assert status == 0, err
         assert contents(small / "out") == contents(place / "whole")
-    finally:
-        subprocess.run(["umount", str(small)], check=True)

@@ -305,8 +305,9 @@ def test_the_choice_looks_at_public_only_and_leaves_out_who_knows_nothing(shapes
 
 
 def test_nothing_to_choose_from_is_an_error(shapes: Dataset) -> None:
-    with pytest.raises(TrainingError, match="no temperature calibrates any of clueless"):
-        choose({"clueless": np.full((len(shapes), 7), 1 / 7, np.float16)}, shapes)
+    wrong = (0.05 + 0.65 * np.eye(7)[(shapes.labels + 1) % 7]).astype(np.float16)
+    with pytest.raises(TrainingError, match="no temperature calibrates any of wrong"):
+        choose({"wrong": wrong}, shapes)
 
 
 def test_soft_labels_say_nothing_about_test_images(shapes: Dataset) -> None:

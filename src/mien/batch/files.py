@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
+
+from mien.errors import JobError
 
 
 class WholeFile:
@@ -43,6 +47,20 @@ class WholeFile:
             put(self._part, self._path)
         else:
             self._part.unlink(missing_ok=True)
+
+
+@contextmanager
+def room(place: Path) -> Iterator[None]:
+    """Tell what to do where the system refuses to write.
+
+    Raises:
+        JobError: instead of an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise JobError(f"expected room for {place}, the system refuses ({reason}); free some and run the same command again") from None
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from mien.batch.files import put, sha256_of, write_whole
+from mien.batch.files import put, room, sha256_of, write_whole
 from mien.batch.plan import Plan, Planned
 from mien.batch.tally import Tally
 from mien.batch.workers import Done
@@ -135,17 +135,12 @@ class JobFolder:
         """
         name = f"part-{done.shard:06d}.{suffix}"
         entry = Entry(done.shard, name, done.sha256, done.size, done.tally)
-        try:
+        with room(self.path):
             if done.part is not None:
                 put(done.part, self.records / name)
             else:
                 write_whole(self.records / name, done.content or b"")
             self._note(entry)
-        except OSError as error:
-            reason = error.strerror or error
-            raise JobError(
-                f"expected room in {self.path}, the system refuses ({reason}); free some and run the same command again"
-            ) from None
         return entry
 
     def give_up(self, entry: Entry) -> None:

@@ -15,6 +15,7 @@ from threading import Lock
 from typing import Protocol
 
 from mien.batch.check import records_in
+from mien.batch.files import room
 from mien.batch.folder import Entry, Identity, JobFolder, differences
 from mien.batch.inputs import shown
 from mien.batch.listing import inputs
@@ -135,7 +136,8 @@ def run_job(
             watch.write()
         tally = _checked(folder, shards, entries, settings.format)
         outcome = Outcome(planned, tally, len(todo), time.monotonic() - began)
-        folder.write_json("summary.json", {"planned": asdict(planned), "tally": tally.to_dict()})
+        with room(folder.path):
+            folder.write_json("summary.json", {"planned": asdict(planned), "tally": tally.to_dict()})
         return outcome
 
 
@@ -227,8 +229,9 @@ def _check_same(folder: JobFolder, wanted: Identity) -> None:
 def _plan(folder: JobFolder, identity: Identity, sources: Sequence[str], column: str | None, shard: int) -> Planned:
     if there := folder.identity():
         return there.planned
-    planned = folder.plan.write(inputs(sources, column), shard)
-    folder.write_identity(Identity(identity.settings, identity.sources, planned))
+    with room(folder.path):
+        planned = folder.plan.write(inputs(sources, column), shard)
+        folder.write_identity(Identity(identity.settings, identity.sources, planned))
     return planned
 
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
+from mien.batch.files import room
 from mien.batch.inputs import Input, shown
 from mien.batch.reading import Reader
 from mien.batch.settings import Settings
@@ -123,22 +124,18 @@ class ShardRunner:
 
     @contextmanager
     def _sink(self, part: Path) -> Iterator[Sink]:
-        try:
-            with part.open("wb") as out:
-                if self._settings.format == "parquet":
-                    with Parquet(out, self.pipeline.labels) as sink:
-                        yield sink
-                else:
-                    text = io.TextIOWrapper(out, encoding="utf-8", errors="backslashreplace", newline="", write_through=False)
-                    with open_sink("jsonl", text, self.pipeline.labels) as sink:
-                        yield sink
-                    text.flush()
-                    text.detach()
-                out.flush()
-                os.fsync(out.fileno())
-        except OSError as error:
-            reason = error.strerror or error
-            raise JobError(f"expected room for {part}, the system refuses ({reason}); free some and run the same command again") from None
+        with room(part), part.open("wb") as out:
+            if self._settings.format == "parquet":
+                with Parquet(out, self.pipeline.labels) as sink:
+                    yield sink
+            else:
+                text = io.TextIOWrapper(out, encoding="utf-8", errors="backslashreplace", newline="", write_through=False)
+                with open_sink("jsonl", text, self.pipeline.labels) as sink:
+                    yield sink
+                text.flush()
+                text.detach()
+            out.flush()
+            os.fsync(out.fileno())
 
 
 def _portable(record: Record, item: Input) -> Record:

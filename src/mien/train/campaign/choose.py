@@ -55,8 +55,8 @@ def choose(members: dict[str, NDArray[Any]], data: Dataset) -> tuple[str, ...]:
             continue
     if not usable:
         raise TrainingError(
-            f"no temperature calibrates any of {', '.join(members) or 'the members'} on PublicTest: each is at chance or without an error "
-            "there; train them longer, or on more data"
+            f"no temperature calibrates any of {', '.join(members) or 'the members'} on PublicTest: each is right there less often "
+            "than by chance; are these answers to these images, in the same order?"
         )
     rows = data.rows("public")
     chosen: list[str] = []

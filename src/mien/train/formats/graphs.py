@@ -74,8 +74,9 @@ def int8(model: onnx.ModelProto, batches: Iterable[NDArray[np.float32]]) -> onnx
             return None if values is None else {model.graph.input[0].name: values}
 
     with tempfile.TemporaryDirectory(prefix="mien-int8-") as scratch:
-        folded, small = Path(scratch) / "folded.onnx", Path(scratch) / "int8.onnx"
-        quant_pre_process(_copy(model), folded, skip_symbolic_shape=True)
+        given, folded, small = (Path(scratch) / f"{name}.onnx" for name in ("given", "folded", "int8"))
+        onnx.save(model, given)  # as a file: a graph in memory is written with its weights beside it, which the optimiser then cannot read
+        quant_pre_process(given, folded, skip_symbolic_shape=True)
         whole = onnx.load(folded)
         _shorten(whole)
         quantize_static(

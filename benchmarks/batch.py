@@ -26,7 +26,7 @@ from typing import Any
 
 from PIL import Image
 
-from benchmarks.scaling import write_docs
+from benchmarks.scaling import price_table, write_docs
 from benchmarks.timing import machine, markdown
 from benchmarks.video import make_clip
 from mien.assets import demo_photo
@@ -55,7 +55,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the moments of the kills")
     parser.add_argument("--scratch", type=Path, help="where jobs are written; a temporary folder by default")
     parser.add_argument("--check", action="store_true")
+    parser.add_argument("--price", action="append", metavar="NAME=DOLLARS", help="of the docs: print the costs at this an hour, no more")
     options = parser.parse_args()
+    if options.price:
+        prices = {name: float(dollars) for name, _, dollars in (price.partition("=") for price in options.price)}
+        print(price_table(json.loads((RESULTS / "batch-speed.json").read_text(encoding="utf-8"))["figures"], prices))
+        return
     if options.part == "docs":
         raise SystemExit(write_docs(check=options.check))
     if options.part != "speed" and not options.data:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,9 @@ BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 PHOTOS, HOURS = 10_000_000, 100_000
 CORES = (2, 16, 128, 1024, 8192)
 SHARD = 256  # photos
-# Dollars an hour of a machine with 16 virtual cores, on demand, in the United States, as their makers listed them in 2025.
-PRICES = {"AWS c7i.4xlarge": 0.714, "Azure F16s v2": 0.677, "Google c2-standard-16": 0.835}
+# Dollars an hour of a machine with 16 virtual cores, on demand, in the United States, as AWS's guide to mixed fleets lists it.
+PRICES = {"AWS c5.4xlarge": 0.68}
+DOLLARS_A_GET = 0.0004 / 1000  # from S3's standard storage
 GETS_A_SECOND = 5_500  # that an S3 prefix answers, as Amazon documents it
 NODE_CORES, NODE_BYTES_A_SECOND = 16, 12.5e9 / 8  # a machine and its network
 VIDEO_BYTES_A_MINUTE = 60 * 2e6 / 8  # of 640x480 at 2 Mbit/s
@@ -112,13 +113,14 @@ def needs_table(speed: dict[str, Any]) -> str:
     return markdown(head, rows)
 
 
-def price_table(speed: dict[str, Any]) -> str:
-    """Return dollars by kind of machine; the number of machines does not matter, only that they are busy."""
+def price_table(speed: dict[str, Any], prices: Mapping[str, float] = PRICES) -> str:
+    """Return dollars by kind of machine with 16 virtual cores; their number does not matter, only that they are busy."""
     rows = []
     for load in loads(speed):
         machine_hours = load.hours(NODE_CORES)
-        rows.append((load.name, f"{machine_hours:,.0f}", *(f"{machine_hours * price:,.0f}" for price in PRICES.values())))
-    return markdown(("job", "machine hours", *(f"{name}, {price} $/h" for name, price in PRICES.items())), rows)
+        dollars = (f"{machine_hours * price:,.0f}" for price in prices.values())
+        rows.append((load.name, f"{machine_hours:,.0f}", f"{load.count * DOLLARS_A_GET:.2f}", *dollars))
+    return markdown(("job", "machine hours", "S3 requests, $", *(f"{name} at {price} $/h, $" for name, price in prices.items())), rows)
 
 
 def measured_table(speed: dict[str, Any]) -> str:

@@ -343,7 +343,7 @@ def test_arrays_that_are_no_picture(array: np.ndarray, error: type[MienError]) -
         read_photo(array)
 
 
-@pytest.mark.parametrize("source", [None, 7, ["a.jpg"], object()], ids=repr)
+@pytest.mark.parametrize("source", [None, 7, ["a.jpg"], object()], ids=["None", "a number", "a list", "an object"])
 def test_other_types_are_refused(source: object) -> None:
     with pytest.raises(UsageError, match="expected a path"):
         read_photo(source)  # type: ignore[arg-type]

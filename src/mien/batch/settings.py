@@ -59,8 +59,8 @@ class Settings:
         check_every(self.every_s)
         _ = self.limits  # raises for limits that are not above zero
         model = os.path.abspath(self.model) if Path(self.model).is_dir() else self.model  # noqa: PTH100  (no links resolved)
-        detector = find_detector(self.detector, threads=1)
-        name = os.path.abspath(self.detector) if self.detector.endswith(".onnx") else str(getattr(detector, "name", self.detector))  # noqa: PTH100
+        find_detector(self.detector, threads=1)
+        name = os.path.abspath(self.detector) if self.detector.endswith(".onnx") else self.detector  # noqa: PTH100
         return Settings(**{**vars(self), "model": model, "detector": name})
 
     def identity(self) -> dict[str, Any]:

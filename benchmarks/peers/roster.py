@@ -8,7 +8,6 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent.parent
 CHECKOUT = f"mien @ {ROOT.as_uri()}"
 TFJS = "4.22.0"
-SMALLEST = 20  # pixels; Mien's own default of the smallest face
 
 
 @dataclass(frozen=True)
@@ -116,18 +115,15 @@ NEEDS_DOWNLOAD = {
 }
 
 
-def mien(model: str, min_face: int = SMALLEST) -> Peer:
-    """Return Mien itself as a row, installed from this checkout, with a shipped model's name or a bundle folder.
-
-    ``min_face`` is the shorter side of the smallest face reported, in pixels.
-    """
+def mien(model: str) -> Peer:
+    """Return Mien itself as a row, installed from this checkout, with a shipped model's name or a bundle folder."""
     folder = Path(model)
     given = str(folder.resolve()) if folder.is_dir() else model
     return Peer(
-        name=f"**Mien** ({folder.name})" if min_face == SMALLEST else f"**Mien** ({folder.name}, faces from {min_face} px)",
+        name=f"**Mien** ({folder.name})",
         adapter="with_mien.py",
         requirements=(CHECKOUT,),
         weights=(f"{given}/model.onnx" if folder.is_dir() else f"mien/weights/{model}/model.onnx",),
-        how=f"YuNet with libfacedetection's weights, faces from {min_face} px, five landmarks, ONNX Runtime",
-        options={"model": given, "min_face": str(min_face)},
+        how="YuNet with libfacedetection's weights, faces from 20 px, five landmarks, ONNX Runtime",
+        options={"model": given},
     )

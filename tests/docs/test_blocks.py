@@ -23,7 +23,7 @@ from tests.train import made_up
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 SHELL = {"", "sh", "bash", "shell", "console"}  # a block without a language is commands
 DATA: dict[str, Callable[[str], Any]] = {"json": json.loads, "toml": tomllib.loads, "yaml": yaml.safe_load}
-PROSE = {"text"}
+PROSE = {"text", "kotlin", "html"}  # tests/page/test_edge.py opens the page
 CALLS = ("mien ", "pip ", "python ", "curl ")  # how a block begins that is commands, whatever it says
 SERVICE = "http://127.0.0.1:8000"
 # Blocks that cannot run here, by page and how they begin. Nothing else is left out.
@@ -32,6 +32,7 @@ NOT_RUN = {
     ("README.md", "pip install -e '.[dev]' && pytest"): "is the run that this test is part of",
     ("docs/web.md", "mien web install-runtime"): "fetches 33 MB; tests/page/test_runtime.py does it with a small one",
     ("docs/batch.md", "pip install '.[ray]'\nmien batch s3://"): "needs a cluster and a bucket; tests/batch/test_cluster.py makes both",
+    ("docs/edge.md", "mien export --format litert-int8"): "sets 8-bit ranges on FER2013; tests/train/formats does it for a small network",
     ("docs/experiments.md", "python -m mien.train.campaign"): "trains large networks on an accelerator; test_campaign runs a small one",
 }
 # What a page takes for granted.

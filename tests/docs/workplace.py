@@ -35,7 +35,7 @@ BRIEFLY = "--epochs 6 --set batch_size=14 --set early_stopping=0 --set optimizer
 def prepare(folder: Path) -> Path:
     """Fill and return ``folder``."""
     portrait = Image.open(demo_photo())
-    for name in ("photo.jpg", "holiday/a.jpg", "holiday/b.jpg", "more/deep/c.png", "group.png", "site/group.jpg"):
+    for name in ("photo.jpg", "face.png", "holiday/a.jpg", "holiday/b.jpg", "more/deep/c.png", "group.png", "site/group.jpg"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         portrait.save(folder / name)
     small = np.asarray(portrait.resize((320, 320)))
@@ -53,7 +53,8 @@ def prepare(folder: Path) -> Path:
             for i in range(count):
                 made_up.write(folder / "faces", split, label, f"{split}{i}", shapes.draw(shape, np.random.default_rng([shape, i])))
     mislabel(folder / "faces/val", "val0.png")
-    (folder / "models").symlink_to(ROOT / "models")
+    for name in ("models", "examples", "src"):
+        (folder / name).symlink_to(ROOT / name)
     return folder
 
 

@@ -88,13 +88,12 @@ def timings(peer: Peer, job: dict[str, Any]) -> dict[str, Any]:
 
 def memory(peer: Peer, job: dict[str, Any]) -> dict[str, Any]:
     """Return the peak resident size in MB (10^6 bytes) of a process that classified one crop and analysed every photo once."""
-    import resource
-
     peer.classify(np.ascontiguousarray(_array(job["crops"])[:1]))
     for photo in _photos(peer, job["photos"]):
         peer.analyze(photo)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return {"peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6}
+    status = Path("/proc/self/status").read_text(encoding="ascii")  # getrusage would begin with the memory of the parent process
+    (kilobytes,) = (line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:"))
+    return {"peak_mb": int(kilobytes) * 1024 / 1e6}
 
 
 def median_ms(work: Callable[[], object], seconds: float) -> float:

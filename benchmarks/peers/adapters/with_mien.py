@@ -14,7 +14,7 @@ class Mien:
     def __init__(self, options):
         bundle = open_bundle(options["model"])
         self._classifier = Classifier(bundle, threads=1)
-        self._pipeline = Pipeline(classifier=self._classifier, threads=1, min_face=float(options["min_face"]))
+        self._pipeline = Pipeline(classifier=self._classifier, threads=1)
         self._spec = bundle.spec
         self.labels = bundle.spec.labels
 

@@ -1,4 +1,4 @@
-"""Figures in the README, docs/video.md and docs/edge.md, written by ``python -m benchmarks.readme``; ``--check`` only compares.
+"""Figures in the README and some pages of the documentation, written by ``python -m benchmarks.readme``; ``--check`` only compares.
 
 Blocks between ``<!-- figures: NAME -->`` and ``<!-- end -->`` are replaced by tables made from the shipped bundle's metrics.json and the
 files in benchmarks/results, which the other benchmarks write with ``--json``.
@@ -10,15 +10,17 @@ import argparse
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.cost import table as cost_table
 from benchmarks.exports import table as exports_table
 from benchmarks.timing import markdown
 from mien.bundles import open_bundle
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("README.md", "docs/video.md", "docs/edge.md")
+PAGES = ("README.md", "docs/video.md", "docs/edge.md", "docs/web.md")
 RESULTS = Path(__file__).parent / "results"
 BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 SPLIT_NAMES = {
@@ -73,17 +75,10 @@ def scenes() -> str:
     return str(_result("scenes")["markdown"])
 
 
-def speed() -> str:
-    """Return the table of the inference benchmark and the machine it ran on."""
-    result = _result("inference")
-    rows = [(name, f"{value:.2f}") for name, value in result["figures"].items()]
-    return f"{markdown(('what', 'figure'), rows)}\n\n{result['machine']}."
-
-
-def video() -> str:
-    """Return the table of the video benchmark and the machine it ran on."""
-    result = _result("video")
-    rows = [(name, f"{value:.1f}") for name, value in result["figures"].items()]
+def plain(name: str, digits: int) -> str:
+    """Return the table of a benchmark whose result is names and numbers, and the machine it ran on."""
+    result = _result(name)
+    rows = [(what, f"{value:.{digits}f}") for what, value in result["figures"].items()]
     return f"{markdown(('what', 'figure'), rows)}\n\n{result['machine']}."
 
 
@@ -93,6 +88,12 @@ def tracking() -> str:
     rows = [(tracker, f"{idf1:.3f}", switches) for scene, tracker, idf1, switches, _ in result["tracking"] if scene == "all"]
     steady = [(name, f"{value:.3g}") for name, value in result["steadiness"].items()]
     return f"{markdown(('tracker', 'IDF1, mean of the scenes', 'id switches'), rows)}\n\n{markdown(('labels', 'figure'), steady)}"
+
+
+def cost() -> str:
+    """Return how time and memory grow with the work."""
+    result = _result("cost")
+    return "\n\n".join((*(cost_table(axis, points) for axis, points in result["axes"].items()), f"{result['machine']}."))
 
 
 def exports() -> str:
@@ -113,9 +114,11 @@ def peers_page() -> str:
 BLOCKS: dict[str, Callable[[], str]] = {
     "accuracy": accuracy,
     "scenes": scenes,
-    "speed": speed,
-    "video": video,
+    "speed": partial(plain, "inference", 2),
+    "video": partial(plain, "video", 1),
+    "page": partial(plain, "page", 1),
     "tracking": tracking,
+    "cost": cost,
     "exports": exports,
     "peers": peers,
     "peers_page": peers_page,

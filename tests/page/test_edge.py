@@ -44,6 +44,7 @@ def test_the_least_page_gives_the_librarys_probabilities(website, open_page, tmp
     picture = tmp_path / "face.png"
     Image.fromarray(chip).resize((48, 48), Image.Resampling.BOX).save(picture)
     page = open_page(website)
+    page.wait_for_function("() => document.querySelector('input').onchange !== null")
     page.locator("input").set_input_files(picture)
     expect(page.locator("pre")).to_contain_text("sure")
     *told, _ = page.locator("pre").inner_text().splitlines()

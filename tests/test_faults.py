@@ -69,7 +69,7 @@ def run(old, new):
 
     SourceFileLoader.get_code = get_code
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    return pytest.main(["-x", "-q", "--assert=plain", "-p", "no:cacheprovider", tests])
+    return pytest.main(["-n0", "-x", "-q", "--assert=plain", "-p", "no:cacheprovider", tests])
 
 statuses = []
 for old, new in wordings:

@@ -45,6 +45,10 @@ class Environment:
         return sum(file.stat().st_size for file in files) / MB
 
 
+# What an environment holds before anything is asked for, by uv or by venv (up to Python 3.11 with setuptools).
+IN_EMPTY = {"_virtualenv.py", "_virtualenv.pth", "pip", "setuptools", "pkg_resources", "_distutils_hack", "distutils"}
+
+
 def environment(peer: Peer, cache: Path, *, fresh: bool = False) -> Environment:
     """Return the peer's environment, making it when it is not there yet, is another version's, or ``fresh`` is asked for.
 
@@ -152,8 +156,4 @@ def _versions(packages: Path, peer: Peer) -> dict[str, str]:
 
 
 def _by_installer(file: Path, packages: Path) -> bool:
-    return file.suffix == ".pyc" or file.relative_to(packages).parts[0].split("-")[0] in {"pip", "_virtualenv.py", "_virtualenv.pth"}
-
-
-def _found(packages: Path, pattern: str) -> list[Path]:
-    return [Path(pattern)] if Path(pattern).is_absolute() else sorted(packages.glob(pattern))
+    return file.suffix == ".pyc" or file.relative_to(packages).parts[0].split("-")[0] in IN_EMPTY

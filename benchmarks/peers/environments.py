@@ -157,3 +157,7 @@ def _versions(packages: Path, peer: Peer) -> dict[str, str]:
 
 def _by_installer(file: Path, packages: Path) -> bool:
     return file.suffix == ".pyc" or file.relative_to(packages).parts[0].split("-")[0] in IN_EMPTY
+
+
+def _found(packages: Path, pattern: str) -> list[Path]:
+    return [Path(pattern)] if Path(pattern).is_absolute() else sorted(packages.glob(pattern))

@@ -111,9 +111,9 @@ def test_what_is_no_video_is_said_in_plain_words(page, tmp_path, shot):
 
 def test_cancelling_leaves_nothing_behind(page, tmp_path):
     long = write_clip(tmp_path / "long.mp4", 3000)
-    page.locator("#video-input").set_input_files(str(long))
     with page.expect_response(lambda answer: answer.request.method == "POST" and "/v1/video" in answer.url) as handed_in:
-        expect(page.locator("#video-words")).to_contain_text("%")
+        page.locator("#video-input").set_input_files(str(long))
+    expect(page.locator("#video-words")).to_contain_text("%")
     job = handed_in.value.json()["id"]
     with page.expect_response(lambda answer: answer.request.method == "DELETE" and job in answer.url) as removed:
         page.get_by_role("button", name="Cancel").click()

@@ -44,7 +44,6 @@ def analyse(page, clip):
 
 def test_a_video_is_analysed_played_and_searched(page, clip, shot):
     page.locator("#video-input").set_input_files(str(clip))
-    expect(page.get_by_role("progressbar", name="Progress")).to_be_visible()
     expect(page.locator("#video-player")).to_be_visible(timeout=3 * PATIENCE_MS)
     expect(page.locator("#video-reading .headline")).to_contain_text("happy")
     slider = page.get_by_role("slider", name="Place in the video")
@@ -113,6 +112,7 @@ def test_cancelling_leaves_nothing_behind(page, tmp_path):
     long = write_clip(tmp_path / "long.mp4", 3000)
     with page.expect_response(lambda answer: answer.request.method == "POST" and "/v1/video" in answer.url) as handed_in:
         page.locator("#video-input").set_input_files(str(long))
+    expect(page.get_by_role("progressbar", name="Progress")).to_be_visible()
     expect(page.locator("#video-words")).to_contain_text("%")
     job = handed_in.value.json()["id"]
     with page.expect_response(lambda answer: answer.request.method == "DELETE" and job in answer.url) as removed:

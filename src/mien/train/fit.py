@@ -29,6 +29,7 @@ from mien.train.models import build_model, load_pretrained
 from mien.train.optimize import compile_for, is_frozen, lower_on_plateau, should_stop
 from mien.train.recipe import Recipe
 from mien.train.rundir import CHECKPOINT, MODEL, environment, write_history, write_json
+from mien.train.torch_norm import fuse_norms
 
 PRETRAINED_CHIPS = 512  # on which a loaded network's norms may be measured
 EMA_EVERY = 4  # steps between two updates of the weight average
@@ -158,7 +159,9 @@ def _trainable(recipe: Recipe, classes: int) -> keras.Model:
     """Return the network in the recipe's precision."""
     keras.mixed_precision.set_global_policy(recipe.precision)
     try:
-        return build_model(recipe, classes)
+        model = build_model(recipe, classes)
+        fuse_norms(model)
+        return model
     finally:
         keras.mixed_precision.set_global_policy("float32")
 

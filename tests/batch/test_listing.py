@@ -11,7 +11,7 @@ from pyarrow import parquet
 
 from mien.batch.archives import OpenArchives
 from mien.batch.listing import inputs
-from mien.errors import ChangedError, CorruptMediaError, MediaError, TooLargeError, UsageError
+from mien.errors import ChangedError, CorruptMediaError, MediaError, TooLargeError, UnreadableError, UsageError
 from tests.batch.support import face
 
 
@@ -187,6 +187,13 @@ def test_a_source_that_is_nothing_is_a_wrong_call(place, sources, words):
 @pytest.mark.parametrize("file", ["missing.csv", "missing.tar", "missing.zip"])
 def test_a_list_or_archive_that_is_missing_stops_the_job(place, file):
     with pytest.raises(MediaError, match="missing"):
+        list(inputs([file]))
+
+
+@pytest.mark.parametrize("file", ["loop.csv", "loop.tar", "loop.zip"])
+def test_a_list_or_archive_that_cannot_be_opened_is_no_fault_of_the_network(place, file):
+    (place / file).symlink_to(file)
+    with pytest.raises(UnreadableError, match="the system refuses"):
         list(inputs([file]))
 
 

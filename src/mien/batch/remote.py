@@ -103,6 +103,8 @@ def reaching(place: str) -> Iterator[None]:
     except PermissionError as error:
         raise UnreadableError(f"expected to read {place}, which its server refuses ({_line(error)}); check the credentials") from None
     except Exception as error:  # every driver has its own: botocore's, aiohttp's, google's, OSError, TimeoutError
+        if "://" not in place:
+            raise UnreadableError(f"expected to read {place}, which the system refuses ({_line(error)})") from None
         status = getattr(error, "status", None)
         if status in (404, 410):
             raise NotFoundError(f"expected something at {place}, got HTTP {status}: there is nothing; check the address") from None

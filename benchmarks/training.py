@@ -1,16 +1,23 @@
-"""What training costs besides training: ``python -m benchmarks.training --data DIR``.
+"""What training costs: ``python -m benchmarks.training --data DIR``.
 
 Measured on one machine in one run: the second start of a data set, a batch made with nothing else going on, a training step, the share of
-a step that the loop waits for its batch, and peak memory.
+a step that the loop waits for its batch, and peak memory. ``--compare`` instead sets the installed backends and precisions side by side,
+each in a process of its own.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import itertools
+import json
+import os
+import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import keras
@@ -18,11 +25,13 @@ import keras
 from benchmarks.timing import machine, markdown, memory_mb
 from mien.train.batches import TrainingBatches
 from mien.train.data import Dataset, load
-from mien.train.models import build_model
+from mien.train.fit import trainable
 from mien.train.optimize import compile_for
 from mien.train.recipe import Recipe
 
 WARM_UP = 3
+BACKENDS = ("tensorflow", "torch", "jax")
+PRECISIONS = ("float32", "mixed_bfloat16")
 
 
 @dataclass(frozen=True)
@@ -63,7 +72,7 @@ def measure(folder: Path, recipe: Recipe, steps: int, cache: Path | None = None)
 
 
 def _train(data: Dataset, batches: TrainingBatches, recipe: Recipe, steps: int) -> tuple[float, float]:
-    model = build_model(recipe, len(data.label_names))
+    model = trainable(recipe, len(data.label_names))
     compile_for(model, recipe, recipe.epochs - 1, batches.steps)
     source = batches.epoch(0)
     waited, began = 0.0, 0.0
@@ -78,17 +87,46 @@ def _train(data: Dataset, batches: TrainingBatches, recipe: Recipe, steps: int) 
     return 1000 * took / steps, waited / took
 
 
+def compare(arguments: list[str]) -> Iterator[tuple[str, str, float]]:
+    """Yield backend, precision and milliseconds a step of this benchmark run with ``arguments`` under each backend that is installed."""
+    for backend in BACKENDS:
+        if importlib.util.find_spec(backend) is None:
+            continue
+        for precision in PRECISIONS:
+            command = [sys.executable, "-m", "benchmarks.training", *arguments, "--precision", precision, "--json"]
+            environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
+            done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+            yield backend, precision, json.loads(done.stdout)["step_ms"]
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="FER2013")
     parser.add_argument("--recipe", default="compact")
     parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--precision", choices=PRECISIONS, help="instead of the recipe's")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--json", action="store_true", help="print the figures as JSON")
+    how.add_argument("--compare", action="store_true", help="a step under every installed backend, in float32 and bfloat16")
     options = parser.parse_args()
-    recipe = Recipe.load(options.recipe, **{"loss.votes_weight": 0, "model.weights": "none"})
+    changes = {"precision": options.precision} if options.precision else {}
+    recipe = Recipe.load(options.recipe, **{"loss.votes_weight": 0, "model.weights": "none", **changes})
+    note = f"batch size {recipe.batch_size}; "
+    if options.compare:
+        steps = list(compare(["--data", str(options.data), "--recipe", options.recipe, "--steps", str(options.steps)]))
+        packages = packages_distributions()
+        slowest = max(ms for *_, ms in steps)
+        rows = [(backend, precision, f"{ms:.0f} ms", f"{slowest / ms:.1f}") for backend, precision, ms in steps]
+        sys.stdout.write(markdown(["backend", "precision", f"one step of {options.recipe}", "times as fast as the slowest"], rows) + "\n\n")
+        sys.stdout.write(note + machine(("numpy", "keras", *dict.fromkeys(packages[backend][0] for backend, *_ in steps))) + "\n")
+        return
     figures = measure(options.data, recipe, options.steps)
+    if options.json:
+        sys.stdout.write(json.dumps(asdict(figures)) + "\n")
+        return
     sys.stdout.write(markdown(["what", options.recipe], figures.rows()) + "\n\n")
-    sys.stdout.write(f"batch size {recipe.batch_size}; Keras on {keras.backend.backend()}; {machine(('numpy', 'keras'))}\n")
+    sys.stdout.write(f"{note}Keras on {keras.backend.backend()}; {machine(('numpy', 'keras'))}\n")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 from benchmarks.training import measure
 from tests.train.shapes import tiny_recipe, write_shapes
@@ -11,3 +15,16 @@ def test_the_figures_are_those_of_a_run(tmp_path: Path) -> None:
     assert 0 <= figures.waiting_share < 1
     assert min(figures.batch_ms, figures.step_ms, figures.peak_mb) > 0
     assert len(figures.rows()) == 5
+
+
+@pytest.mark.slow
+def test_backends_stand_side_by_side(tmp_path: Path) -> None:
+    folder = write_shapes(tmp_path / "data", train=20)
+    recipe = tmp_path / "small.toml"
+    recipe.write_text('size = 32\nbatch_size = 4\n[model]\nfamily = "nano"\n')
+    command = [sys.executable, "-m", "benchmarks.training", "--data", str(folder), "--recipe", str(recipe), "--steps", "2", "--compare"]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False, timeout=900)
+    assert done.returncode == 0, done.stderr[-2000:]
+    rows = [line.split(" | ") for line in done.stdout.splitlines() if "bfloat16" in line]
+    assert rows[0][0] == "| tensorflow"
+    assert float(rows[0][3].rstrip(" |")) >= 1

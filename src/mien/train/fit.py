@@ -75,7 +75,7 @@ def fit(
     keras.utils.set_random_seed(recipe.seed)
     judge = build_model(recipe, classes)  # scores the averaged weights, in float32 on one device
     with data_parallel(devices, recipe.batch_size):
-        model = _trainable(recipe, classes)
+        model = trainable(recipe, classes)
         config = {
             "recipe": recipe.to_dict(),
             "labels": list(data.label_names),
@@ -155,15 +155,15 @@ def export_keras(recipe: Recipe, label_names: tuple[str, ...], weights: Arrays, 
     return model
 
 
-def _trainable(recipe: Recipe, classes: int) -> keras.Model:
-    """Return the network in the recipe's precision."""
+def trainable(recipe: Recipe, classes: int) -> keras.Model:
+    """Return the network that a run trains, not yet compiled: in the recipe's precision, and as quick as the backend can."""
     keras.mixed_precision.set_global_policy(recipe.precision)
     try:
         model = build_model(recipe, classes)
-        fuse_norms(model)
-        return model
     finally:
         keras.mixed_precision.set_global_policy("float32")
+    fuse_norms(model)
+    return model
 
 
 def _open(run: Path, config: dict[str, Any], data: Dataset, model: keras.Model, steps: int, resume: bool) -> RunState:

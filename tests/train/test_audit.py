@@ -130,6 +130,23 @@ def test_doubtful_labels_come_least_believed_first(faces: datasets.Dataset) -> N
     assert [f.row for f in audit.doubtful_labels(data, p)] == [17, 5]
 
 
+def test_the_crowd_is_asked_about_the_labels_that_models_doubt(faces: datasets.Dataset, findings: list[audit.Finding]) -> None:
+    happy, sad = (datasets.VOTE_LABELS[name] for name in ("happy", "sad"))
+    votes = np.zeros((len(faces), 10), np.float32)
+    own = np.where(faces.labels == faces.label_names.index("happy"), happy, sad)
+    votes[np.arange(len(faces)), own] = 10
+    votes[[1, 4]] = 0  # nobody voted on 4; on 1 everybody for the other label
+    votes[1, happy + sad - own[1]] = 10
+    doubted = [*findings, audit.Finding(1, "doubtful label", 0, ""), audit.Finding(3, "doubtful label", 1, "")]
+    told = audit.crowd_disagrees(replace(faces, votes=votes), doubted)
+    assert told == {
+        "all doubtful labels": {"images": 2, "share": 0.5},
+        "all other labels": {"images": len(faces) - 3, "share": 0.0},
+    }
+    page = audit_html(faces, {**audit.summary(faces, audit.copies(faces), findings), "crowd_disagrees": told}, findings)
+    assert "50.0 %" in page
+
+
 def test_the_page_shows_each_kind_and_is_one_file(faces: datasets.Dataset, findings: list[audit.Finding]) -> None:
     page = audit_html(faces, audit.summary(faces, audit.copies(faces), findings), findings)
     for text in ("Conflicting labels", "Near copy", "happy and sad", "PublicTest_5.png"):

@@ -24,6 +24,7 @@ def audit(
     folds: Annotated[int, typer.Option(help="Train this many models to find doubtful labels, 4 for example; 0 leaves that out.")] = 0,
     recipe: Annotated[str, typer.Option(help="Recipe of those models; they learn from the labels alone.")] = "nano",
     epochs: Annotated[int, typer.Option(min=1, help="How long each of those models trains.")] = 12,
+    votes: Annotated[Path | None, typer.Option(help="FER+ votes, a CSV: does the crowd doubt the same labels? Needs --folds.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an audit that exists.")] = False,
 ) -> None:
     """Find copies, leaks from test to training, conflicting labels, near copies, pictures without a face, and doubtful labels."""
@@ -34,8 +35,10 @@ def audit(
 
     if (report / SUMMARY).exists() and not overwrite:
         raise UsageError(f"{report} holds an audit; add --overwrite to replace it, or choose another folder")
+    if votes and not folds:
+        raise UsageError("--votes judges doubtful labels, and without --folds none are looked for; add --folds 4")
     detectors = search.face_detectors() if faces else []
-    loaded = datasets.load(data)
+    loaded = datasets.load(data, votes=votes)
     began = time.perf_counter()
     groups = search.copies(loaded)
     findings = [*search.copy_findings(loaded, groups), *search.blanks(loaded)]
@@ -53,6 +56,8 @@ def audit(
         p = out_of_fold(chips, chosen, folds, report / "folds", on_epoch=_tell_time(folds, epochs))
         findings += search.doubtful_labels(loaded, p)
     counts = {**search.summary(loaded, groups, findings), "seconds": round(time.perf_counter() - began, 1)}
+    if votes:
+        counts["crowd_disagrees"] = search.crowd_disagrees(loaded, findings)
     report.mkdir(parents=True, exist_ok=True)
     (report / SUMMARY).write_text(json.dumps(counts, indent=1) + "\n", encoding="utf-8")
     _, exclusions = search.write_findings(loaded, findings, report)
@@ -88,7 +93,8 @@ def _print(counts: dict[str, object]) -> None:
     for key, value in counts.items():
         if isinstance(value, dict):
             for name, count in value.items():
-                table.add_row(f"{key.replace('_', ' ')}: {name}", str(count))
+                shown = f"{100 * count['share']:.1f} % of {count['images']:,}" if isinstance(count, dict) else str(count)
+                table.add_row(f"{key.replace('_', ' ')}: {name}", shown)
         else:
             table.add_row(key.replace("_", " "), str(value))
     Console(file=sys.stdout).print(table)

@@ -22,13 +22,14 @@ from PIL import Image
 
 from mien.detect import Detector
 from mien.detect.yunet import YuNetDetector
-from mien.train.data import Dataset
+from mien.train.data import Dataset, label_targets
 from mien.train.splits import pixel_keys
 
 Ints = NDArray[np.int64]
 NEAR_BITS = 4  # of the 64 bits of a perceptual hash; what a small crop or another JPEG quality changes
 QUICK_SIDE = 96  # px of the quick look; the careful one is for what it misses
 CHUNK = 256
+FIRST = (100, 1000)  # of the doubtful labels, which are shown to the crowd apart
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,31 @@ def doubtful_labels(data: Dataset, probabilities: NDArray[np.float64]) -> Iterat
         told = f"labelled {data.label_names[label]} ({probabilities[row, label]:.3f})"
         told += f", models say {data.label_names[best]} ({probabilities[row, best]:.3f})"
         yield Finding(int(row), "doubtful label", number, told)
+
+
+def crowd_disagrees(data: Dataset, findings: list[Finding]) -> dict[str, dict[str, float]]:
+    """Return how often the crowd doubts the labels that the models doubt, and the others.
+
+    Args:
+        data: a data set with FER+ votes.
+        findings: among them doubtful labels, the least believed first.
+
+    Returns:
+        For the first of the doubtful labels, all of them and all other images: ``images`` that have votes, and ``share`` of them whose
+        label got less than half of the votes (those for one of our labels, single votes left out), 0..1.
+    """
+    assert data.votes is not None
+    shares, counted = label_targets(data.votes, data.label_names)
+    outvoted = shares[np.arange(len(data)), data.labels] < 0.5
+    doubtful = np.array([f.row for f in findings if f.problem == "doubtful label"], np.int64)
+    sides = {f"first {n} doubtful labels": doubtful[:n] for n in FIRST if n < len(doubtful)}
+    sides["all doubtful labels"] = doubtful
+    sides["all other labels"] = np.setdiff1d(np.arange(len(data)), doubtful)
+    return {
+        side: {"images": len(voted), "share": round(float(outvoted[voted].mean()), 4)}
+        for side, rows in sides.items()
+        if len(voted := rows[counted[rows] > 0])
+    }
 
 
 def summary(data: Dataset, groups: list[Ints], findings: list[Finding]) -> dict[str, Any]:

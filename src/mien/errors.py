@@ -36,6 +36,10 @@ class MienError(Exception):
     code = "error"
 
 
+class MienWarning(UserWarning):
+    """Something that went through and deserves a look; the command line says it in one line."""
+
+
 class UsageError(MienError, ValueError):
     code = "usage"
 

@@ -12,8 +12,8 @@ from mien.errors import MissingExtraError, UsageError
 from mien.results import SCHEMA, ErrorResult, Face, FrameResult
 
 Record = FrameResult | ErrorResult
-Format = Literal["table", "jsonl", "csv"]
-FORMATS: tuple[Format, ...] = ("table", "jsonl", "csv")
+Format = Literal["table", "jsonl", "csv", "parquet"]
+FORMATS: tuple[Format, ...] = ("table", "jsonl", "csv", "parquet")
 WIDE = 110  # columns from which the table spells labels out; also its width where there is no terminal
 POINTS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
 
@@ -39,11 +39,12 @@ def open_sink(kind: str, out: TextIO, labels: Sequence[str]) -> Sink:
 
     Args:
         kind: one of :data:`FORMATS`.
-        out: a text stream.
+        out: a text stream; Parquet goes to the binary stream below it.
         labels: the model's labels, which become columns.
 
     Raises:
         UsageError: an unknown kind.
+        MissingExtraError: Parquet without pyarrow.
     """
     if kind == "jsonl":
         return JsonLines(out)
@@ -51,6 +52,8 @@ def open_sink(kind: str, out: TextIO, labels: Sequence[str]) -> Sink:
         return Csv(out, labels)
     if kind == "table":
         return Table(out, labels)
+    if kind == "parquet":
+        return Parquet(out.buffer, labels)
     raise UsageError(f"unknown format {kind!r}; expected one of {', '.join(FORMATS)}")
 
 

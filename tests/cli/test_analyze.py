@@ -52,7 +52,21 @@ def test_a_folder_gives_a_record_an_input_and_names_the_failure(folder):
         assert face.top == "happy"
         assert len(face.landmarks) == 5
     assert "broken.jpg" in err
-    assert "3 photos, 2 faces, 1 without a face, 1 errors" in err
+    assert "3 photos, 2 faces, 1 without a face, 1 error\n" in err
+
+
+def test_parquet_holds_the_rows_of_csv(folder):
+    pq = pytest.importorskip("pyarrow.parquet", reason="pip install '.[video]' brings pyarrow")
+    for name in ("faces.csv", "faces.parquet"):
+        assert mien("analyze", "one.jpg", "none.png", "-o", name, cwd=folder)[0] == 0
+    with (folder / "faces.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    table = pq.read_table(folder / "faces.parquet").to_pylist()
+    assert [row["source"] for row in table] == [row["source"] for row in rows] == ["one.jpg", "none.png"]
+    assert table[0]["happy"] == pytest.approx(float(rows[0]["happy"]))
+    status, out, err = mien("analyze", "one.jpg", "--format", "parquet", cwd=folder)
+    assert (status, out) == (2, "")
+    assert "--output FILE.parquet" in err
 
 
 def test_all_well_is_status_0_and_says_nothing_for_one_photo(folder):

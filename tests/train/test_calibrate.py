@@ -5,7 +5,7 @@ import pytest
 from scipy.special import softmax
 
 from mien.contract import InputSpec
-from mien.errors import UsageError
+from mien.errors import MienWarning, UsageError
 from mien.train import metrics
 from mien.train.calibrate import calibrated, choose_threshold, fit_temperature
 
@@ -55,6 +55,19 @@ def test_calibrated_writes_both_values_into_the_spec(honest: tuple[np.ndarray, n
     spec = calibrated(InputSpec("t", "1"), honest[0] * 2, honest[1], 0.7)
     assert spec.temperature == pytest.approx(2, rel=0.05)
     assert 0 < spec.uncertain_below < 1
+
+
+def test_a_target_out_of_reach_is_an_error_when_asked_for_and_a_warning_otherwise() -> None:
+    logits, labels = np.log([[0.8, 0.2], [0.7, 0.3], [0.6, 0.4], [0.55, 0.45]] * 50), [1, 0, 0, 1] * 50
+    with pytest.raises(UsageError, match=r"best reachable here is 66\.7%"):
+        calibrated(InputSpec("t", "1"), logits, labels, 0.8)
+    with pytest.warns(MienWarning, match=r"no confidence threshold .* right on 66\.7%"):
+        calibrated(InputSpec("t", "1"), logits, labels)
+
+
+def test_a_handful_of_faces_is_remarked_on(honest: tuple[np.ndarray, np.ndarray]) -> None:
+    with pytest.warns(MienWarning, match="99 faces only"):
+        calibrated(InputSpec("t", "1"), honest[0][:99], honest[1][:99], 0.5)
 
 
 @pytest.mark.parametrize(

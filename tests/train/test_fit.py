@@ -7,6 +7,7 @@ import resource
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import keras
 import numpy as np
 import pytest
 
-from mien.errors import DataError, DivergedError, TrainingError
+from mien.errors import DataError, DivergedError, MienWarning, TrainingError
 from mien.train.checkpoint import RunState, load_state
 from mien.train.data import Dataset
 from mien.train.fit import fit, split_rows
@@ -255,3 +256,13 @@ def test_holdout_is_a_tenth_of_train_and_follows_the_seed(shapes: Dataset) -> No
 def test_a_missing_split_is_an_error(shapes: Dataset) -> None:
     with pytest.raises(DataError, match="0 'val' images"):
         split_rows(shapes, "val", seed=0)
+
+
+def test_an_epoch_of_a_step_or_two_is_remarked_on(shapes: Dataset, tmp_path: Path) -> None:
+    images = int((shapes.splits == "train").sum())
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always", MienWarning)
+        fit(tiny_recipe(epochs=1, batch_size=images), shapes, tmp_path / "run")
+    (said,) = [str(warning.message) for warning in seen if warning.category is MienWarning]
+    assert f"{images} training images in batches of {images} are 1 step an epoch" in said
+    assert "--set batch_size=10 gives 16" in said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, Literal
 from mien.batch.plan import SHARD
 from mien.bundles import DEFAULT, open_bundle
 from mien.detect import find_detector
-from mien.errors import UsageError
+from mien.errors import MissingExtraError, UsageError
 from mien.follow import DETECT_EVERY
 from mien.media.images import ReadLimits
 from mien.media.video import check_every
@@ -46,10 +47,13 @@ class Settings:
 
         Raises:
             UsageError: a value out of range.
+            MissingExtraError: Parquet without pyarrow.
             BundleError, DetectorError: the model or detector is not here.
         """
         if self.format not in FORMATS:
             raise UsageError(f"unknown format {self.format!r}; expected one of {', '.join(FORMATS)}")
+        if self.format == "parquet" and importlib.util.find_spec("pyarrow") is None:
+            raise MissingExtraError("pyarrow", "batch")
         if self.shard < 1:
             raise UsageError(f"expected shards of 1 photo or more, got {self.shard}")
         if self.min_face < 1:

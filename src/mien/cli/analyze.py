@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mien.cli.words import check_free, say, text_output
+from mien.cli.words import check_free, counted, say, text_output
 from mien.errors import UsageError
 from mien.results import ErrorResult, FrameResult
 
@@ -28,7 +28,9 @@ PROGRESS_FROM = 6  # inputs; fewer are done before a bar could be read
 
 def analyze(
     sources: Annotated[list[str], typer.Argument(help="Files, folders (searched through), quoted globs, http(s) URLs, or - for stdin.")],
-    format: Annotated[str | None, typer.Option(help="table, jsonl or csv. Default: table on a terminal, jsonl otherwise.")] = None,  # noqa: A002
+    format: Annotated[  # noqa: A002
+        str | None, typer.Option(help="table, jsonl, csv or parquet. Default: the output's ending; table on a terminal, else jsonl.")
+    ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the records here instead of to stdout.")] = None,
     annotate: Annotated[Path | None, typer.Option(help="Folder for copies of the photos with boxes, labels and charts.")] = None,
     model: Annotated[str, typer.Option(help="A shipped model's name, or a bundle folder.")] = "default",
@@ -46,6 +48,8 @@ def analyze(
     kind = format or ("table" if output is None and sys.stdout.isatty() else _kind_of(output))
     if kind not in FORMATS:
         raise UsageError(f"unknown format {kind!r}; expected one of {', '.join(FORMATS)}")
+    if kind == "parquet" and not output:
+        raise UsageError("Parquet is not for reading on a terminal; name a file with --output FILE.parquet")
     if output:
         check_free(output, overwrite)
     pictures = Pictures(annotate, overwrite) if annotate else None
@@ -64,13 +68,14 @@ def analyze(
                 tally["errors"] += 1
                 say(f"mien: {problem}")
     if len(items) > 1 or tally["errors"]:
-        say(f"{tally['photos']} photos, {tally['faces']} faces, {tally['without']} without a face, {tally['errors']} errors")
+        found = [counted(tally["photos"], "photo"), counted(tally["faces"], "face"), f"{tally['without']:,} without a face"]
+        say(", ".join([*found, counted(tally["errors"], "error")]))
     if tally["errors"]:
         raise typer.Exit(1)
 
 
 def _kind_of(output: Path | None) -> str:
-    return {".csv": "csv", ".txt": "table"}.get(output.suffix.lower() if output else "", "jsonl")
+    return {".csv": "csv", ".txt": "table", ".parquet": "parquet"}.get(output.suffix.lower() if output else "", "jsonl")
 
 
 def _without_frames(pipeline: Pipeline, items: Iterable[object]) -> Iterator[Pair]:

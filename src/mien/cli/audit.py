@@ -48,7 +48,7 @@ def audit(
         say("faces ...")
         findings += search.faceless(loaded, detectors)
     if folds:
-        with training_wing():
+        with training_wing(networks=True):
             from mien.train.folds import labels_only, out_of_fold
 
         chosen = labels_only(recipe, epochs)

@@ -15,7 +15,9 @@ def calibrate(
     bundle: Annotated[Path, typer.Argument(help="Bundle folder whose spec.json is to be rewritten.")],
     data: Annotated[Path, typer.Option(help="Folder with train/ and test/, or fer2013.csv.")],
     split: Annotated[str, typer.Option(help="public or val: images that no figure is reported on.")] = "public",
-    target_accuracy: Annotated[float, typer.Option(help="Accuracy wanted on the faces that are not 'uncertain', as a share.")] = 0.8,
+    target_accuracy: Annotated[
+        float | None, typer.Option(help="Accuracy wanted on the faces that are not 'uncertain'. Default: 0.8, or the best that can be had.")
+    ] = None,
 ) -> None:
     """Fit the temperature and the threshold behind 'uncertain', and store both in the bundle's spec.json."""
     with training_wing():

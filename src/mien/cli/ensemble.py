@@ -22,7 +22,7 @@ def ensemble(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that exists.")] = False,
 ) -> None:
     """Write one bundle that answers the mean of the runs' calibrated probabilities."""
-    with training_wing():
+    with training_wing(networks=True):
         from mien.train import data as datasets
         from mien.train.ensemble import calibrated, export_ensemble
         from mien.train.export import read_config
@@ -43,7 +43,7 @@ def soft_labels(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that exists.")] = False,
 ) -> None:
     """Write the teachers' mean probabilities of every image, for mien train --soft-labels."""
-    with training_wing():
+    with training_wing(networks=True):
         import numpy as np
 
         from mien.train import data as datasets

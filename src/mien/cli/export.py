@@ -28,7 +28,10 @@ def export(
     keras: Annotated[Path | None, typer.Option(help="Keras source of a bundle, for LiteRT. Default: model.keras in it.")] = None,
     name: Annotated[str | None, typer.Option(help="Name in spec.json, for a run. Default: the recipe's.")] = None,
     release: Annotated[str, typer.Option(help="Version in spec.json, for a run.")] = "1.0",
-    target_accuracy: Annotated[float, typer.Option(help="For a run: accuracy wanted on the faces that are not 'uncertain'.")] = 0.8,
+    target_accuracy: Annotated[
+        float | None,
+        typer.Option(help="For a run: accuracy wanted on the faces that are not 'uncertain'. Default: 0.8, or the best that can be had."),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that exists.")] = False,
 ) -> None:
     """Write a model as a bundle of a format of your choice, compared with its source before it gets its place."""
@@ -41,14 +44,14 @@ def export(
 
     check_free(out, format, overwrite)
     if is_run(start) and format == "onnx":
-        with training_wing():
+        with training_wing(networks=True):
             from mien.train.export import export_run
 
         loaded = load_for_run(Path(start), data)
         bundle = export_run(Path(start), loaded, out, name=name, version=release, target_accuracy=target_accuracy, overwrite=overwrite)
     else:
         with (
-            training_wing(),
+            training_wing(networks=is_run(start) or format.startswith("litert")),
             open_source(start, data=data, keras_file=keras, name=name, version=release, target_accuracy=target_accuracy) as opened,
         ):
             written = convert(opened.bundle, format, out, opened.sample, network=opened.network, overwrite=overwrite)

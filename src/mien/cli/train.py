@@ -29,7 +29,7 @@ def train(
     devices: Annotated[int, typer.Option(min=1, help="Devices that share each batch (JAX backend).")] = 1,
 ) -> None:
     """Train a network; every epoch is kept, so that a run can be stopped at any moment and continued with --resume."""
-    with training_wing():
+    with training_wing(networks=True):
         from rich.console import Console
         from rich.progress import Progress
 

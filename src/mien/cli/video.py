@@ -191,13 +191,13 @@ def _check_output(path: Path, suffixes: Iterable[str], source: str, overwrite: b
 
 
 def _open_records(stack: ExitStack, output: Path | None, to_stdout: bool, overwrite: bool, pipeline: Pipeline) -> Sink | None:
-    from mien.sinks import Parquet, open_sink
+    from mien.sinks import open_sink
 
     if not output and not to_stdout:
         return None
     out = stack.enter_context(text_output(output, overwrite))
     kind = output.suffix.lower()[1:] if output else "jsonl"
-    return stack.enter_context(Parquet(out.buffer, pipeline.labels) if kind == "parquet" else open_sink(kind, out, pipeline.labels))
+    return stack.enter_context(open_sink(kind, out, pipeline.labels))
 
 
 def _save_picture(path: Path, story: Timeline, source: str) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import os
 import sys
+import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn, TextIO
+from typing import Any, NoReturn, TextIO
 
-from mien.errors import MissingExtraError, UsageError
+from mien.errors import MienWarning, MissingExtraError, UsageError
 
 
 def say(text: str) -> None:
@@ -25,12 +26,31 @@ def fail(text: str, status: int = 1) -> NoReturn:
     sys.exit(status)
 
 
+def counted(number: int, thing: str) -> str:
+    """Return a number and its noun.
+
+    >>> counted(1, "photo"), counted(1200, "photo")
+    ('1 photo', '1,200 photos')
+    """
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
 def stay_readable() -> None:
     """Keep the output to one line a matter: names that are not text become escapes, and Pillow's warnings stay inside."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     warnings.filterwarnings("ignore", module="PIL")  # its remarks on damaged tags; what matters becomes a note or an error record
+    warnings.simplefilter("always", MienWarning)
+    as_python_does = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
+        if issubclass(category, MienWarning):
+            say(f"mien: {message}")
+        else:
+            as_python_does(message, category, *where)
+
+    warnings.showwarning = show  # type: ignore[assignment]  # the other arguments are passed on as they came
 
 
 def check_free(path: Path, overwrite: bool) -> None:
@@ -44,16 +64,41 @@ def check_free(path: Path, overwrite: bool) -> None:
 
 
 @contextmanager
-def training_wing() -> Iterator[None]:
-    """Turn the import error of a missing package of the training wing into the line that installs it."""
+def training_wing(*, networks: bool = False) -> Iterator[None]:
+    """Turn the import error of a missing package of the training wing into the line that installs it.
+
+    With ``networks``, Keras is loaded at once, and without what its backend has to say about itself.
+    """
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
+        if networks:
+            with _hushed():
+                import keras  # noqa: F401
         yield
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("mien"):
             raise
         raise MissingExtraError(error.name or "keras", "train") from None
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """Keep what is written to stderr, by libraries below Python too, unless it ends in an error."""
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    with tempfile.TemporaryFile() as kept, warnings.catch_warnings(action="ignore"):
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            os.dup2(terminal, 2)
+            kept.seek(0)
+            os.write(2, kept.read())
+            raise
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)
 
 
 @contextmanager

@@ -5,6 +5,8 @@ Both are chosen on PublicTest, never on the images that are reported. docs/calib
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import minimize_scalar
@@ -13,10 +15,11 @@ from scipy.special import log_softmax
 from mien.bundles import SPEC_FILE, Bundle
 from mien.classify import softmax
 from mien.contract import InputSpec
-from mien.errors import UsageError
+from mien.errors import MienWarning, UsageError
 from mien.train.metrics import risk_coverage, wilson
 
 TARGET_ACCURACY = 0.8  # of the answers that are not marked uncertain: four of five
+FEW = 100  # faces, with fewer of which a temperature says little
 TEMPERATURES = (0.05, 20.0)
 
 
@@ -68,18 +71,45 @@ def choose_threshold(probabilities: ArrayLike, labels: ArrayLike, target_accurac
     good = np.flatnonzero(1 - curve.risk >= target_accuracy)
     if not len(good):
         best = 1 - curve.risk.min()
-        raise UsageError(f"no confidence threshold keeps faces with {target_accuracy:.1%} accuracy; the best reachable here is {best:.1%}")
+        raise UsageError(
+            f"no confidence threshold keeps faces with {target_accuracy:.1%} accuracy; the best reachable here is {best:.1%}. "
+            "Ask for less, or train longer"
+        )
     last = int(good[-1])
     if last == len(curve.threshold) - 1:
         return 0.0
     return float(curve.threshold[last] + curve.threshold[last + 1]) / 2
 
 
-def calibrated(spec: InputSpec, logits: ArrayLike, labels: ArrayLike, target_accuracy: float = TARGET_ACCURACY) -> InputSpec:
-    """Return ``spec`` with ``temperature`` and ``uncertain_below`` fitted on the logits (N, C) of PublicTest."""
+def calibrated(spec: InputSpec, logits: ArrayLike, labels: ArrayLike, target_accuracy: float | None = None) -> InputSpec:
+    """Return ``spec`` with ``temperature`` and ``uncertain_below`` fitted on the logits (N, C) of PublicTest.
+
+    Args:
+        spec: what is fitted.
+        logits: raw outputs (N, C) for faces that did not train the network.
+        labels: class indices (N,).
+        target_accuracy: wanted share of right answers among the kept faces; None takes :data:`TARGET_ACCURACY`, or with a warning
+            the best that a threshold reaches.
+
+    Raises:
+        UsageError: see :func:`fit_temperature` and :func:`choose_threshold`.
+    """
     temperature = fit_temperature(logits, labels)
-    threshold = choose_threshold(softmax(np.asarray(logits), temperature), labels, target_accuracy)
-    return spec.updated(temperature=temperature, uncertain_below=threshold)
+    p = softmax(np.asarray(logits), temperature)
+    faces = len(p)
+    if faces < FEW:
+        warnings.warn(f"calibrated on {faces} faces only; below {FEW} do not trust the confidence", MienWarning, stacklevel=2)
+    if target_accuracy is None:
+        best = float(1 - risk_coverage(p, labels).risk.min())
+        target_accuracy = min(TARGET_ACCURACY, best)
+        if best < TARGET_ACCURACY:
+            warnings.warn(
+                f"no confidence threshold is right on {TARGET_ACCURACY:.1%} of what it keeps of these {faces} faces; took the one that is "
+                f"right on {best:.1%}. More images or a longer training raise it; --target-accuracy asks for another",
+                MienWarning,
+                stacklevel=2,
+            )
+    return spec.updated(temperature=temperature, uncertain_below=choose_threshold(p, labels, target_accuracy))
 
 
 def write_spec(bundle: Bundle, spec: InputSpec) -> Bundle:

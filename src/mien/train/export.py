@@ -18,7 +18,7 @@ from mien.classify import Classifier
 from mien.contract import InputSpec, template_for
 from mien.errors import ExportError, TrainingError, UsageError
 from mien.train.batches import to_input
-from mien.train.calibrate import TARGET_ACCURACY, calibrated
+from mien.train.calibrate import calibrated
 from mien.train.checkpoint import load_state
 from mien.train.data import Dataset
 from mien.train.fit import split_rows
@@ -39,7 +39,7 @@ def export_run(
     *,
     name: str | None = None,
     version: str = "1.0",
-    target_accuracy: float = TARGET_ACCURACY,
+    target_accuracy: float | None = None,
     overwrite: bool = False,
 ) -> Bundle:
     """Write the bundle of a run's best epoch and return it.
@@ -50,7 +50,7 @@ def export_run(
         out: bundle folder.
         name: the bundle's name; the recipe's if None.
         version: the bundle's version.
-        target_accuracy: the accuracy wanted on validation faces that are kept as certain.
+        target_accuracy: the accuracy wanted on validation faces that are kept as certain; see :func:`mien.train.calibrate.calibrated`.
         overwrite: replace a folder that exists.
 
     Raises:
@@ -80,7 +80,7 @@ def export_model(
     truth: NDArray[np.int64],
     out: Path,
     *,
-    target_accuracy: float = TARGET_ACCURACY,
+    target_accuracy: float | None = None,
     overwrite: bool = False,
 ) -> Bundle:
     """Write the bundle of a network (chips -> ``logits``) and return it.

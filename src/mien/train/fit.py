@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.errors import DataError, DivergedError, TrainingError
+from mien.errors import DataError, DivergedError, MienWarning, TrainingError
 from mien.train.batches import TrainingBatches, preprocess, to_input
 from mien.train.checkpoint import Arrays, RunState, load_state, save_state
 from mien.train.classic import write_classic
@@ -31,6 +32,7 @@ from mien.train.recipe import Recipe
 from mien.train.rundir import CHECKPOINT, MODEL, environment, write_history, write_json
 from mien.train.torch_norm import fuse_norms
 
+FEW_STEPS = 8  # in an epoch; running averages follow the weights over some dozens of steps
 PRETRAINED_CHIPS = 512  # on which a loaded network's norms may be measured
 EMA_EVERY = 4  # steps between two updates of the weight average
 EpochReport = Callable[[dict[str, Any]], None]
@@ -71,6 +73,8 @@ def fit(
     validation = validation or default_validation(data)
     train_rows, val_rows = split_rows(data, validation, recipe.seed)
     batches = TrainingBatches(data, train_rows, recipe, soft)
+    if batches.steps < FEW_STEPS:
+        _warn_of_few_steps(recipe, len(train_rows), batches.steps)
     classes = len(data.label_names)
     keras.utils.set_random_seed(recipe.seed)
     judge = build_model(recipe, classes)  # scores the averaged weights, in float32 on one device
@@ -153,6 +157,17 @@ def export_keras(recipe: Recipe, label_names: tuple[str, ...], weights: Arrays, 
     model.save(part)
     os.replace(part, file)
     return model
+
+
+def _warn_of_few_steps(recipe: Recipe, images: int, steps: int) -> None:
+    smaller = max(8, images // (2 * FEW_STEPS))
+    advice = f"; --set batch_size={smaller} gives {images // smaller}" if smaller < recipe.batch_size else ""
+    warnings.warn(
+        f"{images} training images in batches of {recipe.batch_size} are {steps} step{'s' * (steps > 1)} an epoch, too few for the running "
+        f"averages to follow the weights{advice}; or train for many more epochs",
+        MienWarning,
+        stacklevel=3,
+    )
 
 
 def trainable(recipe: Recipe, classes: int) -> keras.Model:

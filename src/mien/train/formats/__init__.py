@@ -130,7 +130,10 @@ def _litert(
     network: Callable[[], keras.Model] | None,
 ) -> Iterator[tuple[str, Parts]]:
     if network is None:
-        raise UsageError(f"LiteRT is made from the Keras source, and {source.folder} has none; add --keras FILE.keras")
+        raise UsageError(
+            f"LiteRT is made from the Keras source, and {source.folder} has none; export from the run folder, "
+            "or add --keras FILE.keras (the shipped default's is models/emotion_recognition.keras in the repository)"
+        )
     from mien.train.formats import litert
 
     model = litert.to_litert(network())

@@ -39,7 +39,7 @@ def open_source(
     keras_file: Path | None = None,
     name: str | None = None,
     version: str = "1.0",
-    target_accuracy: float = 0.8,
+    target_accuracy: float | None = None,
 ) -> Iterator[Source]:
     """Give the source of an export; the bundle that is made of a run lives as long as the context.
 
@@ -84,7 +84,7 @@ def load_for_run(run: Path, data: Path | None) -> Dataset:
     return load(data, size=recipe.size, channels=recipe.channels)
 
 
-def _run_source(run: Path, data: Path | None, folder: Path, name: str | None, version: str, target_accuracy: float) -> Source:
+def _run_source(run: Path, data: Path | None, folder: Path, name: str | None, version: str, target_accuracy: float | None) -> Source:
     from mien.train.export import export_run, inference_model
 
     loaded = load_for_run(run, data)

@@ -13,6 +13,8 @@ from matplotlib.figure import Figure
 import mien
 from mien.media.sources import expand
 
+if len(sys.argv) < 3:
+    sys.exit(__doc__)
 folder, target = sys.argv[1:3]
 pipeline = mien.Pipeline()
 share, faces = Counter(dict.fromkeys(pipeline.labels, 0.0)), 0

@@ -28,6 +28,8 @@ def view(result: mien.FrameResult) -> Text:
     return lines
 
 
+if len(sys.argv) < 2:
+    sys.exit(__doc__)
 source = sys.argv[1]
 is_file = Path(source).is_file()
 frames = open_video(source).frames() if is_file else camera_frames(source, tell=Console(stderr=True).print)

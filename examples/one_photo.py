@@ -11,6 +11,8 @@ import mien
 from mien.draw import annotate
 from mien.media.images import read_photo
 
+if len(sys.argv) < 3:
+    sys.exit(__doc__)
 source, target = sys.argv[1:3]
 frame_rgb = read_photo(source).frame_rgb
 result = mien.analyze(frame_rgb)

@@ -18,6 +18,8 @@ from mien.train.export import export_run
 from mien.train.fit import fit
 from mien.train.recipe import Recipe
 
+if len(sys.argv) < 4:
+    sys.exit(__doc__)
 faces, bundle, epochs = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 data = load(faces)
 recipe = Recipe.load("nano", **{"epochs": epochs, "batch_size": 16, "loss.votes_weight": 0.0})

@@ -22,6 +22,8 @@ where face_index is not null
 group by all order by source, person, seconds desc
 """
 
+if len(sys.argv) < 2:
+    sys.exit(__doc__)
 answer = duckdb.execute(QUESTION, {"records": sys.argv[1]})
 print("\t".join(column[0] for column in answer.description))
 for row in answer.fetchall():

@@ -8,6 +8,8 @@ import sys
 from mien import ErrorResult
 from mien.client import Client
 
+if len(sys.argv) < 3:
+    sys.exit(__doc__)
 address, *photos = sys.argv[1:]
 with Client(address) as client:
     for record in client.analyze_many(photos):

@@ -1,4 +1,4 @@
-"""The Keras source in models/ is the network behind the shipped default."""
+"""The Keras sources in models/ are the networks behind the shipped models."""
 
 import json
 from pathlib import Path
@@ -10,6 +10,9 @@ import pytest
 from mien.bundles import open_bundle
 from mien.classify import Classifier
 from mien.train.batches import to_input
+from mien.train.models import build_model
+from models.ship import write_source
+from tests.train.shapes import tiny_recipe
 
 MODELS = Path(__file__).parents[2] / "models"
 
@@ -19,6 +22,24 @@ def test_the_source_and_the_shipped_graph_answer_alike():
     source = keras.saving.load_model(MODELS / "emotion_recognition.keras")
     both = [keras.ops.convert_to_numpy(source(to_input(side), training=False)) for side in (chips, chips[:, :, ::-1])]
     assert np.mean(both, axis=0) == pytest.approx(Classifier(open_bundle()).logits(chips), abs=1e-4)
+
+
+def test_the_small_source_and_its_graph_answer_alike():
+    chips = np.random.default_rng(0).integers(0, 256, (32, 48, 48), dtype=np.uint8)
+    source = keras.saving.load_model(MODELS / "nano.keras")
+    assert source.count_params() <= 300_000
+    answers = keras.ops.convert_to_numpy(source(to_input(chips), training=False))
+    assert answers == pytest.approx(Classifier(open_bundle("nano")).logits(chips), abs=1e-4)
+
+
+def test_a_saved_source_has_the_weights_of_float16_and_opens_with_keras_alone(tmp_path):
+    model = build_model(tiny_recipe(), 7)
+    single = keras.Model(model.input, model.get_layer("emotion").output)
+    write_source(single, tmp_path / "a.keras")
+    again = keras.saving.load_model(tmp_path / "a.keras")
+    for one, other in zip(single.get_weights(), again.get_weights(), strict=True):
+        assert np.array_equal(one, other)
+        assert np.array_equal(other, other.astype(np.float16).astype(np.float32))
 
 
 def test_the_history_has_every_epoch():

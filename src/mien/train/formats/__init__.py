@@ -132,7 +132,7 @@ def _litert(
     if network is None:
         raise UsageError(
             f"LiteRT is made from the Keras source, and {source.folder} has none; export from the run folder, "
-            "or add --keras FILE.keras (the shipped default's is models/emotion_recognition.keras in the repository)"
+            "or add --keras FILE.keras (those of the shipped models are in models/ of the repository)"
         )
     from mien.train.formats import litert
 

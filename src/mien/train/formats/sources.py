@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import mien
-from mien.bundles import DEFAULT, Bundle, open_bundle
+from mien.bundles import Bundle, open_bundle
 from mien.errors import UsageError
 from mien.train.data import Dataset, load
 from mien.train.formats.judge import Sample, demo_crops, sample_of
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import keras
 
 KERAS_FILE = "model.keras"
+# The Keras sources of the shipped models, in models/ of a source checkout.
+KERAS_SOURCES = {"default": "emotion_recognition.keras", "nano": "nano.keras"}
 SAME_ON = 32  # chips that a bundle and a .keras file are compared on
 
 
@@ -46,7 +48,7 @@ def open_source(
     Args:
         model: a run folder, a bundle folder, or a shipped model's name.
         data: the model's data set; a run needs it.
-        keras_file: Keras source of a bundle; by default its ``model.keras``, and for the shipped default the one in a source checkout.
+        keras_file: Keras source of a bundle; by default its ``model.keras``, and for a shipped model the one in a source checkout.
         name: as in :func:`mien.train.export.export_run`; for runs only, like the next two.
         version: the bundle's version.
         target_accuracy: the accuracy wanted on validation faces that are kept as certain.
@@ -93,8 +95,8 @@ def _run_source(run: Path, data: Path | None, folder: Path, name: str | None, ve
 
 
 def _keras_beside(bundle: Bundle, model: str | Path) -> Path | None:
-    checkout = Path(mien.__file__).parents[2] / "models" / "emotion_recognition.keras"
-    candidates = [bundle.folder / KERAS_FILE, *([checkout] if str(model) == DEFAULT else [])]
+    checkout = Path(mien.__file__).parents[2] / "models"
+    candidates = [bundle.folder / KERAS_FILE, *([checkout / KERAS_SOURCES[str(model)]] if str(model) in KERAS_SOURCES else [])]
     return next((file for file in candidates if file.is_file()), None)
 
 

@@ -145,7 +145,7 @@ def errors() -> str:
     from mien import errors
 
     tree = str(errors.__doc__).split("::\n", 1)[1].split("\n\nEach", 1)[0]
-    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.MienError)]
     rows = [(f"`{kind.code}`", f"`{kind.__name__}`") for kind in kinds]
     return _fenced("text", "\n".join(line[4:] for line in tree.splitlines())) + "\n\n" + table(("code", "class"), rows)
 

@@ -26,9 +26,10 @@ HISTORIES = {"default": "training_history", "nano": "nano_history"}
 
 
 def write_source(model: keras.Model, file: Path) -> None:
-    """Save ``model`` with weights that float16 holds, deflated: half the size, and the very weights of the bundle.
+    """Save ``model`` with weights that float16 holds, deflated: half the size.
 
-    The file opens with Keras alone, in float32.
+    The file opens with Keras alone, in float32. The bundle's weights are rounded after the norms are folded into them, so a logit of the
+    two may differ by some thousandths.
     """
     for variable in model.weights:
         variable.assign(np.asarray(variable).astype(np.float16).astype(np.float32))

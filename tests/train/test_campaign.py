@@ -275,7 +275,7 @@ def test_the_campaign_that_is_shipped_is_sound() -> None:
     import mien.train.campaign
 
     shipped = Campaign.load(Path(mien.train.campaign.__file__).parent / "one_gpu.toml")
-    assert {net.load_recipe().model.family for net in shipped.students} == {"compact", "nano"}
+    assert {net.load_recipe().name for net in shipped.students} == {"compact", "nano"}
 
 
 def answers(data: Dataset, right: float, seed: int, only: str = "") -> NDArray[Any]:

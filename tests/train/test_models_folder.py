@@ -29,7 +29,7 @@ def test_the_small_source_and_its_graph_answer_alike():
     source = keras.saving.load_model(MODELS / "nano.keras")
     assert source.count_params() <= 300_000
     answers = keras.ops.convert_to_numpy(source(to_input(chips), training=False))
-    assert answers == pytest.approx(Classifier(open_bundle("nano")).logits(chips), abs=1e-4)
+    assert answers == pytest.approx(Classifier(open_bundle("nano")).logits(chips), abs=1e-2)  # float16, rounded with and without the norms
 
 
 def test_a_saved_source_has_the_weights_of_float16_and_opens_with_keras_alone(tmp_path):

@@ -1,4 +1,4 @@
-"""Figures in the README and some pages of the documentation, written by ``python -m benchmarks.readme``; ``--check`` only compares.
+"""Writes the figures of the README and some pages of the documentation: ``python -m benchmarks.readme``; ``--check`` only compares.
 
 Blocks between ``<!-- figures: NAME -->`` and ``<!-- end -->`` are replaced by tables made from the shipped bundle's metrics.json and the
 files in benchmarks/results, which the other benchmarks write with ``--json``.

@@ -1,7 +1,12 @@
-"""Pages of the site that are made from the code when it is built, so that they cannot grow old; MkDocs calls the ``on_`` functions."""
+"""Pages of the site that are made from the code when it is built, so that they cannot grow old; MkDocs calls the ``on_`` functions.
+
+Blocks between ``<!-- generated: NAME -->`` and ``<!-- end -->`` are in the repository too, for those who read the pages there:
+``python docs/generated.py`` writes them, ``--check`` only compares. A block without an end is made for the site alone.
+"""
 
 from __future__ import annotations
 
+import argparse
 import ast
 import dataclasses
 import json
@@ -32,7 +37,8 @@ if TYPE_CHECKING:
     from mkdocs.structure.files import Files
     from mkdocs.structure.pages import Page
 
-PLACEHOLDER = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
+PLACEHOLDER = re.compile(r"^<!-- generated: (\w+) -->$(?:\n\n((?:(?!<!-- generated).)*?)\n\n<!-- end -->$)?", re.MULTILINE | re.DOTALL)
+DECIMALS = re.compile(r"\d+\.\d+(?:e-?\d+)?")
 NUMBERS = re.compile(r"\[[\d.,\s]+\]")  # lists that read better on one line
 COMMAND = re.compile(r"``(python -m benchmarks[^`]+)``")
 Command = Any  # Typer brings its own copy of click, whose classes it does not name in public
@@ -56,6 +62,35 @@ def on_page_markdown(text: str, /, page: Page, **_: object) -> str:
     """Fill the placeholders of a page; the page on benchmarks repeats the README's figures."""
     filled = PLACEHOLDER.sub(lambda match: BLOCKS[match[1]](), text)
     return rewritten(filled) if page.file.src_uri == "benchmarks.md" else filled
+
+
+def main() -> None:
+    """Write the blocks into the pages, or check that they say what the code says."""
+    parser = argparse.ArgumentParser(description=str(__doc__).split("\n", 1)[0])
+    parser.add_argument("--check", action="store_true", help="change nothing; exit status 1 if a page is old")
+    check = parser.parse_args().check
+    for page in sorted((ROOT / "docs").glob("*.md")):
+        old = page.read_text(encoding="utf-8")
+        new = written(old)
+        if check and old_blocks(old):
+            raise SystemExit(f"{page.name} is old; run: python docs/generated.py")
+        if not check and old != new:
+            page.write_text(new, encoding="utf-8")
+
+
+def written(text: str) -> str:
+    """Return a page with every block that it holds made anew."""
+
+    def fill(match: re.Match[str]) -> str:
+        return match[0] if match[2] is None else f"<!-- generated: {match[1]} -->\n\n{BLOCKS[match[1]]()}\n\n<!-- end -->"
+
+    return PLACEHOLDER.sub(fill, text)
+
+
+def old_blocks(text: str) -> list[str]:
+    """Return the names of a page's blocks that differ from what the code gives, decimals apart: they depend on the processor."""
+    held = [(match[1], match[2]) for match in PLACEHOLDER.finditer(text) if match[2] is not None]
+    return [name for name, block in held if DECIMALS.sub("", block) != DECIMALS.sub("", BLOCKS[name]())]
 
 
 def command_line() -> str:
@@ -209,3 +244,6 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "schema": schema,
     "spec": spec,
 }
+
+if __name__ == "__main__":
+    main()

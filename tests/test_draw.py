@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mien.contract import LABELS
-from mien.draw import annotate, colour_of
+from mien.draw import Closeup, add_closeups, annotate, colour_of
 from mien.results import Emotions, Face, FrameResult, ModelRef
 
 E = Emotions(LABELS, (0.02, 0.02, 0.02, 0.9, 0.02, 0.01, 0.01))
@@ -59,3 +59,17 @@ def test_charts_never_cover_a_face():
 def test_labels_of_other_data_sets_have_colours():
     assert colour_of("happy", LABELS) != colour_of("sad", LABELS)
     assert colour_of("calm", ("calm", "tense")) != colour_of("tense", ("calm", "tense"))
+
+
+@pytest.mark.parametrize(("width", "count"), [(1200, 5), (300, 1), (1, 2)], ids=["rows", "narrow", "thin"])
+def test_closeups_stand_below_the_picture_with_what_their_colours_mean(width, count):
+    picture = np.full((100, width, 3), 7, np.uint8)
+    plain, marked, legend = (200, 10, 10), (10, 200, 10), (10, 10, 200)
+    faces = [Closeup(np.full((30, 20, 3), plain, np.uint8), np.full((30, 20, 3), marked, np.uint8), "#1", "mouth")] * count
+    sheet = add_closeups(picture, faces, [(legend, "what it means")])
+    left = (sheet.shape[1] - width) // 2
+    assert (sheet[:100, left : left + width] == picture).all()
+    below = sheet[100:]
+    pixels = {colour: int((below == colour).all(-1).sum()) for colour in (plain, marked, legend)}
+    assert pixels[plain] == pixels[marked] >= count * 10_000
+    assert pixels[legend] > 100

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from mien.results import Box, Face, FrameResult
 from mien.sinks import in_words
@@ -24,6 +25,8 @@ COLOURS = {
 }
 OTHER_COLOURS = tuple(COLOURS.values())
 PANEL = (16, 18, 22, 205)
+CLOSEUP_SIDE = 192  # pixels
+CLOSEUP_TEXT = 13
 WHITE = (255, 255, 255)
 CHART_SIZES = (1.0, 0.75, 0.6)  # of the label's text
 SMALLEST_TEXT = 9
@@ -52,6 +55,53 @@ def annotate(frame_rgb: NDArray[np.uint8], result: FrameResult) -> NDArray[np.ui
     if not result.faces:
         _text_box(draw, (style.pad, style.pad), "no face found", style)
     return np.asarray(image, np.uint8)
+
+
+@dataclass(frozen=True)
+class Closeup:
+    """One face, large: as it is and as it is marked, both uint8 (H, W, 3), and two lines about it."""
+
+    plain: NDArray[np.uint8]
+    marked: NDArray[np.uint8]
+    title: str
+    detail: str
+
+
+def add_closeups(
+    picture: NDArray[np.uint8], closeups: Sequence[Closeup], legend: Sequence[tuple[tuple[int, int, int], str]]
+) -> NDArray[np.uint8]:
+    """Return ``picture``, uint8 (H, W, 3), with close-ups in rows below it, and last what their colours mean.
+
+    The picture is widened with dark margins where one close-up is wider.
+
+    Args:
+        picture: uint8 (H, W, 3) RGB.
+        closeups: in the order they are laid out.
+        legend: RGB colours and their meaning.
+    """
+    gap = CLOSEUP_TEXT
+    width, height = 2 * CLOSEUP_SIDE + gap, CLOSEUP_SIDE + 4 * CLOSEUP_TEXT
+    columns = max(1, (picture.shape[1] - gap) // (width + gap))
+    rows = -(-len(closeups) // columns)
+    size = (max(picture.shape[1], width + 2 * gap), picture.shape[0] + gap + rows * (height + gap) + 2 * CLOSEUP_TEXT)
+    sheet = Image.new("RGB", size, PANEL[:3])
+    sheet.paste(Image.fromarray(picture), ((size[0] - picture.shape[1]) // 2, 0))
+    draw = ImageDraw.Draw(sheet)
+    for index, closeup in enumerate(closeups):
+        row, column = divmod(index, columns)
+        x, y = gap + column * (width + gap), picture.shape[0] + gap + row * (height + gap)
+        draw.text((x, y), closeup.title, font=_font(CLOSEUP_TEXT), fill=WHITE)
+        draw.text((x, y + 1.5 * CLOSEUP_TEXT), closeup.detail, font=_font(CLOSEUP_TEXT - 2), fill=(205, 205, 205))
+        for shift, crop in ((0, closeup.plain), (CLOSEUP_SIDE + gap, closeup.marked)):
+            large = ImageOps.pad(Image.fromarray(crop), (CLOSEUP_SIDE, CLOSEUP_SIDE), Image.Resampling.BICUBIC, PANEL[:3])
+            sheet.paste(large, (x + shift, y + int(3.2 * CLOSEUP_TEXT)))
+    x = float(gap)
+    for colour, meaning in legend:
+        y = size[1] - 1.5 * CLOSEUP_TEXT
+        draw.rectangle((x, y, x + CLOSEUP_TEXT, y + CLOSEUP_TEXT), fill=colour)
+        draw.text((x + 1.5 * CLOSEUP_TEXT, y + CLOSEUP_TEXT / 2), meaning, font=_font(CLOSEUP_TEXT - 1), fill=WHITE, anchor="lm")
+        x += draw.textlength(meaning, font=_font(CLOSEUP_TEXT - 1)) + 3 * CLOSEUP_TEXT
+    return np.asarray(sheet, np.uint8)
 
 
 def colour_of(label: str, labels: tuple[str, ...]) -> tuple[int, int, int]:

@@ -5,6 +5,9 @@ Boxes are ``(x0, y0, x1, y1)`` in pixels, points are ``(x, y)`` in pixels, x to 
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -35,6 +38,21 @@ def clip_boxes(boxes: ArrayLike, width: int, height: int) -> Floats:
     out[:, 0::2] = out[:, 0::2].clip(0, width)
     out[:, 1::2] = out[:, 1::2].clip(0, height)
     return out
+
+
+def grown(box: Sequence[float], margin: float, width: int, height: int) -> tuple[int, int, int, int]:
+    """Return whole pixels around a box, ``margin`` of its sides wider on every side, cut to the frame.
+
+    >>> grown((10, 10, 20, 30), margin=0.1, width=20, height=100)
+    (9, 8, 20, 32)
+    """
+    x, y = margin * (box[2] - box[0]), margin * (box[3] - box[1])
+    return (
+        max(0, math.floor(box[0] - x)),
+        max(0, math.floor(box[1] - y)),
+        min(width, math.ceil(box[2] + x)),
+        min(height, math.ceil(box[3] + y)),
+    )
 
 
 def similarity(source: ArrayLike, target: ArrayLike) -> Floats:

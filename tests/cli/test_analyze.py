@@ -109,6 +109,7 @@ def test_annotated_copies_do_not_overwrite_each_other_or_older_ones(folder):
     status, out, err = mien("analyze", "one.jpg", "--annotate", "out", cwd=folder)
     assert status == 1
     assert "--overwrite" in err
+    assert "1 annotated picture not written" in err
     assert len(out.splitlines()) == 1, "the record is still given"
     assert (folder / "out" / "one.annotated.jpg").stat().st_mtime_ns == before
     assert mien("analyze", "one.jpg", "--annotate", "out", "--overwrite", cwd=folder)[0] == 0
@@ -185,3 +186,15 @@ def test_version_is_the_package_version(tmp_path):
     import mien as package
 
     assert mien("--version", cwd=tmp_path)[1].strip() == f"mien {package.__version__}"
+
+
+def test_an_explanation_shows_every_face_on_the_photo_and_enlarged_below(folder):
+    status, out, err = mien("explain", "one.jpg", "-o", "why.jpg", cwd=folder)
+    assert (status, len(out.splitlines())) == (0, 1), err
+    assert out.startswith("face 1: happy")
+    with Image.open(folder / "why.jpg") as drawn, Image.open(demo_photo()) as plain:
+        assert drawn.width == plain.width
+        assert drawn.height > plain.height + 150
+    assert mien("explain", "none.png", "-o", "none.jpg", cwd=folder)[0] == 0
+    with Image.open(folder / "none.jpg") as drawn:
+        assert drawn.size == (200, 150)

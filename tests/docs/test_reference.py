@@ -93,3 +93,8 @@ def test_templates_and_workflows_are_well_formed(file: Path) -> None:
 def test_the_citation_has_what_the_format_requires() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert {"cff-version", "message", "title", "authors"} <= set(citation)
+
+
+@pytest.mark.parametrize("page", sorted((generated.ROOT / "docs").glob("*.md")), ids=lambda page: str(page.name))
+def test_generated_blocks_in_the_repository_say_what_the_code_says(page: Path) -> None:
+    assert not generated.old_blocks(page.read_text(encoding="utf-8")), "run: python docs/generated.py"

@@ -60,6 +60,21 @@ def test_another_data_set_is_not_measured_against_fer2013(tmp_path: Path) -> Non
     assert report.notes == ("not FER2013: trains with its own labels, a, b, c, d, e, f, g",)
 
 
+def test_own_images_under_fer2013s_labels_are_not_measured_against_it(folder: Path) -> None:
+    for file in [*folder.rglob("*.png")]:
+        file.rename(file.with_name(f"mine_{file.name}"))
+    report = check(folder)
+    assert report.problems == ()
+    assert report.notes[0].startswith("FER2013's labels, but other images")
+
+
+def test_a_fer2013_with_other_file_names_is_known_by_its_size(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checking, "FER2013_COUNTS", {"train": (4, *[3] * 6), "public": (2,) * 7, "private": (1,) * 7})
+    for file in [*(folder / "train").rglob("*.png")]:
+        file.rename(file.with_name(f"im_{file.name}"))
+    assert check(folder).problems == ("train/angry: FER2013 has 4, found 3",)
+
+
 def test_a_folder_that_cannot_be_listed(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no 'train' folder"):
         check(tmp_path)

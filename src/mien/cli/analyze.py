@@ -65,12 +65,14 @@ def analyze(
             if isinstance(record, ErrorResult):
                 say(f"mien: {printable(record.source)}: {record.message} [{record.code}]")
             elif pictures and frame is not None and (problem := pictures.save(record, frame)):
-                tally["errors"] += 1
+                tally["pictures missing"] += 1
                 say(f"mien: {problem}")
     if len(items) > 1 or tally["errors"]:
         found = [counted(tally["photos"], "photo"), counted(tally["faces"], "face"), f"{tally['without']:,} without a face"]
         say(", ".join([*found, counted(tally["errors"], "error")]))
-    if tally["errors"]:
+    if tally["pictures missing"]:
+        say(f"{counted(tally['pictures missing'], 'annotated picture')} not written; the records are complete")
+    if tally["errors"] or tally["pictures missing"]:
         raise typer.Exit(1)
 
 

@@ -10,6 +10,9 @@ import typer
 from mien.cli.words import check_free, say, training_wing
 from mien.errors import UsageError
 
+MARGIN = 0.15  # shown around a face's box, in its sides
+MOST_CLOSEUPS = 24  # of a crowd's largest faces; the photo itself shows all
+
 
 def explain(
     photo: Annotated[str, typer.Argument(help="A photo: file or http(s) URL.")],
@@ -20,15 +23,16 @@ def explain(
     detector: Annotated[str, typer.Option(help="auto, or a YuNet .onnx file.")] = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the picture if it exists.")] = False,
 ) -> None:
-    """Cover each face bit by bit, and draw where that changes the answer: warm parts support it, cold ones speak against it."""
+    """Cover each face bit by bit, and draw where that changes the answer: warm parts speak for it, cold ones against it."""
     import numpy as np
     from PIL import Image
 
     from mien.align import chip
     from mien.bundles import open_bundle
     from mien.classify import Classifier
-    from mien.draw import annotate
-    from mien.explain import by_part, occlusion_map, overlay
+    from mien.draw import Closeup, add_closeups, annotate
+    from mien.explain import COLD, WARM, by_part, occlusion_map, overlay
+    from mien.geometry import grown
     from mien.media.images import read_photo
     from mien.pipeline import Pipeline
 
@@ -48,6 +52,8 @@ def explain(
         if network.input_shape[1:] != spec.input_shape or network.output_shape[1] != len(spec.labels):
             raise UsageError(f"{grad_cam} and {model} take other chips or give other labels; name the bundle of that run with --model")
     drawn = frame
+    grey = np.asarray(Image.fromarray(frame).convert("L").convert("RGB"))  # warm colours are lost on skin
+    closeups: list[Closeup] = []
     for number, face in enumerate(result.faces, 1):
         told = label or face.top
         cut = chip(frame, face.landmarks, spec)
@@ -55,7 +61,13 @@ def explain(
         drawn = overlay(drawn, heat, face.landmarks, spec)
         shares = ", ".join(f"{part} {share:.0%}" for part, share in by_part(heat, spec).items())
         typer.echo(f"face {number}: {told} {face.emotions[told]:.3f}; support from {shares}")
+        x0, y0, x1, y1 = grown(face.box_xyxy, MARGIN, result.width, result.height)
+        marked = overlay(grey[y0:y1, x0:x1], heat, [(x - x0, y - y0) for x, y in face.landmarks], spec)
+        closeups.append(Closeup(frame[y0:y1, x0:x1], marked, f"#{number} {told} {face.emotions[told]:.2f}", f"support: {shares}"))
     if not result.faces:
         say(f"no face found in {photo}")
-    Image.fromarray(np.ascontiguousarray(annotate(drawn, result))).save(output, quality=92)
+    picture = annotate(drawn, result)
+    if closeups:
+        picture = add_closeups(picture, closeups[:MOST_CLOSEUPS], ((WARM, "speaks for the label"), (COLD, "speaks against it")))
+    Image.fromarray(np.ascontiguousarray(picture)).save(output, quality=92)
     say(f"picture: {output.resolve()}")

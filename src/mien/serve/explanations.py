@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import math
 from typing import Any
 
 import numpy as np
@@ -12,8 +11,9 @@ from PIL import Image
 
 from mien.classify import Classifier
 from mien.explain import by_part, occlusion_map, overlay
+from mien.geometry import grown
 from mien.pipeline import Frame, Prepared
-from mien.results import Box, FrameResult
+from mien.results import FrameResult
 
 MARGIN = 0.15  # shown around the face's box, in its sides
 LONGEST_SIDE = 320  # pixels of the picture
@@ -33,7 +33,7 @@ def explanations(classifier: Classifier, prepared: Prepared, result: FrameResult
         return told
     for index, face in enumerate(result.faces[:most]):
         heat = occlusion_map(classifier, prepared.chips[index], face.top)
-        x0, y0, x1, y1 = _around(face.box_xyxy, result.width, result.height)
+        x0, y0, x1, y1 = grown(face.box_xyxy, MARGIN, result.width, result.height)
         crop, scale = _shrunk(prepared.frame[y0:y1, x0:x1])
         landmarks = [((x - x0) * scale, (y - y0) * scale) for x, y in face.landmarks]
         told[index] = {
@@ -43,16 +43,6 @@ def explanations(classifier: Classifier, prepared: Prepared, result: FrameResult
             "parts": by_part(heat, classifier.spec),
         }
     return told
-
-
-def _around(box: Box, width: int, height: int) -> tuple[int, int, int, int]:
-    x, y = MARGIN * (box[2] - box[0]), MARGIN * (box[3] - box[1])
-    return (
-        max(0, math.floor(box[0] - x)),
-        max(0, math.floor(box[1] - y)),
-        min(width, math.ceil(box[2] + x)),
-        min(height, math.ceil(box[3] + y)),
-    )
 
 
 def _shrunk(crop_rgb: Frame) -> tuple[Frame, float]:

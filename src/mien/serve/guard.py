@@ -153,10 +153,22 @@ class Guard:
             headers["Connection"] = "close"
 
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
-        route = getattr(scope.get("route"), "path", "") or "other"
+        route = _route(scope)
         self._metrics.requests.labels(route, status).inc()
         self._metrics.seconds.labels(route).observe(seconds)
         log.info("%s %s %s %.0f ms %s", scope["method"], route, status, 1000 * seconds, scope["mien.id"])
+
+
+def _route(scope: Scope) -> str:
+    """Return the pattern of the path that answered, never the path itself: there are as many of those as people ask for.
+
+    >>> _route({"root_path": "/behind/page", "app_root_path": "/behind"}), _route({"root_path": "/behind"})
+    ('/page/{file}', 'other')
+    """
+    if path := getattr(scope.get("route"), "path", ""):
+        return str(path)
+    mounted = scope.get("root_path", "").removeprefix(scope.get("app_root_path", scope.get("root_path", "")))
+    return f"{mounted}/{{file}}" if mounted else "other"
 
 
 async def _answer(send: Send, refusal: Refusal, request_id: str) -> None:

@@ -19,6 +19,8 @@ FER2013_COUNTS = {
     "private": (491, 55, 528, 879, 626, 594, 416),
     "test": (958, 111, 1024, 1774, 1233, 1247, 831),  # Kaggle's folders without the file names that tell the two apart
 }
+FER2013_PREFIXES = ("Training_", "PublicTest_", "PrivateTest_")  # of the file names
+FER2013_TOLERANCE = 0.1  # of the training images: a copy with other names that misses some of them is FER2013 all the same
 HOW_TO_GET_FER2013 = """\
 FER2013 cannot be shipped with Mien. To get it from Kaggle:
   1. make an account at kaggle.com and create an API token (Settings > API), saved as ~/.kaggle/kaggle.json
@@ -57,14 +59,29 @@ def check(root: str | Path) -> DataReport:
     problems = [f"no training image for {name!r}" for name in listing.untrained_labels()]
     problems += _missing_labels(listing.label_names)
     problems += [f"cannot be read: {name}" for name in bad]
-    is_fer2013 = listing.label_names == LABELS
+    is_fer2013 = listing.label_names == LABELS and _is_fer2013(root, listing)
     differences = _differences(counts) if is_fer2013 else []
     leaks = _leaks(listing, images, set(bad))
-    notes = [] if is_fer2013 else [f"not FER2013: trains with its own labels, {', '.join(listing.label_names)}"]
+    notes = [] if is_fer2013 else [_foreign(listing.label_names)]
     notes += [f"copies of training images in {split!r}: {n}; 'mien audit' lists them" for split, n in leaks.items()]
     if is_fer2013 and not differences and not bad:
         notes.append("complete: every count is FER2013's own")
     return DataReport(listing.label_names, counts, tuple(problems + differences), tuple(notes))
+
+
+def _is_fer2013(root: Path, listing: Listing) -> bool:
+    """Return True for FER2013's labels with FER2013's file names, or about as many training images."""
+    if root.is_file():
+        return True
+    named = sum(Path(name).name.startswith(FER2013_PREFIXES) for name in listing.names)
+    expected = sum(FER2013_COUNTS["train"])
+    return 2 * named > len(listing.names) or abs(listing.splits.count("train") - expected) < FER2013_TOLERANCE * expected
+
+
+def _foreign(label_names: tuple[str, ...]) -> str:
+    if label_names == LABELS:
+        return f"FER2013's labels, but other images: no file name begins with {FER2013_PREFIXES[0]}, so the counts are not compared"
+    return f"not FER2013: trains with its own labels, {', '.join(label_names)}"
 
 
 def _missing_labels(found: tuple[str, ...]) -> list[str]:

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from mien.classify import Classifier, softmax
-from mien.errors import DataError, UsageError
+from mien.errors import DataError, TrainingError, UsageError
 from mien.train.data import Dataset
-from mien.train.ensemble import Member, calibrated, combine, export_ensemble, predict, read_soft_labels, soft_labels
+from mien.train.ensemble import Member, calibrated, combine, export_ensemble, predict, read_soft_labels, soft_labels, teacher_of
 from mien.train.fit import fit
 from tests.train.shapes import tiny_recipe
 
@@ -58,6 +58,33 @@ def test_the_combined_network_can_be_saved_and_loaded(members: list[Member], sha
     chips = shapes.images[:5][..., None].astype(np.float32)
     loaded = keras.models.load_model(tmp_path / "ensemble.keras")
     assert predict(loaded, chips) == pytest.approx(predict(model, chips), abs=1e-6)
+
+
+def test_a_student_learns_the_answers_to_each_augmented_batch(runs: list[Path], shapes: Dataset, tmp_path: Path) -> None:
+    teacher = teacher_of(runs, shapes)
+    recipe = tiny_recipe(epochs=2)
+    state = fit(recipe, shapes, tmp_path / "student", teacher=teacher)
+    assert np.isfinite(state.history[1]["loss"])
+    # A teacher of one label alone leaves a mark that the labels of the data cannot: the student answers nothing else.
+    chips = keras.Input((*shapes.images.shape[1:], 1))
+    constant = keras.Model(chips, keras.layers.Dense(7, kernel_initializer="zeros")(keras.layers.Flatten()(chips)))
+    constant.layers[-1].bias.assign([0, 0, 30.0, 0, 0, 0, 0])
+    taught = fit(recipe, shapes, tmp_path / "one_word", teacher=constant)
+    assert taught.history[1]["accuracy"] > 0.9
+    expected = float((shapes.labels[shapes.rows("public")] == 2).mean())
+    assert taught.history[1]["val_accuracy"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_run_goes_on_with_its_own_teacher_only(runs: list[Path], shapes: Dataset, tmp_path: Path) -> None:
+    fit(tiny_recipe(epochs=1), shapes, tmp_path / "student", teacher=teacher_of(runs, shapes))
+    with pytest.raises(TrainingError, match="another teacher"):
+        fit(tiny_recipe(epochs=1), shapes, tmp_path / "student", teacher=teacher_of(runs[:1], shapes), resume=True)
+
+
+def test_a_teacher_and_soft_labels_exclude_each_other(runs: list[Path], shapes: Dataset, tmp_path: Path) -> None:
+    soft = np.full((len(shapes), 7), 1 / 7, np.float32)
+    with pytest.raises(UsageError, match="leave out soft labels"):
+        fit(tiny_recipe(), shapes, tmp_path / "student", teacher=teacher_of(runs, shapes), soft=soft)
 
 
 def test_a_student_learns_from_soft_labels(members: list[Member], shapes: Dataset, tmp_path: Path) -> None:

@@ -25,6 +25,9 @@ def train(
     votes: Annotated[Path | None, typer.Option(help="FER+ votes, a CSV.")] = None,
     exclude: Annotated[Path | None, typer.Option(help="CSV with a column 'file': images to leave out, as mien audit writes.")] = None,
     soft_labels: Annotated[Path | None, typer.Option(help="Teacher probabilities, as mien soft-labels writes.")] = None,
+    teacher: Annotated[
+        list[Path] | None, typer.Option(help="Run folder of a teacher that answers every batch instead of the labels; repeatable.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the folder after its last complete epoch.")] = False,
     devices: Annotated[int, typer.Option(min=1, help="Devices that share each batch (JAX backend).")] = 1,
 ) -> None:
@@ -34,7 +37,7 @@ def train(
         from rich.progress import Progress
 
         from mien.train import data as datasets
-        from mien.train.ensemble import read_soft_labels
+        from mien.train.ensemble import read_soft_labels, teacher_of
         from mien.train.fit import fit
         from mien.train.recipe import Recipe
 
@@ -45,6 +48,7 @@ def train(
     if exclude:
         loaded = loaded.exclude(datasets.read_exclusions(exclude))
     soft = read_soft_labels(soft_labels) if soft_labels else None
+    network = teacher_of(teacher, loaded, chosen.precision) if teacher else None
     with Progress(console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("")
 
@@ -56,7 +60,16 @@ def train(
 
         try:
             state = fit(
-                chosen, loaded, run, validation=validation, resume=resume, soft=soft, devices=devices, on_epoch=on_epoch, on_step=on_step
+                chosen,
+                loaded,
+                run,
+                validation=validation,
+                resume=resume,
+                soft=soft,
+                teacher=network,
+                devices=devices,
+                on_epoch=on_epoch,
+                on_step=on_step,
             )
         except KeyboardInterrupt:
             fail(f"stopped; complete epochs are kept in {run}, and --resume goes on after the last", status=130)

@@ -18,9 +18,10 @@ from mien.train.batches import preprocess, to_input
 from mien.train.calibrate import fit_temperature
 from mien.train.data import Dataset
 from mien.train.export import export_model, inference_model, read_config, spec_of
-from mien.train.fit import split_rows
+from mien.train.fit import computing_in, split_rows
 from mien.train.recipe import Recipe
 from mien.train.rundir import read_run
+from mien.train.torch_norm import fuse_norms
 
 PREDICT_BATCH = 256
 
@@ -91,6 +92,21 @@ def combine(members: Sequence[Member], name: str = "ensemble") -> keras.Model:
         log_probabilities.append(keras.ops.log_softmax(network(chips) / member.temperature, axis=-1))
     together = keras.ops.logsumexp(keras.ops.stack(log_probabilities, axis=0), axis=0) - float(np.log(len(members)))
     return keras.Model(chips, layers.Identity(name="logits")(together), name=name)
+
+
+def teacher_of(runs: Sequence[str | Path], data: Dataset, precision: str = "float32") -> keras.Model:
+    """Return :func:`combine` of calibrated runs, as quick as the backend can, to answer every batch of a student's training.
+
+    A student that sees what its teacher sees at the same moment learns the function; soft labels made once also hold what the teacher
+    knows by heart about its training images (Beyer et al. 2022, arXiv:2106.05237).
+
+    Raises:
+        UsageError: as :func:`calibrated` and :func:`combine`.
+    """
+    with computing_in(precision):
+        model = combine(calibrated(runs, data), "teacher")
+    fuse_norms(model)
+    return model
 
 
 def export_ensemble(

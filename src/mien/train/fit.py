@@ -11,7 +11,8 @@ import json
 import os
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.errors import DataError, DivergedError, MienWarning, TrainingError
+from mien.classify import softmax
+from mien.errors import DataError, DivergedError, MienWarning, TrainingError, UsageError
 from mien.train.batches import TrainingBatches, preprocess, to_input
 from mien.train.checkpoint import Arrays, RunState, load_state, save_state
 from mien.train.classic import write_classic
@@ -47,6 +49,7 @@ def fit(
     validation: str | None = None,
     resume: bool = False,
     soft: NDArray[np.float32] | None = None,
+    teacher: keras.Model | None = None,
     devices: int = 1,
     on_epoch: EpochReport | None = None,
     on_step: StepReport | None = None,
@@ -59,7 +62,8 @@ def fit(
         run: folder, made if missing; an existing run is continued with ``resume`` and otherwise refused.
         validation: split that chooses the epoch; ``public`` where there is one, else ``val``, else a tenth of ``train``, by seed.
         resume: continue after the last complete epoch.
-        soft: teacher probabilities (len(data), classes), for distillation.
+        soft: teacher probabilities (len(data), classes) that replace the labels, for distillation.
+        teacher: a network (chips -> logits of the same labels) whose answers to each augmented batch replace the labels instead.
         devices: how many devices share each batch (JAX backend only).
         on_epoch: called with each history row.
         on_step: called after each batch with the epoch (from 0), the batches done and the batches in it.
@@ -68,7 +72,10 @@ def fit(
         DataError: no training or validation images.
         DivergedError: the loss stopped being finite; the run folder keeps the last good state.
         TrainingError: the folder holds another run, or cannot be written.
+        UsageError: a teacher beside soft labels, several devices or a preprocessing step.
     """
+    if teacher is not None and (soft is not None or devices > 1 or recipe.preprocess != "none"):
+        raise UsageError("a teacher answers each batch itself: leave out soft labels, several devices and the recipe's preprocess")
     run = Path(run)
     validation = validation or default_validation(data)
     train_rows, val_rows = split_rows(data, validation, recipe.seed)
@@ -85,7 +92,8 @@ def fit(
             "labels": list(data.label_names),
             "data": fingerprint(data),
             "validation": validation,
-            "soft_labels": None if soft is None else hashlib.sha256(soft.tobytes()).hexdigest()[:16],
+            "soft_labels": None if soft is None else _mark([soft]),
+            "teacher": None if teacher is None else _mark(teacher.get_weights()),
         }
         state = _open(run, config, data, model, batches.steps, resume)
     val_chips = to_input(preprocess(np.asarray(data.images[val_rows]), recipe.preprocess))
@@ -97,7 +105,7 @@ def fit(
         with data_parallel(devices, recipe.batch_size):
             if epoch and is_frozen(recipe, epoch - 1) and not is_frozen(recipe, epoch):
                 compile_for(model, recipe, epoch, batches.steps)
-            loss, accuracy, waited = _train_epoch(model, batches, epoch, state, recipe.ema, on_step)
+            loss, accuracy, waited = _train_epoch(model, batches, epoch, state, recipe.ema, teacher, on_step)
         if not np.isfinite(loss):
             raise _diverged(recipe, data, run, state, loss)
         judge.set_weights(state.average)
@@ -172,13 +180,20 @@ def _warn_of_few_steps(recipe: Recipe, images: int, steps: int) -> None:
 
 def trainable(recipe: Recipe, classes: int) -> keras.Model:
     """Return the network that a run trains, not yet compiled: in the recipe's precision, and as quick as the backend can."""
-    keras.mixed_precision.set_global_policy(recipe.precision)
-    try:
+    with computing_in(recipe.precision):
         model = build_model(recipe, classes)
-    finally:
-        keras.mixed_precision.set_global_policy("float32")
     fuse_norms(model)
     return model
+
+
+@contextmanager
+def computing_in(precision: str) -> Iterator[None]:
+    """Networks built inside compute in ``precision``, ``float32`` or ``mixed_bfloat16``; their weights stay float32."""
+    keras.mixed_precision.set_global_policy(precision)
+    try:
+        yield
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
 
 
 def _open(run: Path, config: dict[str, Any], data: Dataset, model: keras.Model, steps: int, resume: bool) -> RunState:
@@ -254,14 +269,24 @@ def _write_models(recipe: Recipe, data: Dataset, run: Path, state: RunState) -> 
 
 
 def _train_epoch(
-    model: keras.Model, batches: TrainingBatches, epoch: int, state: RunState, decay: float, on_step: StepReport | None
+    model: keras.Model,
+    batches: TrainingBatches,
+    epoch: int,
+    state: RunState,
+    decay: float,
+    teacher: keras.Model | None,
+    on_step: StepReport | None,
 ) -> tuple[float, float, float]:
     """Run one epoch; return mean loss, training accuracy and seconds spent waiting for input. Ends at once on a loss that is not finite."""
     sums = np.zeros(2)
     waited, mark = 0.0, time.perf_counter()
     for step, batch in enumerate(batches.epoch(epoch), start=1):
         waited += time.perf_counter() - mark
-        logs = model.train_on_batch(batch.chips, batch.targets, sample_weight=batch.weights, return_dict=True)
+        targets = batch.targets
+        if teacher is not None:
+            logits = keras.ops.convert_to_numpy(teacher.predict_on_batch(batch.chips))
+            targets = {**targets, "emotion": softmax(logits).astype(np.float32)}
+        logs = model.train_on_batch(batch.chips, targets, sample_weight=batch.weights, return_dict=True)
         sums += float(logs["loss"]), float(logs.get("emotion_accuracy", logs.get("accuracy", float("nan"))))
         if not np.isfinite(sums[0]):
             break
@@ -287,6 +312,14 @@ def _score(model: keras.Model, chips: NDArray[np.float32], labels: NDArray[np.in
     shifted = logits - logits.max(1, keepdims=True)
     log_p = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
     return float((logits.argmax(1) == labels).mean()), float(-log_p[np.arange(len(labels)), labels].mean())
+
+
+def _mark(arrays: Arrays) -> str:
+    """Return a short hash that other values would not have."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]
 
 
 def _numpy(variables: list[Any]) -> Arrays:

@@ -19,6 +19,7 @@ def draw_curves(run: Path, history: list[dict[str, Any]]) -> None:
         axes.plot(epochs, [row[name] for row in history], label="training", marker="." if len(epochs) < 3 else None)
         axes.plot(epochs, [row[f"val_{name}"] for row in history], label="validation", marker="." if len(epochs) < 3 else None)
         axes.set(xlabel="epoch", title=name)
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.legend()
     part = run / ".curves.part.png"

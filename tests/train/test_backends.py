@@ -27,6 +27,15 @@ for _ in range(2):  # the second call continues a run that is finished
     state = fit(recipe, data, out / "run", resume=True, devices=devices)
 print(json.dumps(state.history))
 """
+ONE_ANSWER = """
+import json, sys
+import keras, numpy as np
+from mien.train.models import build_model
+from mien.train.recipe import Recipe
+model = build_model(Recipe.load(sys.argv[1], **{"model.weights": "none"}), 7)
+answer = model(np.full((1, 48, 48, 1), 128, np.float32), training=False)["emotion"]
+print(json.dumps(keras.ops.convert_to_numpy(answer).tolist()))
+"""
 
 
 def needs(backend: str) -> None:
@@ -52,6 +61,17 @@ def test_one_epoch(backend: str, shapes_dir: Path, tmp_path: Path) -> None:
     (row,) = one_epoch(backend, shapes_dir, tmp_path)
     assert np.isfinite([row["loss"], row["val_loss"]]).all()
     assert (tmp_path / "run" / "model.keras").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
+@pytest.mark.parametrize("name", ["vgg16", "efficientnet_lite"])
+def test_an_imagenet_backbone_answers_under_every_backend(name: str, backend: str) -> None:
+    needs(backend)
+    command = [sys.executable, "-c", ONE_ANSWER, name]
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, "KERAS_BACKEND": backend}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert np.isfinite(json.loads(done.stdout.splitlines()[-1])).all()
 
 
 @pytest.mark.slow

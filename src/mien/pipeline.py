@@ -24,6 +24,7 @@ from mien.align import chip
 from mien.bundles import DEFAULT, open_bundle
 from mien.classify import Classifier
 from mien.detect import Detection, Detector, find_detector
+from mien.detect.base import check_min_face
 from mien.errors import MienError, UsageError
 from mien.follow import DETECT_EVERY, Follower
 from mien.media.images import ReadLimits, read_photo
@@ -98,8 +99,7 @@ class Pipeline:
         Raises:
             BundleError, DetectorError, UsageError: the model or detector cannot be had, or an argument is out of range.
         """
-        if min_face < 1:
-            raise UsageError(f"min_face must be 1 pixel or more, got {min_face}")
+        check_min_face(min_face)
         if threads is not None and threads < 1:
             raise UsageError(f"threads must be 1 or more, got {threads}")
         self._workers = threads or os.cpu_count() or 1

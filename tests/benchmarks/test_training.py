@@ -21,7 +21,7 @@ def test_the_figures_are_those_of_a_run(tmp_path: Path) -> None:
 def test_backends_stand_side_by_side(tmp_path: Path) -> None:
     folder = write_shapes(tmp_path / "data", train=20)
     recipe = tmp_path / "small.toml"
-    recipe.write_text('size = 32\nbatch_size = 4\n[model]\nfamily = "nano"\n')
+    recipe.write_text("size = 32\nbatch_size = 4\n[model]\noptions = { stem = 8, widths = [8, 16], depths = [1, 1] }\n")
     command = [sys.executable, "-m", "benchmarks.training", "--data", str(folder), "--recipe", str(recipe), "--steps", "2", "--compare"]
     done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False, timeout=900)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -143,6 +144,9 @@ def test_another_model_brings_its_own_labels(folder, tmp_path_factory):
         pytest.param(["analyze"], 2, "Missing argument", id="nothing-to-do"),
         pytest.param(["analyze", "one.jpg", "--format", "xml"], 2, "table, jsonl, csv", id="unknown-format"),
         pytest.param(["analyze", "one.jpg", "--min-face", "0"], 2, "min_face", id="no-face-size"),
+        pytest.param(["analyze", "one.jpg", "--min-face", "nan"], 2, "min_face", id="a face size that is no number"),
+        pytest.param(["analyze", "one.jpg", "--min-face", "inf"], 2, "min_face", id="an endless face"),
+        pytest.param(["analyze", "one.jpg", "-o", "/proc/faces.jsonl"], 1, "/proc/", id="an output where no file can be"),
         pytest.param(["analyze", "one.jpg", "--threads", "0"], 2, "threads", id="no-threads"),
         pytest.param(["analyze", "one.jpg", "-o", "missing/r.csv"], 2, "missing is not a folder", id="no-such-output-folder"),
         pytest.param(["analyze", "one.jpg", "--model", "nope"], 1, "shipped models: default", id="unknown-model"),
@@ -158,6 +162,16 @@ def test_wrong_calls_say_what_to_do(folder, arguments, status, words):
     assert got == status, err
     assert words in err
     assert "Traceback" not in err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's device that is always full")
+@pytest.mark.parametrize("arguments", [["analyze", "one.jpg"], ["--help"]], ids=" ".join)
+def test_an_output_that_cannot_be_written_is_a_line_and_not_a_traceback(folder, arguments):
+    with Path("/dev/full").open("wb") as full:
+        command = [sys.executable, "-m", "mien", *arguments]
+        done = subprocess.run(command, cwd=folder, stdout=full, stderr=subprocess.PIPE, check=False, timeout=120)
+    assert done.returncode == 1
+    assert done.stderr.decode() == "mien: the output: No space left on device; the work is not complete\n"
 
 
 def test_names_that_are_not_text_go_through(folder):

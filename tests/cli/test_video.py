@@ -169,6 +169,7 @@ def test_a_full_disk_is_said_and_leaves_nothing_under_a_final_name(place, tmp_pa
         pytest.param(["walk.mp4", "--annotated", "walk.mp4"], 2, "--overwrite", id="taken name"),
         pytest.param(["walk.mp4", "--annotated", "walk.mp4", "--overwrite"], 2, "itself", id="onto itself"),
         pytest.param(["walk.mp4", "--every", "0"], 2, "above 0", id="step of nothing"),
+        pytest.param(["walk.mp4", "--every", "inf"], 2, "above 0", id="endless step"),
         pytest.param(["walk.mp4", "--detect-every", "0"], 2, "1 or more", id="never looking"),
     ],
 )

@@ -69,7 +69,13 @@ def mislabel(folder: Path, name: str) -> None:
 def environment(folder: Path) -> dict[str, str]:
     """Return the environment of a page's commands: this Python's programs, the stand-ins before them, and a cache of its own."""
     path = os.pathsep.join([str(PROGRAMS), str(Path(sys.executable).parent), os.environ["PATH"]])
-    return {**os.environ, "PATH": path, "XDG_CACHE_HOME": str(folder / "cache"), "COLUMNS": "120", "PYTHONPATH": str(ROOT)}
+    return {
+        **os.environ,
+        "PATH": path,
+        "XDG_CACHE_HOME": str(folder / "cache"),
+        "COLUMNS": "120",
+        "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]),
+    }
 
 
 @contextmanager

@@ -7,8 +7,8 @@ import pytest
 from mien.train.data import Dataset, load
 from tests.train.shapes import SIDE, write_shapes
 
-# What Keras 3.15 and tf2onnx say under NumPy 2 when they save or export; theirs to mend.
-THEIR_WARNINGS = ("ignore:__array__ implementation:DeprecationWarning:keras", "ignore:In the future `np.object`:FutureWarning")
+# What Keras 3.15 says under NumPy 2 when it saves; its to mend.
+THEIR_WARNINGS = ("ignore:__array__ implementation:DeprecationWarning:keras",)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -141,7 +141,6 @@ def test_groups_of_one_have_no_gap() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:In the future `np.object`:FutureWarning")
 def test_a_run_and_its_shipped_file_answer_alike(shapes: datasets.Dataset, tmp_path: Path) -> None:
     from mien.train.export import export_run
     from mien.train.fit import fit

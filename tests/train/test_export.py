@@ -26,10 +26,7 @@ from tests.support import tiny_bundle
 from tests.train.shapes import SIDE, tiny_recipe
 
 # What tf2onnx and Keras say under NumPy 2; theirs to mend.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:In the future `np.object`:FutureWarning"),
-    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 
 @pytest.fixture(scope="module")

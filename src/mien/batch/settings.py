@@ -11,6 +11,7 @@ from typing import Any, Literal
 from mien.batch.plan import SHARD
 from mien.bundles import DEFAULT, open_bundle
 from mien.detect import find_detector
+from mien.detect.base import check_min_face
 from mien.errors import MissingExtraError, UsageError
 from mien.follow import DETECT_EVERY
 from mien.media.images import ReadLimits
@@ -56,8 +57,7 @@ class Settings:
             raise MissingExtraError("pyarrow", "batch")
         if self.shard < 1:
             raise UsageError(f"expected shards of 1 photo or more, got {self.shard}")
-        if self.min_face < 1:
-            raise UsageError(f"min_face must be 1 pixel or more, got {self.min_face}")
+        check_min_face(self.min_face)
         if self.detect_every < 1:
             raise UsageError(f"detect_every must be 1 frame or more, got {self.detect_every}")
         check_every(self.every_s)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -76,9 +78,23 @@ def main() -> None:
     """Run the command line: exit 0 when all went well, 1 when something failed, 2 when the call was wrong."""
     stay_readable()
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()  # here, where an error still finds somebody who tells it
     except MienError as error:
         fail(str(error), status=2 if isinstance(error, UsageError) else 1)
     except BrokenPipeError:
         sys.stderr.close()  # the reader of a pipe has gone; there is nobody left to tell
         sys.exit(1)
+    except OSError as error:
+        _drop_output()
+        fail(f"{error.filename or 'the output'}: {error.strerror or error}; the work is not complete")
+
+
+def _drop_output() -> None:
+    """Let what could not be written to stdout go, so that Python does not try, and fail, again on its way out."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)

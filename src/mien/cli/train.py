@@ -95,8 +95,8 @@ def epoch_line(row: dict[str, Any], epochs: int) -> str:
 def parse_settings(settings: list[str]) -> dict[str, Any]:
     """Return dotted key -> value from ``KEY=VALUE`` texts; values are read as TOML, and as plain text when they are not.
 
-    >>> parse_settings(["optimizer.learning_rate=0.05", "model.family=nano", "model.options.widths=[16, 32]"])
-    {'optimizer.learning_rate': 0.05, 'model.family': 'nano', 'model.options.widths': [16, 32]}
+    >>> parse_settings(["optimizer.learning_rate=0.05", "model.family=wide", "model.options.widths=[16, 32]"])
+    {'optimizer.learning_rate': 0.05, 'model.family': 'wide', 'model.options.widths': [16, 32]}
 
     Raises:
         UsageError: a text without ``=``.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -57,6 +58,12 @@ class NearDetector(Protocol):
 
     def detect_near(self, view_rgb: Frame) -> tuple[Detection, ...]:
         """Return all faces of an RGB picture, uint8 (H, W, 3), searched once and without enlarging it; largest first."""
+
+
+def check_min_face(min_face: float) -> None:
+    """Raise UsageError unless ``min_face`` is a finite number of pixels, 1 or more."""
+    if not 1 <= min_face < math.inf:
+        raise UsageError(f"min_face must be 1 pixel or more, got {min_face}")
 
 
 def search(frame_rgb: Frame, look: Callable[[Frame], Rows], max_side: int, min_face: float) -> tuple[Detection, ...]:

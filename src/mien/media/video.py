@@ -5,6 +5,7 @@ FFmpeg reads everything, through PyAV; pictures of a sequence are read as photos
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -198,8 +199,8 @@ def open_video(source: str | Path, *, limits: ReadLimits = ReadLimits()) -> Vide
 
 
 def check_every(every_s: float | None) -> float | None:
-    """Return ``every_s`` if it is None or above zero, raise UsageError otherwise."""
-    if every_s is not None and not every_s > 0:
+    """Return ``every_s`` if it is None or a finite time above zero, raise UsageError otherwise."""
+    if every_s is not None and not 0 < every_s < math.inf:
         raise UsageError(f"expected a sampling step above 0 s, got {every_s}; leave it out for every frame")
     return every_s
 

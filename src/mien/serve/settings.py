@@ -30,7 +30,7 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65535, description=SETTINGS["port"])
     model: str = Field(DEFAULT, description=SETTINGS["model"])
     detector: str = Field("auto", description=SETTINGS["detector"])
-    min_face: float = Field(20, ge=1, description=SETTINGS["min_face"])
+    min_face: float = Field(20, ge=1, allow_inf_nan=False, description=SETTINGS["min_face"])
 
     workers: PositiveInt | None = Field(None, description=SETTINGS["workers"])
     model_threads: PositiveInt | None = Field(None, description=SETTINGS["model_threads"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+import warnings
 from pathlib import Path
 
 import keras
@@ -168,7 +169,9 @@ def to_onnx(model: keras.Model) -> bytes:
     with tempfile.TemporaryDirectory(prefix="mien-onnx-") as scratch:
         file = Path(scratch) / "model.onnx"
         signature = [keras.InputSpec(shape=(None, *shape[1:]), dtype="float32", name="chips")]
-        model.export(file, format="onnx", verbose=False, input_signature=signature, opset_version=OPSET)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "In the future `np.object`", FutureWarning)  # Keras's check of tf2onnx
+            model.export(file, format="onnx", verbose=False, input_signature=signature, opset_version=OPSET)
         proto = onnx.load(file)
     (given,), (answer,) = proto.graph.input, proto.graph.output
     _rename(proto.graph, {given.name: "chips", answer.name: "logits"})

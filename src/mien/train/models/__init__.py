@@ -24,7 +24,6 @@ FAMILIES = {
     "compact": "mien.train.models.compact",
     "convnext": "mien.train.models.convnext",
     "face": "mien.train.models.face",
-    "nano": "mien.train.models.nano",
     "original": "mien.train.models.original",
     "transfer": "mien.train.models.transfer",
     "vgg": "mien.train.models.vgg",

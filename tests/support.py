@@ -1,7 +1,9 @@
-"""Small real things for tests: a bundle whose answers are known, and a detector that sees what it is told."""
+"""Small real things for tests: the command, a bundle whose answers are known, and a detector that sees what it is told."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +19,13 @@ from mien.contract import LABELS, InputSpec
 from mien.detect import Detection
 
 POINTS = ((14.3, 17.8), (32.7, 18.0), (22.9, 27.8), (15.9, 36.3), (30.9, 36.6))
+
+
+def mien(*arguments: object, cwd: Path, stdin: bytes = b"") -> tuple[int, str, str]:
+    """Run the command in a process of its own; return (status, stdout, stderr)."""
+    command = [sys.executable, "-m", "mien", *map(str, arguments)]
+    done = subprocess.run(command, cwd=cwd, input=stdin, capture_output=True, check=False, timeout=300)
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
 
 
 def linear_graph(classes: int, size: int = 48, channels: int = 1) -> bytes:

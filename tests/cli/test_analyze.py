@@ -16,15 +16,7 @@ from PIL import Image
 from mien.assets import demo_photo
 from mien.contract import LABELS
 from mien.results import record_from_dict
-from tests.support import tiny_bundle
-
-
-def mien(*arguments, cwd, stdin=b""):
-    """Run the command; return (status, stdout, stderr) as text."""
-    done = subprocess.run(
-        [sys.executable, "-m", "mien", *map(str, arguments)], cwd=cwd, input=stdin, capture_output=True, check=False, timeout=120
-    )
-    return done.returncode, done.stdout.decode(), done.stderr.decode()
+from tests.support import mien, tiny_bundle
 
 
 @pytest.fixture
@@ -148,6 +140,7 @@ def test_another_model_brings_its_own_labels(folder, tmp_path_factory):
         pytest.param(["analyze", "one.jpg", "--min-face", "inf"], 2, "min_face", id="an endless face"),
         pytest.param(["analyze", "one.jpg", "-o", "/proc/faces.jsonl"], 1, "/proc/", id="an output where no file can be"),
         pytest.param(["analyze", "one.jpg", "--threads", "0"], 2, "threads", id="no-threads"),
+        pytest.param(["analyze", "one.jpg", "-o", "faces.xlsx"], 2, ".jsonl, .csv, .txt, .parquet, got faces.xlsx", id="unknown-ending"),
         pytest.param(["analyze", "one.jpg", "-o", "missing/r.csv"], 2, "missing is not a folder", id="no-such-output-folder"),
         pytest.param(["analyze", "one.jpg", "--model", "nope"], 1, "shipped models: default", id="unknown-model"),
         pytest.param(["analyze", "one.jpg", "--model", "sub"], 1, "no spec.json", id="folder-that-is-no-bundle"),

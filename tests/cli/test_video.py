@@ -19,14 +19,7 @@ from mien.assets import demo_photo
 from mien.media.video import PQ, open_video
 from mien.results import record_from_dict
 from tests.media.clips import write_clip
-from tests.support import tiny_bundle
-
-COMMAND = [sys.executable, "-m", "mien", "video"]
-
-
-def mien(*arguments, cwd):
-    done = subprocess.run([*COMMAND, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, check=False, timeout=300)
-    return done.returncode, done.stdout, done.stderr
+from tests.support import mien, tiny_bundle
 
 
 def portrait(size):
@@ -52,7 +45,7 @@ def place(tmp_path_factory):
 
 def test_everything_at_once(place):
     status, out, err = mien(
-        "walk.mp4", "--annotated", "a.mp4", "--output", "r.csv", "--timeline", "t.png", "--summary", "--model", "tiny", cwd=place
+        "video", "walk.mp4", "--annotated", "a.mp4", "--output", "r.csv", "--timeline", "t.png", "--summary", "--model", "tiny", cwd=place
     )
     assert status == 0, err
     assert "20 frames" in err
@@ -74,7 +67,7 @@ def test_everything_at_once(place):
 
 
 def test_records_go_to_stdout_when_nothing_else_is_asked(place):
-    status, out, _ = mien("walk.mp4", "--model", "tiny", "--every", "0.2", cwd=place)
+    status, out, _ = mien("video", "walk.mp4", "--model", "tiny", "--every", "0.2", cwd=place)
     records = [record_from_dict(json.loads(line)) for line in out.splitlines()]
     assert status == 0
     assert [(r.frame_index, r.time_s) for r in records] == [(0, 0.0), (5, 0.2), (10, 0.4), (15, 0.6)]
@@ -82,7 +75,7 @@ def test_records_go_to_stdout_when_nothing_else_is_asked(place):
 
 
 def test_parquet_has_the_same_rows(place):
-    status, out, err = mien("walk.mp4", "--model", "tiny", "-o", "r.parquet", "--detect-every", "1", cwd=place)
+    status, out, err = mien("video", "walk.mp4", "--model", "tiny", "-o", "r.parquet", "--detect-every", "1", cwd=place)
     assert (status, out) == (0, ""), err
     table = parquet.read_table(place / "r.parquet").to_pydict()
     assert table["frame_index"] == list(range(20))
@@ -93,7 +86,7 @@ def test_parquet_has_the_same_rows(place):
 def test_a_cut_video_gives_its_records_then_an_error_with_its_time(place, tmp_path):
     cut = write_clip(tmp_path / "cut.mkv", np.random.default_rng(0).integers(0, 255, (40, 64, 96, 3), dtype=np.uint8))
     cut.write_bytes(cut.read_bytes()[: cut.stat().st_size * 6 // 10])
-    status, out, err = mien(cut, "--model", place / "tiny", cwd=tmp_path)
+    status, out, err = mien("video", cut, "--model", place / "tiny", cwd=tmp_path)
     *frames, last = (record_from_dict(json.loads(line)) for line in out.splitlines())
     assert status == 1
     assert len(frames) > 10
@@ -103,7 +96,7 @@ def test_a_cut_video_gives_its_records_then_an_error_with_its_time(place, tmp_pa
 
 def test_a_phones_hdr_clip_of_ten_bits_shows_its_face(place, tmp_path):
     write_clip(tmp_path / "hdr.mp4", walk(4), pix_fmt="yuv420p10le", transfer=PQ)
-    status, _, err = mien("hdr.mp4", "--model", place / "tiny", "--annotated", "a.mp4", "-o", "r.jsonl", cwd=tmp_path)
+    status, _, err = mien("video", "hdr.mp4", "--model", place / "tiny", "--annotated", "a.mp4", "-o", "r.jsonl", cwd=tmp_path)
     assert status == 0, err
     records = [record_from_dict(json.loads(line)) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
     assert [len(r.faces) for r in records] == [1] * 4
@@ -133,7 +126,7 @@ def test_an_address_that_stalls_gives_its_records_then_an_error(place, tmp_path)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
             status, out, err = mien(
-                f"http://127.0.0.1:{server.server_port}/long.mkv", "-o", "r.jsonl", "--model", place / "tiny", cwd=tmp_path
+                "video", f"http://127.0.0.1:{server.server_port}/long.mkv", "-o", "r.jsonl", "--model", place / "tiny", cwd=tmp_path
             )
         finally:
             done.set()
@@ -175,7 +168,7 @@ def test_a_full_disk_is_said_and_leaves_nothing_under_a_final_name(place, tmp_pa
 )
 def test_wrong_calls_say_what_to_do_and_write_nothing(place, arguments, status, words):
     before = sorted(os.listdir(place))
-    returned, out, err = mien(*arguments, "--model", "tiny", cwd=place)
+    returned, out, err = mien("video", *arguments, "--model", "tiny", cwd=place)
     assert returned == status
     assert words in out + err
     assert sorted(os.listdir(place)) == before
@@ -185,7 +178,9 @@ def test_wrong_calls_say_what_to_do_and_write_nothing(place, arguments, status, 
 def test_ctrl_c_leaves_whole_files(place, tmp_path):
     long = write_clip(tmp_path / "long.mp4", 4000)
     arguments = [long, "-o", "r.jsonl", "--annotated", "a.mp4", "--timeline", "t.png", "--model", place / "tiny"]
-    with subprocess.Popen([*COMMAND, *map(str, arguments)], cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-m", "mien", "video", *map(str, arguments)], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    ) as process:
         part = tmp_path / ".r.jsonl.part"
         while process.poll() is None and not (part.exists() and part.stat().st_size > 20_000):
             time.sleep(0.02)

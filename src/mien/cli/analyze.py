@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     Record = FrameResult | ErrorResult
     Pair = tuple[Record, NDArray[np.uint8] | None]
 
+# a file's ending -> its format; none, as of /dev/null or a named pipe, is JSON Lines
+ENDINGS = {"": "jsonl", ".jsonl": "jsonl", ".csv": "csv", ".txt": "table", ".parquet": "parquet"}
 PROGRESS_FROM = 6  # inputs; fewer are done before a bar could be read
 
 
@@ -77,7 +79,10 @@ def analyze(
 
 
 def _kind_of(output: Path | None) -> str:
-    return {".csv": "csv", ".txt": "table", ".parquet": "parquet"}.get(output.suffix.lower() if output else "", "jsonl")
+    ending = output.suffix.lower() if output else ""
+    if ending not in ENDINGS:
+        raise UsageError(f"expected a file name that ends in {', '.join(filter(None, ENDINGS))}, got {output}; or say --format")
+    return ENDINGS[ending]
 
 
 def _without_frames(pipeline: Pipeline, items: Iterable[object]) -> Iterator[Pair]:

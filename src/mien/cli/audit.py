@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mien.cli.words import say, training_wing
+from mien.cli.words import say, show, training_wing
 from mien.errors import UsageError
 
 SUMMARY, REPORT = "audit.json", "audit.html"
@@ -84,7 +83,6 @@ def _tell_time(folds: int, epochs: int) -> Callable[[int, dict[str, Any]], None]
 
 
 def _print(counts: dict[str, object]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(show_edge=False, show_header=False)
@@ -97,4 +95,4 @@ def _print(counts: dict[str, object]) -> None:
                 table.add_row(f"{key.replace('_', ' ')}: {name}", shown)
         else:
             table.add_row(key.replace("_", " "), str(value))
-    Console(file=sys.stdout).print(table)
+    show(table)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mien.cli.evaluate import load_splits
-from mien.cli.words import training_wing
+from mien.cli.words import show, training_wing
 from mien.errors import UsageError
 
 if TYPE_CHECKING:
@@ -50,22 +49,17 @@ def compare(
 
 
 def _print(result: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160)
     for name in ("a", "b"):
         share = result[name]
-        console.print(
-            f"{name.upper()}  {share['value']:.2%} ({share['low']:.2%} to {share['high']:.2%}) on {result['n']} faces", highlight=False
-        )
+        show(f"{name.upper()}  {share['value']:.2%} ({share['low']:.2%} to {share['high']:.2%}) on {result['n']} faces")
     d, p = (100 * result["difference"][key] for key in ("value", "low", "high")), result["p"]
     difference = "A - B  {:+.2f} points (95 % interval {:+.2f} to {:+.2f})".format(*d)
-    console.print(f"{difference}; McNemar p = {p['exact']:.3g} (mid-p {p['mid_p']:.3g})", highlight=False)
-    console.print(
+    show(
+        f"{difference}; McNemar p = {p['exact']:.3g} (mid-p {p['mid_p']:.3g})",
         f"both right {result['both_right']}, only A {result['only_a']}, only B {result['only_b']}, both wrong {result['both_wrong']}; "
         f"equal answers {result['agreement']:.1%}\n",
-        highlight=False,
     )
     labels = Table("label", show_edge=False)
     disagreements = Table("A says", "B says", show_edge=False, title=f"{SHOWN} most frequent disagreements", title_style="")
@@ -77,6 +71,4 @@ def _print(result: dict[str, Any]) -> None:
         labels.add_row(label, str(row["n"]), str(row["only_a"]), str(row["only_b"]))
     for row in result["disagreements"][:SHOWN]:
         disagreements.add_row(row["a"], row["b"], str(row["n"]), str(row["a_right"]), str(row["b_right"]))
-    console.print(labels)
-    console.print()
-    console.print(disagreements)
+    show(labels, "", disagreements)

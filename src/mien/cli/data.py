@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mien.cli.words import fail, say, training_wing
+from mien.cli.words import fail, say, show, training_wing
 
 app = typer.Typer(help="Training data.", no_args_is_help=True)
 
@@ -24,7 +23,6 @@ def check(
 ) -> None:
     """Count images a label and split, and find missing labels, wrong counts, unreadable files and copies between train and test."""
     with training_wing():
-        from rich.console import Console
         from rich.table import Table
 
         from mien.train.check import HOW_TO_GET_FER2013
@@ -40,7 +38,7 @@ def check(
         table.add_column(name, justify="right")
     for split, row in report.counts.items():
         table.add_row(split, *map(str, row), str(sum(row)))
-    Console(file=sys.stdout).print(table)
+    show(table)
     for note in report.notes:
         typer.echo(note)
     for problem in report.problems:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mien.cli.words import check_free, say
+from mien.cli.words import check_free, say, show
 
 
 def demo(
@@ -18,7 +17,6 @@ def demo(
 ) -> None:
     """Find the face in a bundled photograph, print its seven probabilities and write the annotated picture."""
     from PIL import Image
-    from rich.console import Console
     from rich.table import Table
 
     from mien.assets import demo_photo
@@ -38,7 +36,7 @@ def demo(
     table.add_column("")
     for label, probability in face.emotions.ranked():
         table.add_row(label, f"{probability:.3f}", "█" * round(30 * probability))
-    Console(file=sys.stdout).print(table)
+    show(table)
     box = ", ".join(f"{v:.0f}" for v in face.box_xyxy)
     typer.echo(f"\nReads as: {in_words(face)}. One face, at x0, y0, x1, y1 = {box}; model {result.model.name} {result.model.version}.")
     Image.fromarray(annotate(read_photo(demo_photo()).frame_rgb, result)).save(file, quality=90)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mien.bundles import CARD_FILE, METRICS_FILE
-from mien.cli.words import say, training_wing
+from mien.cli.words import say, show, training_wing
 from mien.errors import UsageError
 
 if TYPE_CHECKING:
@@ -92,7 +91,6 @@ def load_splits(
 
 def print_table(metrics: dict[str, Any]) -> None:
     """Print one row a split to stdout."""
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(show_edge=False, title=f"{metrics['model']['name']} {metrics['model']['version']}", title_style="")
@@ -109,6 +107,5 @@ def print_table(metrics: dict[str, Any]) -> None:
             f"{kept['coverage']:.1%}",
             f"{kept['accuracy']['value']:.2%}" if kept["accuracy"] else "-",
         )
-    width = None if sys.stdout.isatty() else 200
-    Console(file=sys.stdout, width=width).print(table)
+    show(table)
     say(f"{metrics['ms_a_face']:.2f} ms a face, {metrics['seconds']:.1f} s in all")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mien.cli.words import check_free, fail, say, text_output
+from mien.cli.words import check_free, fail, say, show, text_output
 from mien.errors import MediaError, UsageError
 from mien.results import ErrorResult
 
@@ -212,7 +212,6 @@ def _save_picture(path: Path, story: Timeline, source: str) -> None:
 
 
 def _print_summary(presences: Sequence[Presence], labels: Sequence[str]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold", title="seconds a person and expression", title_style="")
@@ -221,4 +220,4 @@ def _print_summary(presences: Sequence[Presence], labels: Sequence[str]) -> None
     for presence in presences:
         times = (presence.first_s, presence.last_s, presence.seconds, *(presence.seconds_by_label[label] for label in labels))
         table.add_row(f"#{presence.track_id}", *(f"{value:.1f}" for value in times))
-    Console(file=sys.stdout, highlight=False).print(table if presences else "nobody was seen")
+    show(table if presences else "nobody was seen")

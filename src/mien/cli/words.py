@@ -10,9 +10,14 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from mien.errors import MienWarning, MissingExtraError, UsageError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+PIPE_COLUMNS = 200  # of a table that goes to a file or a pipe, which has no width of its own
 
 
 def say(text: str) -> None:
@@ -24,6 +29,15 @@ def fail(text: str, status: int = 1) -> NoReturn:
     """Say what went wrong and stop."""
     say(f"mien: {text}")
     sys.exit(status)
+
+
+def show(*what: RenderableType) -> None:
+    """Write tables and lines to stdout, as wide as the terminal; in a pipe nothing folds."""
+    from rich.console import Console
+
+    console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else PIPE_COLUMNS)
+    for thing in what:
+        console.print(thing)
 
 
 def counted(number: int, thing: str) -> str:

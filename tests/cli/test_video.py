@@ -156,6 +156,7 @@ def test_a_full_disk_is_said_and_leaves_nothing_under_a_final_name(place, tmp_pa
     ("arguments", "status", "words"),
     [
         pytest.param(["gone.mp4"], 1, "does not exist", id="no such file"),
+        pytest.param([""], 1, "empty argument", id="an unset variable"),
         pytest.param(["walk.mp4", "-o", "r.txt"], 2, ".jsonl or .csv or .parquet", id="unknown ending"),
         pytest.param(["walk.mp4", "--annotated", "a.avi"], 2, ".mp4", id="not mp4"),
         pytest.param(["walk.mp4", "--timeline", "walk.mp4"], 2, ".png", id="timeline that is no picture"),

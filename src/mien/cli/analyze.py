@@ -65,7 +65,7 @@ def analyze(
             sink.write(record)
             tally.update(_count(record))
             if isinstance(record, ErrorResult):
-                say(f"mien: {printable(record.source)}: {record.message} [{record.code}]")
+                say(f"mien: {printable(record.source) or repr('')}: {record.message} [{record.code}]")
             elif pictures and frame is not None and (problem := pictures.save(record, frame)):
                 tally["pictures missing"] += 1
                 say(f"mien: {problem}")

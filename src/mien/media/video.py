@@ -193,6 +193,8 @@ class ImageSequence:
 def open_video(source: str | Path, *, limits: ReadLimits = ReadLimits()) -> Video | ImageSequence:
     """Return the video file, stream, or image sequence (a folder or a glob) that ``source`` names; raises as :class:`Video` does."""
     text = str(source)
+    if not text:
+        raise NotFoundError("expected a video file, a stream's address, a folder or a glob, got an empty argument; name one")
     if "://" not in text and (Path(text).is_dir() or (not GLOB_CHARACTERS.isdisjoint(text) and not Path(text).exists())):
         return ImageSequence(text, limits=limits)
     return Video(source, limits=limits)

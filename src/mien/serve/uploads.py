@@ -12,6 +12,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
 from mien.serve.answers import Refusal
+from mien.sinks import printable
 
 FIELD = "file"  # name of the parts that carry photos or a video
 LONGEST_NAME = 200  # characters of a file's name that are kept
@@ -148,7 +149,9 @@ class _Form:
         _, options = parse_options_header(self._headers.get(b"content-disposition", b""))
         field = options.get(b"name", b"").decode("utf-8", "replace")
         if field != FIELD:
-            raise _malformed(f"expected parts called {FIELD!r}, got {printable(field)!r}; curl sends them with -F {FIELD}=@photo.jpg")
+            raise _malformed(
+                f"expected parts called {FIELD!r}, got {printable(field[:LONGEST_NAME])!r}; curl sends them with -F {FIELD}=@photo.jpg"
+            )
         self.count += 1
         if self.count > self._limits.max_files:
             raise Refusal(
@@ -172,12 +175,7 @@ def clean_name(name: str) -> str:
     >>> clean_name("../../etc/passwd"), clean_name("C:\\me\\a\nb.jpg"), clean_name("")
     ('passwd', 'a\\nb.jpg', '<upload>')
     """
-    return printable(name.replace("\\", "/").rsplit("/", 1)[-1])[:LONGEST_NAME] or "<upload>"
-
-
-def printable(text: str) -> str:
-    """Return ``text`` with everything that is not visible as escapes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text[: 4 * LONGEST_NAME])
+    return printable(name.replace("\\", "/").rsplit("/", 1)[-1][:LONGEST_NAME])[:LONGEST_NAME] or "<upload>"
 
 
 def _parser(request: Request, form: _Form) -> MultipartParser:

@@ -27,7 +27,7 @@ def test_a_session_runs_and_describes_itself(graph):
         pytest.param(b"not a graph", {}, BundleError, "not an ONNX model", id="foreign-file"),
         pytest.param(None, {}, BundleError, "no model file", id="missing-file"),
         pytest.param(linear_graph(2)[:-50], {}, BundleError, "not an ONNX model", id="cut-short"),
-        pytest.param(linear_graph(2), {"threads": 0}, UsageError, "threads must be 1 or more", id="no-threads"),
+        pytest.param(linear_graph(2), {"threads": 0}, UsageError, "threads must be 1 to 1,024", id="no-threads"),
         pytest.param(linear_graph(2), {"providers": ["MagicProvider"]}, UsageError, "no MagicProvider; it offers", id="unknown-provider"),
     ],
 )

@@ -25,12 +25,13 @@ from mien.bundles import DEFAULT, open_bundle
 from mien.classify import Classifier
 from mien.detect import Detection, Detector, find_detector
 from mien.detect.base import check_min_face
-from mien.errors import MienError, UsageError
+from mien.errors import MienError
 from mien.follow import DETECT_EVERY, Follower
 from mien.media.images import ReadLimits, read_photo
 from mien.media.sources import Source
 from mien.media.video import VideoFrame
 from mien.results import Emotions, ErrorResult, Face, FrameResult, ModelRef
+from mien.runtime import check_threads
 from mien.track import TIME_CONSTANT_S, Smoother
 
 Frame = NDArray[np.uint8]
@@ -100,8 +101,7 @@ class Pipeline:
             BundleError, DetectorError, UsageError: the model or detector cannot be had, or an argument is out of range.
         """
         check_min_face(min_face)
-        if threads is not None and threads < 1:
-            raise UsageError(f"threads must be 1 or more, got {threads}")
+        check_threads(threads)
         self._workers = threads or os.cpu_count() or 1
         self.classifier = classifier or Classifier(open_bundle(model), threads=threads, providers=providers)
         self._detector = find_detector(detector, threads=1) if isinstance(detector, str) else detector

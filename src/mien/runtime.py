@@ -12,6 +12,14 @@ from numpy.typing import NDArray
 
 from mien.errors import BundleError, UsageError
 
+MOST_THREADS = 1024  # more only costs memory
+
+
+def check_threads(threads: int | None) -> None:
+    """Raise UsageError if ``threads`` is neither None nor 1 to :data:`MOST_THREADS`."""
+    if threads is not None and not 1 <= threads <= MOST_THREADS:
+        raise UsageError(f"threads must be 1 to {MOST_THREADS:,}, got {threads:,}")
+
 
 class Session:
     """A loaded ONNX graph.
@@ -29,10 +37,9 @@ class Session:
 
         Raises:
             BundleError: the file is missing or is not an ONNX graph that this onnxruntime can run.
-            UsageError: ``threads`` is below 1, or a provider is not in this build of onnxruntime.
+            UsageError: ``threads`` is not 1 to :data:`MOST_THREADS`, or a provider is not in this build of onnxruntime.
         """
-        if threads is not None and threads < 1:
-            raise UsageError(f"threads must be 1 or more, got {threads}")
+        check_threads(threads)
         wanted = list(providers or ["CPUExecutionProvider"])
         if missing := sorted(set(wanted) - set(ort.get_available_providers())):
             known = ", ".join(ort.get_available_providers())

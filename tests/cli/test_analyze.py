@@ -18,6 +18,8 @@ from mien.contract import LABELS
 from mien.results import record_from_dict
 from tests.support import mien, tiny_bundle
 
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="cameras have other names here")
+
 
 @pytest.fixture
 def folder(tmp_path):
@@ -130,6 +132,13 @@ def test_another_model_brings_its_own_labels(folder, tmp_path_factory):
     assert record.faces[0].emotions.labels == ("calm", "not calm")
 
 
+def test_pictures_of_an_earlier_run_are_not_analysed_again(folder):
+    for seen in ("3 photos", "3 photos"):
+        status, out, err = mien("analyze", ".", "--annotate", "marked", "--overwrite", "--format", "jsonl", cwd=folder)
+        assert seen in err
+        assert "annotated" not in out, status
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
@@ -141,6 +150,14 @@ def test_another_model_brings_its_own_labels(folder, tmp_path_factory):
         pytest.param(["analyze", "one.jpg", "-o", "/proc/faces.jsonl"], 1, "/proc/", id="an output where no file can be"),
         pytest.param(["analyze", "one.jpg", "--threads", "0"], 2, "threads", id="no-threads"),
         pytest.param(["analyze", "one.jpg", "-o", "faces.xlsx"], 2, ".jsonl, .csv, .txt, .parquet, got faces.xlsx", id="unknown-ending"),
+        pytest.param(["analyze", "one.jpg", "-o", "f.jsonl", "--format", "csv"], 2, "change one", id="a format and another's ending"),
+        pytest.param(["analyze", ".", "-o", "one.jpg", "--format", "csv", "--overwrite"], 2, "over itself", id="onto a photo"),
+        pytest.param(["analyze", "one.jpg", "--threads", "99999999"], 2, "1 to 1,024", id="endless-threads"),
+        pytest.param(["explain", "one.jpg", "-o", "one.jpg", "--overwrite"], 2, "over itself", id="an explanation onto its photo"),
+        pytest.param(["explain", "one.jpg", "-o", "map.xyz"], 2, ".png or .jpg", id="an explanation that is no picture"),
+        pytest.param(["demo", "-o", "demo.csv"], 2, ".png or .jpg", id="a demo that is no picture"),
+        pytest.param(["webcam", "--device", "nope"], 2, "camera's number", id="no camera", marks=LINUX),
+        pytest.param(["webcam", "--frames", "0"], 2, "1 or more", id="no frames"),
         pytest.param(["analyze", "one.jpg", "-o", "missing/r.csv"], 2, "missing is not a folder", id="no-such-output-folder"),
         pytest.param(["analyze", "one.jpg", "--model", "nope"], 1, "shipped models: default", id="unknown-model"),
         pytest.param(["analyze", "one.jpg", "--model", "sub"], 1, "no spec.json", id="folder-that-is-no-bundle"),

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from mien.bundles import weights_dir
 from mien.cli import app
 from mien.contract import InputSpec
 from mien.errors import UsageError
+from tests.support import tiny_bundle
 from tests.train import made_up
 
 
@@ -89,6 +91,18 @@ def test_calibrate_rewrites_the_spec_and_never_sees_what_is_reported(mien, tmp_p
     assert spec.uncertain_below > 0
     with pytest.raises(UsageError, match="public or val"):
         mien("calibrate", str(bundle.folder), "--split", "private")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [((str(weights_dir() / "nano"),), "lies in the package"), (("{bundle}", "--target-accuracy", "5"), "between 0 and 1")],
+)
+def test_calibrate_leaves_the_package_and_senseless_targets_alone(mien, tmp_path: Path, words: list[str], says: str) -> None:
+    bundle = tiny_bundle(tmp_path / "tiny")
+    before = (weights_dir() / "nano" / "spec.json").read_bytes()
+    with pytest.raises(UsageError, match=says):
+        mien("calibrate", *(word.format(bundle=bundle.folder) for word in words))
+    assert (weights_dir() / "nano" / "spec.json").read_bytes() == before
 
 
 def test_audit_writes_a_list_that_evaluate_takes(mien, home: Path, tmp_path: Path) -> None:

@@ -176,6 +176,7 @@ def test_heif_without_its_package_says_what_to_install(monkeypatch: pytest.Monke
 BROKEN = {  # reason: (bytes, error, words the message must hold)
     "empty": (b"", CorruptMediaError, "0 bytes"),
     "text named as a picture": (b"Dear all, the photo is attached.", UnsupportedMediaError, "starts with 'Dear all"),
+    "a video": (b"\0\0\0\x20ftypisom\0\0\2\0", UnsupportedMediaError, "mien video takes it"),
     "text that starts like a bitmap": (b"BMW was founded in 1916.", UnsupportedMediaError, "starts with"),
     "PDF": (b"%PDF-1.7\n", UnsupportedMediaError, "JPEG"),
     "PostScript, which Pillow would hand to Ghostscript": (b"%!PS-Adobe-3.0 EPSF-3.0\n", UnsupportedMediaError, "starts with"),

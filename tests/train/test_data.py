@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from mien.assets import demo_photo
 from mien.contract import LABELS
 from mien.errors import DataError
 from mien.train import data as datasets
@@ -93,6 +95,11 @@ def test_unreadable_files_are_named_and_leave_no_cache(tmp_path: Path) -> None:
 def test_a_csv_that_is_not_fer2013(tmp_path: Path, rows: list[tuple[str, str, str]], says: str) -> None:
     with pytest.raises(DataError, match=says):
         load(fer_csv(tmp_path / "fer2013.csv", rows), cache=tmp_path / "cache")
+
+
+def test_a_photo_in_the_place_of_a_csv(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="expected a CSV in UTF-8"):
+        load(Path(shutil.copy(demo_photo(), tmp_path / "fer2013.csv")))
 
 
 @pytest.mark.parametrize(
@@ -201,6 +208,17 @@ def test_votes_are_matched_by_path(shapes_dir: Path, tmp_path: Path) -> None:
     assert data.votes is not None
     assert data.votes.sum() == 10
     assert data.votes[data.names.index(row[0]), 1] == 10
+
+
+def test_the_votes_as_ferplus_publishes_them_fit_the_csv_of_fer2013(tmp_path: Path) -> None:
+    usages = ["Training"] * 7 + ["PublicTest", "PrivateTest"]
+    counts = np.eye(len(usages), len(VOTE_COLUMNS), dtype=int)
+    rows = [[usage, f"fer{at:07}.png" if at != 3 else "", *counts[at]] for at, usage in enumerate(usages)]
+    with (tmp_path / "fer2013new.csv").open("w", newline="") as out:
+        csv.writer(out).writerows([["Usage", "Image name", *VOTE_COLUMNS], *rows])
+    data = load(complete_csv(tmp_path / "fer2013.csv"), votes=tmp_path / "fer2013new.csv", cache=tmp_path / "cache")
+    assert data.votes is not None
+    assert data.votes.tolist() == counts.tolist()
 
 
 def test_votes_of_another_data_set_are_an_error(shapes_dir: Path, tmp_path: Path) -> None:

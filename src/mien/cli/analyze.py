@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mien.cli.words import check_free, counted, say, text_output
+from mien.cli.words import check_free, check_no_input, counted, say, text_output
 from mien.errors import UsageError
 from mien.results import ErrorResult, FrameResult
 
@@ -18,13 +18,14 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from mien.media.sources import Source
     from mien.pipeline import Pipeline
 
     Record = FrameResult | ErrorResult
     Pair = tuple[Record, NDArray[np.uint8] | None]
 
-# a file's ending -> its format; none, as of /dev/null or a named pipe, is JSON Lines
-ENDINGS = {"": "jsonl", ".jsonl": "jsonl", ".csv": "csv", ".txt": "table", ".parquet": "parquet"}
+# a file's ending -> its format; a name without one, as /dev/null or a named pipe has, is JSON Lines
+ENDINGS = {".jsonl": "jsonl", ".csv": "csv", ".txt": "table", ".parquet": "parquet"}
 PROGRESS_FROM = 6  # inputs; fewer are done before a bar could be read
 
 
@@ -43,13 +44,13 @@ def analyze(
 ) -> None:
     """Find every face and print its emotion probabilities, one record a photo."""
     from mien.cli.pictures import Pictures
-    from mien.media.sources import expand
+    from mien.media.sources import Source, expand
     from mien.pipeline import Pipeline
     from mien.sinks import FORMATS, open_sink, printable
 
-    kind = format or ("table" if output is None and sys.stdout.isatty() else _kind_of(output))
-    if kind not in FORMATS:
-        raise UsageError(f"unknown format {kind!r}; expected one of {', '.join(FORMATS)}")
+    if format and format not in FORMATS:
+        raise UsageError(f"unknown format {format!r}; expected one of {', '.join(FORMATS)}")
+    kind = _kind_of(output, format)
     if kind == "parquet" and not output:
         raise UsageError("Parquet is not for reading on a terminal; name a file with --output FILE.parquet")
     if output:
@@ -57,6 +58,10 @@ def analyze(
     pictures = Pictures(annotate, overwrite) if annotate else None
     pipeline = Pipeline(model=model, detector=detector, min_face=min_face, threads=threads)
     items = expand(sources, stdin=sys.stdin.buffer)
+    if output:
+        check_no_input(output, (item.data for item in items if isinstance(item, Source)))
+    if annotate:
+        items = _without_annotated(items, annotate)
     tally: Counter[str] = Counter()
     with text_output(output, overwrite) as out, open_sink(kind, out, pipeline.labels) as sink:
         for record, frame in _with_progress(
@@ -78,11 +83,30 @@ def analyze(
         raise typer.Exit(1)
 
 
-def _kind_of(output: Path | None) -> str:
-    ending = output.suffix.lower() if output else ""
-    if ending not in ENDINGS:
-        raise UsageError(f"expected a file name that ends in {', '.join(filter(None, ENDINGS))}, got {output}; or say --format")
-    return ENDINGS[ending]
+def _kind_of(output: Path | None, asked: str | None) -> str:
+    if output is None:
+        return asked or ("table" if sys.stdout.isatty() else "jsonl")
+    told = ENDINGS.get(output.suffix.lower())
+    if asked is None and told is None and output.suffix:
+        raise UsageError(f"expected a file name that ends in {', '.join(ENDINGS)}, got {output}; or say --format")
+    if asked and told and asked != told:
+        raise UsageError(f"expected a file name that goes with --format {asked}, got {output}, which ends as {told} does; change one")
+    return asked or told or "jsonl"
+
+
+def _without_annotated(items: Sequence[Source | ErrorResult], folder: Path) -> list[Source | ErrorResult]:
+    """Leave out what an earlier run drew into the folder that this one draws into."""
+    drawn = [item for item in items if _is_drawn(item, folder)]
+    if drawn:
+        say(f"{counted(len(drawn), 'annotated picture')} of an earlier run in {folder} left out")
+    return [item for item in items if item not in drawn]
+
+
+def _is_drawn(item: Source | ErrorResult, folder: Path) -> bool:
+    from mien.cli.pictures import ANNOTATED
+
+    path = getattr(item, "data", None)
+    return isinstance(path, Path) and path.name.endswith(ANNOTATED) and path.parent.resolve() == folder.resolve()
 
 
 def _without_frames(pipeline: Pipeline, items: Iterable[object]) -> Iterator[Pair]:

@@ -23,7 +23,7 @@ def calibrate(
     with training_wing():
         import numpy as np
 
-        from mien.bundles import open_bundle
+        from mien.bundles import open_bundle, weights_dir
         from mien.classify import Classifier, softmax
         from mien.train import data as datasets
         from mien.train import metrics
@@ -33,6 +33,10 @@ def calibrate(
     if split not in ("public", "val"):
         raise UsageError(f"calibration must not see the images that are reported; expected --split public or val, got {split!r}")
     opened = open_bundle(bundle)
+    if opened.folder.resolve().parent == weights_dir().resolve():
+        raise UsageError(f"{opened.folder} lies in the package; calibrate a copy: mien export {opened.folder.name} --out FOLDER")
+    if target_accuracy is not None and not 0 < target_accuracy < 1:
+        raise UsageError(f"expected a --target-accuracy between 0 and 1, got {target_accuracy:g}")
     spec = opened.spec
     loaded = datasets.load(data, size=spec.chip_size, channels=spec.channels)
     faces = select(loaded, split, spec.labels)

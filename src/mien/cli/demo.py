@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from mien.cli.words import check_free, say, show
+from mien.cli.words import PICTURE_ENDINGS, check_ending, check_free, say, show
 
 
 def demo(
@@ -26,6 +26,7 @@ def demo(
     from mien.sinks import in_words
 
     file = output or _free_name()
+    check_ending(file, PICTURE_ENDINGS)
     check_free(file, overwrite)
     pipeline = Pipeline()
     result = pipeline.analyze(demo_photo())

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mien.cli.words import check_free, say, training_wing
+from mien.cli.words import PICTURE_ENDINGS, check_ending, check_free, check_no_input, say, training_wing
 from mien.errors import UsageError
 
 MARGIN = 0.15  # shown around a face's box, in its sides
@@ -36,7 +36,9 @@ def explain(
     from mien.media.images import read_photo
     from mien.pipeline import Pipeline
 
+    check_ending(output, PICTURE_ENDINGS)
     check_free(output, overwrite)
+    check_no_input(output, [Path(photo)])
     classifier = Classifier(open_bundle(model))
     spec = classifier.spec
     if label is not None and label not in spec.labels:

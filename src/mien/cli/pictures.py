@@ -12,6 +12,7 @@ from mien.draw import annotate
 from mien.errors import UsageError
 from mien.results import FrameResult
 
+ANNOTATED = ".annotated.jpg"  # what the names end in
 JPEG_QUALITY = 90
 
 
@@ -52,4 +53,4 @@ class Pictures:
             number += 1
             name = f"{stem}-{number}"
         self._used.add(name)
-        return f"{name}.annotated.jpg"
+        return f"{name}{ANNOTATED}"

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mien.cli.words import check_free, say
+from mien.cli.words import check_ending, check_free, say
 
 
 def report(
@@ -20,6 +20,7 @@ def report(
     from mien.batch.report import report_html, summarise
 
     if output:
+        check_ending(output, (".html", ".htm"))
         check_free(output, overwrite)
     summary = summarise(job)
     page = report_html(summary)

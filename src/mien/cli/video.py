@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mien.cli.words import check_free, fail, say, show, text_output
-from mien.errors import MediaError, UsageError
+from mien.cli.words import PICTURE_ENDINGS, check_ending, check_free, check_no_input, fail, say, show, text_output
+from mien.errors import MediaError
 from mien.results import ErrorResult
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mien.sinks import Sink
     from mien.timeline import Presence, Timeline
 
-RECORD_SUFFIXES, PICTURE_SUFFIXES = (".jsonl", ".csv", ".parquet"), (".png", ".jpg", ".jpeg", ".webp")
+RECORD_ENDINGS = (".jsonl", ".csv", ".parquet")
 
 
 def video(
@@ -55,9 +55,11 @@ def video(
     from mien.timeline import Timeline
 
     check_every(every)
-    for path, suffixes in ((output, RECORD_SUFFIXES), (annotated, (".mp4",)), (timeline, PICTURE_SUFFIXES)):
+    for path, endings in ((output, RECORD_ENDINGS), (annotated, (".mp4",)), (timeline, PICTURE_ENDINGS)):
         if path:
-            _check_output(path, suffixes, source, overwrite)
+            check_ending(path, endings)
+            check_free(path, overwrite)
+            check_no_input(path, [Path(source)])
     pipeline = Pipeline(model=model, detector=detector, min_face=min_face, threads=threads)
     story = Timeline(pipeline.labels)
     to_stdout = not (output or annotated or timeline or summary)
@@ -180,14 +182,6 @@ def _progress(duration_s: float | None) -> Iterator[Callable[[float], None]]:
             bar.update(task, completed=time_s, speed=f"{frames / max(time.monotonic() - began, 1e-6):.1f} frames/s")
 
         yield show
-
-
-def _check_output(path: Path, suffixes: Iterable[str], source: str, overwrite: bool) -> None:
-    if path.suffix.lower() not in suffixes:
-        raise UsageError(f"expected a file name that ends in {' or '.join(suffixes)}, got {path}")
-    check_free(path, overwrite)
-    if path.exists() and path.resolve() == Path(source).resolve():
-        raise UsageError(f"expected another name than the source's, got {path}: a video cannot be written over itself")
 
 
 def _open_records(stack: ExitStack, output: Path | None, to_stdout: bool, overwrite: bool, pipeline: Pipeline) -> Sink | None:

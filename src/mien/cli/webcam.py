@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mien.cli.words import say
+from mien.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,6 +35,8 @@ def webcam(
 
     With the extra 'serve' the page opens in the browser, which then has the camera; no frame leaves this machine.
     """
+    if frames is not None and frames < 1:
+        raise UsageError(f"expected --frames of 1 or more, got {frames}; leave it out to go on until Ctrl-C")
     if not terminal and frames is None and device == "0" and _has_page():
         _open_page(model=model, detector=detector, min_face=min_face)
         return

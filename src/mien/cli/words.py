@@ -7,7 +7,7 @@ import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
@@ -17,6 +17,7 @@ from mien.errors import MienWarning, MissingExtraError, UsageError
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp")  # of what is drawn
 PIPE_COLUMNS = 200  # of a table that goes to a file or a pipe, which has no width of its own
 
 
@@ -75,6 +76,18 @@ def check_free(path: Path, overwrite: bool) -> None:
         raise UsageError(f"{path} exists; add --overwrite to replace it, or choose another name")
     if not path.parent.is_dir():
         raise UsageError(f"{path.parent} is not a folder; make it first")
+
+
+def check_ending(path: Path, endings: Iterable[str]) -> None:
+    """Raise UsageError if ``path`` has none of the endings, which are in lower case and with their dots."""
+    if path.suffix.lower() not in endings:
+        raise UsageError(f"expected a file name that ends in {' or '.join(endings)}, got {path}")
+
+
+def check_no_input(path: Path, inputs: Iterable[object]) -> None:
+    """Raise UsageError if ``path``, which is to be written, is one of the files to be read; what is no path is passed over."""
+    if path.exists() and any(isinstance(given, Path) and given.exists() and path.samefile(given) for given in inputs):
+        raise UsageError(f"expected another name than an input's, got {path}: it would be written over itself")
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mien.errors import UsageError
-from mien.runtime import Session
+from mien.runtime import Session, check_threads
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,15 +43,14 @@ def open_session(bundle: Bundle, *, threads: int | None = None, providers: Seque
     Raises:
         BundleError: the engine cannot read the weights.
         MissingExtraError: the engine is not installed.
-        UsageError: ``threads`` is below 1, or ``providers`` for another engine.
+        UsageError: ``threads`` out of range, or ``providers`` for another engine.
     """
     engine = bundle.spec.engine
     if engine == "onnx":
         return Session(bundle.model_path, threads=threads, providers=providers)
     if providers:
         raise UsageError(f"execution providers belong to onnxruntime; this bundle is of the format {bundle.spec.format!r}")
-    if threads is not None and threads < 1:
-        raise UsageError(f"threads must be 1 or more, got {threads}")
+    check_threads(threads)
     if engine == "litert":
         from mien.engines.litert import LiteRTSession
 

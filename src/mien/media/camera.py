@@ -50,6 +50,8 @@ def find_camera(device: str, platform: str = sys.platform) -> tuple[str, str | N
         return device, None
     if platform not in SYSTEMS:
         raise UsageError(f"expected a camera's address on {platform}, got {device!r}; cameras by number work on Linux and macOS")
+    if platform == "linux" and not device.isdecimal() and not device.startswith("/"):
+        raise UsageError(f"expected a camera's number, its /dev path or an address, got {device!r}; for a file take mien video")
     if platform == "win32":
         if device.isdecimal():
             raise UsageError(f"expected a camera's name on Windows, got {device!r}; pass it as the Device Manager shows it")

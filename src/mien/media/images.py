@@ -57,6 +57,8 @@ FORMATS = {
     "AVIF": Format(rb".{4}ftypavi[fs]", "PIL.AvifImagePlugin", "AvifImageFile", (".avif",)),
     "HEIF": Format(rb".{4}ftyp(?:hei[cxms]|hev[cxms]|mif1|msf1)", "pillow_heif", "HeifImageFile", (".heic", ".heif", ".hif")),
 }
+# What videos of the common containers start with: a file that FFmpeg cannot open, and that does not start so, is none.
+VIDEOS = re.compile(rb".{4}(?:ftyp|moov|mdat|free|wide|skip)|\x1a\x45\xdf\xa3|RIFF|OggS|FLV|\x00\x00\x01\xba", re.DOTALL)
 # What an EXIF orientation means: from the upright frame (H, W, 3) to a view of it in the order in which the file stores the pixels.
 STORED: dict[int, Callable[[Frame], Frame]] = {
     1: lambda upright: upright,
@@ -188,6 +190,8 @@ def _photo_of_bytes(data: bytes, name: str, limits: ReadLimits) -> Photo:
         raise CorruptMediaError(f"expected an image, got nothing (0 bytes) in {name}; copy or download it again")
     kind = next((kind for kind, layout in FORMATS.items() if re.match(layout.magic, data, re.DOTALL)), None)
     if kind is None:
+        if VIDEOS.match(data):
+            raise UnsupportedMediaError(f"expected an image, got {name}, which starts as a video does; mien video takes it")
         start = data[:12].decode("ascii", "backslashreplace")
         raise UnsupportedMediaError(
             f"expected one of {', '.join(FORMATS)}, got {name}, which starts with {start!r}; convert it to JPEG or PNG"

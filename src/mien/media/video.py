@@ -6,7 +6,6 @@ FFmpeg reads everything, through PyAV; pictures of a sequence are read as photos
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from mien.errors import (
     UnsupportedMediaError,
     UsageError,
 )
-from mien.media.images import ReadLimits, display_name, read_photo
+from mien.media.images import VIDEOS, ReadLimits, display_name, read_photo
 from mien.media.sources import GLOB_CHARACTERS, Source, expand
 
 if TYPE_CHECKING:
@@ -38,8 +37,6 @@ Frame = NDArray[np.uint8]
 SEQUENCE_RATE = 25.0  # frames a second of an image sequence, FFmpeg's own convention
 OPEN_TIMEOUT_S, READ_TIMEOUT_S = 20.0, 10.0  # of a network stream that stalls
 SHORT_BY_S = 0.5  # a file that ends this much before its header says was cut
-# What files of the common containers start with: one that FFmpeg cannot open is damaged, anything else is no video.
-CONTAINERS = re.compile(rb".{4}(?:ftyp|moov|mdat|free|wide|skip)|\x1a\x45\xdf\xa3|RIFF|OggS|FLV|\x00\x00\x01\xba", re.DOTALL)
 # FFmpeg's options for a file of strangers: playlists and lists of files are not among these formats, the network not among the protocols.
 SELF_CONTAINED = {"format_whitelist": "mov,mp4,matroska,webm,avi,ogg,flv,mpeg,live_flv", "protocol_whitelist": "file"}
 TERMINAL_ART = "tty"  # what FFmpeg takes any file for that ends in .txt
@@ -348,4 +345,4 @@ def _starts_like_a_video(name: str) -> bool:
             start = file.read(12)
     except OSError:
         return False
-    return not start or CONTAINERS.match(start) is not None
+    return not start or VIDEOS.match(start) is not None

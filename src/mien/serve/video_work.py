@@ -11,8 +11,8 @@ from threading import Event
 
 from mien.draw import annotate
 from mien.errors import MediaError, TooLargeError, UnsupportedMediaError
-from mien.media.images import ReadLimits
-from mien.media.video import CONTAINERS, Video
+from mien.media.images import VIDEOS, ReadLimits
+from mien.media.video import Video
 from mien.media.video_writer import VideoWriter
 from mien.pipeline import Pipeline
 from mien.results import ErrorResult, FrameResult
@@ -103,7 +103,7 @@ def analyze_video(
 def _open(path: Path, name: str, settings: Settings) -> Video:
     with path.open("rb") as file:
         start = file.read(LONGEST_START)
-    if not CONTAINERS.match(start):  # playlists, for example, which would make FFmpeg open other files and addresses
+    if not VIDEOS.match(start):  # playlists, for example, which would make FFmpeg open other files and addresses
         raise UnsupportedMediaError(f"expected a video (MP4, MOV, WebM, MKV, AVI, Ogg, FLV or MPEG), got {name}; convert it to MP4")
     try:
         video = Video(path, limits=ReadLimits(max_pixels=settings.max_pixels), untrusted=True)

@@ -116,7 +116,7 @@ def _read_votes(path: Path, names: tuple[str, ...]) -> NDArray[np.float32]:
     votes = np.zeros((len(names), len(VOTE_COLUMNS)), np.float32)
     matched = 0
     for number, row in csv_rows(path):
-        at = index.get(row.get("file", ""))
+        at = index.get(row.get("file") or f"{row.get('Usage')}_{number - 2}")  # the release of FER+ has fer2013.csv's rows, in its order
         if at is None:
             continue
         matched += 1

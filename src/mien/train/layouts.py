@@ -63,9 +63,16 @@ def decode(root: Path, names: tuple[str, ...], out: NDArray[np.uint8]) -> list[s
 
 
 def csv_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield (line number, row) of a CSV file with a header."""
+    """Yield (line number, row) of a CSV file with a header.
+
+    Raises:
+        DataError: it is not one.
+    """
     with path.open(newline="", encoding="utf-8-sig") as lines:
-        yield from enumerate(csv.DictReader(lines), start=2)
+        try:
+            yield from enumerate(csv.DictReader(lines), start=2)
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise DataError(f"expected a CSV in UTF-8 with a header, got {path}, which is none ({error})") from None
 
 
 def _list_folder(root: Path) -> Listing:

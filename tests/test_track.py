@@ -1,4 +1,5 @@
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -127,6 +128,16 @@ def test_the_filter_is_the_textbooks():
         tracker.update(now_s, [box(place)], [0.9])
         expected = state[0] + 0.1 * state[1]
         assert tracker.expected(now_s + 0.1)[0] == pytest.approx(box(expected), abs=1e-9)
+
+
+def test_a_crowd_costs_no_more_memory_than_its_largest_faces():
+    tracker = Tracker()
+    crowd = [box(100 * column, 100 * row) for column in range(15) for row in range(10)]
+    tracemalloc.start()
+    ids = [tracker.update(at, [(x0 + 25 * at, y0, x1 + 25 * at, y1) for x0, y0, x1, y1 in crowd], [0.9] * len(crowd)) for at in (0.0, 0.1)]
+    assert tracemalloc.get_traced_memory()[1] < 50e6
+    tracemalloc.stop()
+    assert ids[0] == ids[1]
 
 
 def test_the_move_of_one_is_not_taken_for_a_jump_of_the_camera():

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mien.contract import InputSpec
-from mien.errors import BundleError
+from mien.errors import BundleError, UsageError
 
 DEFAULT = "default"
 MODEL_FILE, SPEC_FILE, METRICS_FILE, CARD_FILE = "model.onnx", "spec.json", "metrics.json", "card.md"
@@ -47,6 +47,16 @@ class Bundle:
 def weights_dir() -> Path:
     """Return the folder of the bundles inside the package."""
     return Path(__file__).parent / "weights"
+
+
+def check_replaceable(folder: Path, overwrite: bool) -> None:
+    """Raise UsageError unless ``folder`` is free or empty, or a bundle that may be replaced."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    if not overwrite:
+        raise UsageError(f"{folder} exists; add --overwrite to replace it, or choose another folder")
+    if not (folder / SPEC_FILE).is_file():
+        raise UsageError(f"{folder} is no bundle, so it is not replaced; choose another folder")
 
 
 def shipped() -> tuple[str, ...]:

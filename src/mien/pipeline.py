@@ -25,7 +25,7 @@ from mien.bundles import DEFAULT, open_bundle
 from mien.classify import Classifier
 from mien.detect import Detection, Detector, find_detector
 from mien.detect.base import check_min_face
-from mien.errors import MienError
+from mien.errors import DetectorError, MienError
 from mien.follow import DETECT_EVERY, Follower
 from mien.media.images import ReadLimits, read_photo
 from mien.media.sources import Source
@@ -147,11 +147,15 @@ class Pipeline:
 
         Raises:
             MediaError: the input is not a readable picture.
+            DetectorError: the detector gave points that are no face's.
         """
         photo = read_photo(image.data if isinstance(image, Source) else image, limits=self._limits)
         frame = photo.frame_rgb
         faces = self._detector.detect(frame, min_face=self._min_face)
-        chips = [chip(frame, face.landmarks, self.classifier.spec) for face in faces]
+        try:
+            chips = [chip(frame, face.landmarks, self.classifier.spec) for face in faces]
+        except ValueError as error:
+            raise DetectorError(f"{self._detector.name} gave landmarks that are no face's ({error}); try another detector") from None
         height, width = frame.shape[:2]
         return Prepared(_name(image), width, height, faces, chips, photo.notes, frame if keep_frame else None)
 

@@ -22,6 +22,7 @@ BOX_NOISE, FIRST_SPEED, ACCELERATION = 0.05, 1.0, 1.0
 PARTLY_HIDDEN, SIZE_CONSTANT_S = 0.85, 1.0  # a box this much below the person's usual area, averaged over about so long, is cut off
 LEAST_OVERLAP = 0.1  # IoU of the widened boxes under which two boxes are not the same face
 MARGIN, MARGIN_PER_S, LARGEST_MARGIN = 0.2, 0.8, 1.0  # widening a side, in box sizes: at once, more a second unseen, at most
+MOST_FOR_A_JUMP = 12  # faces that are asked whether the camera jumped
 JUMP_GAIN = 0.25  # a jump of the camera must raise the mean IoU of all faces by this much to be believed
 TIME_CONSTANT_S = 0.2
 SMALLEST_PROBABILITY = 0.005  # keeps one near-zero probability from holding a label back for longer than the filter's time
@@ -188,13 +189,22 @@ class Smoother:
 
 
 def _common_jump(expected_xyxy: Floats, boxes_xyxy: Floats) -> Floats:
-    """Return the shift (x, y) in pixels that the camera made: zero unless one shift explains all boxes far better than none does."""
+    """Return the shift (x, y) in pixels that the camera made: zero unless one shift explains all boxes far better than none does.
+
+    Of a crowd the largest boxes speak for all: the work grows with the fourth power of their number.
+    """
+    expected_xyxy, boxes_xyxy = _largest(expected_xyxy), _largest(boxes_xyxy)
     centres, expected = ((boxes[:, :2] + boxes[:, 2:]) / 2 for boxes in (boxes_xyxy, expected_xyxy))
     shifts = np.vstack([np.zeros((1, 2)), (centres[None] - expected[:, None]).reshape(-1, 2)])
     moved = (expected_xyxy[None] + np.hstack([shifts, shifts])[:, None]).reshape(-1, 4)
     fit = iou(moved, boxes_xyxy).max(1).reshape(len(shifts), -1).mean(1)  # (shifts,)
     best = int(fit.argmax())
     return np.asarray(shifts[best if fit[best] > fit[0] + JUMP_GAIN else 0], np.float64)
+
+
+def _largest(boxes_xyxy: Floats) -> Floats:
+    areas = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).prod(1)
+    return boxes_xyxy[np.argsort(-areas, kind="stable")[:MOST_FOR_A_JUMP]]
 
 
 def _centre_and_size(box_xyxy: Floats) -> Floats:

@@ -29,6 +29,8 @@ def write_clip(
     size_wh: tuple[int, int] = (96, 64),
     times_s: Iterable[float] | None = None,
     sound: str | None = None,
+    sound_rate: int = 48_000,
+    start_s: float = 0,
     codec: str = "libx264",
     pix_fmt: str = "yuv420p",
     interlaced: bool = False,
@@ -36,7 +38,7 @@ def write_clip(
 ) -> Path:
     """Write a clip of ``frames`` pictures, 25 a second unless ``times_s`` says when they are, and return its path.
 
-    ``transfer`` is a curve's number in ITU-T H.273, such as 16 for HDR.
+    ``start_s`` is when the file says that picture and sound begin, ``transfer`` a curve's number in ITU-T H.273, such as 16 for HDR.
     """
     pictures = [corners(*size_wh)] * frames if isinstance(frames, int) else list(frames)
     times = list(times_s or (i / RATE for i in range(len(pictures))))
@@ -50,16 +52,17 @@ def write_clip(
         if interlaced:
             video.codec_context.flags |= 1 << 18  # AV_CODEC_FLAG_INTERLACED_DCT
             video.options = {"x264-params": "tff=1"}
-        audio = container.add_stream(sound, rate=48_000, layout="mono") if sound else None
+        audio = container.add_stream(sound, rate=sound_rate, layout="mono") if sound else None
         for picture, time_s in zip(pictures, times, strict=True):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format=pix_fmt)
-            frame.pts, frame.time_base = round(1000 * time_s), Fraction(1, 1000)
+            frame.pts, frame.time_base = round(1000 * (start_s + time_s)), Fraction(1, 1000)
             container.mux(video.encode(frame))
         if audio:
-            for start in range(0, round(48_000 * times[-1]), 1024):
+            for start in range(0, round(sound_rate * times[-1]), 1024):
                 tone = np.round(8000 * np.sin(np.arange(start, start + 1024) / 17)).astype(np.int16)[None]
                 samples = av.AudioFrame.from_ndarray(tone, format="s16", layout="mono")
-                samples.sample_rate, samples.pts, samples.time_base = 48_000, start, Fraction(1, 48_000)
+                samples.sample_rate, samples.time_base = sound_rate, Fraction(1, sound_rate)
+                samples.pts = start + round(sound_rate * start_s)
                 container.mux(audio.encode(samples))
             container.mux(audio.encode(None))
         container.mux(video.encode(None))

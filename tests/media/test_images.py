@@ -180,6 +180,7 @@ BROKEN = {  # reason: (bytes, error, words the message must hold)
     "text that starts like a bitmap": (b"BMW was founded in 1916.", UnsupportedMediaError, "starts with"),
     "PDF": (b"%PDF-1.7\n", UnsupportedMediaError, "JPEG"),
     "PostScript, which Pillow would hand to Ghostscript": (b"%!PS-Adobe-3.0 EPSF-3.0\n", UnsupportedMediaError, "starts with"),
+    "JPEG that is gone over a thousand times": (JPEG[:-2] + JPEG[JPEG.index(b"\xff\xda") : -2] * 1000, TooLargeError, "100 scans"),
     "JPEG cut in half": (JPEG[: len(JPEG) // 2], CorruptMediaError, "JPEG"),
     "JPEG cut in its header": (JPEG[:30], CorruptMediaError, "JPEG"),
     "PNG cut in half": (LOSSLESS["PNG"][:60], CorruptMediaError, "PNG"),

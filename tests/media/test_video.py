@@ -93,6 +93,19 @@ def test_a_step_of_nothing_is_refused_before_reading(tmp_path, step):
         clip.frames(step)
 
 
+def test_a_last_picture_that_stays_long_is_no_cut(tmp_path):
+    with av.open(str(tmp_path / "held.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=30)
+        stream.width, stream.height, stream.pix_fmt, stream.codec_context.max_b_frames = 64, 64, "yuv420p", 0
+        packets = []
+        for _ in range(30):
+            packets += stream.encode(av.VideoFrame(64, 64, "yuv420p"))
+        packets += stream.encode(None)
+        packets[-1].duration *= 300
+        container.mux(packets)
+    assert len(read(tmp_path / "held.mp4")) == 30
+
+
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
 def test_a_cut_file_gives_its_frames_and_then_an_error(tmp_path, name):
     noise = np.random.default_rng(0).integers(0, 255, (40, 64, 96, 3), dtype=np.uint8)
@@ -209,7 +222,8 @@ def copy(source, target, sound=True, frames=None):
 def tracks(path):
     with av.open(str(path)) as container:
         return {stream.type: (stream.codec_context.name, float(stream.duration * stream.time_base)) for stream in container.streams} | {
-            "pixels": container.streams.video[0].codec_context.pix_fmt
+            "pixels": container.streams.video[0].codec_context.pix_fmt,
+            **({"sound from": float(track.start_time * track.time_base)} if (track := next(iter(container.streams.audio), None)) else {}),
         }
 
 
@@ -222,10 +236,18 @@ def test_what_is_written_plays_in_browsers(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "sound", "kept_as"), [("a.mp4", "aac", "aac"), ("a.mkv", "libopus", "opus"), ("a.mov", "pcm_s16le", "aac")]
+    ("name", "sound", "options", "kept_as"),
+    [
+        pytest.param("a.mp4", "aac", {}, "aac", id="as it is"),
+        pytest.param("a.mkv", "libopus", {}, "opus", id="opus"),
+        pytest.param("a.mov", "pcm_s16le", {}, "aac", id="what MP4 cannot hold"),
+        pytest.param("a.mov", "pcm_s16le", {"sound_rate": 192_000}, "aac", id="more samples than AAC takes"),
+        pytest.param("a.ts", "mp2", {"start_s": 10}, "aac", id="a file that starts at 10 s"),
+    ],
 )
-def test_the_sound_stays_and_in_step(tmp_path, name, sound, kept_as):
-    out = tracks(copy(write_clip(tmp_path / name, 50, sound=sound), tmp_path / "out.mp4"))
+def test_the_sound_stays_and_in_step(tmp_path, name, sound, options, kept_as):
+    out = tracks(copy(write_clip(tmp_path / name, 50, sound=sound, **options), tmp_path / "out.mp4"))
+    assert out["sound from"] == pytest.approx(0, abs=0.08)
     assert out["audio"] == (kept_as, pytest.approx(1.96, abs=0.08))
     assert out["video"][1] == pytest.approx(2, abs=0.05)
 

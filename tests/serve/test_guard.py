@@ -1,12 +1,17 @@
 """What stands before every request: names, keys, headers, and the bare answer to the unexpected."""
 
+import asyncio
 import logging
 
 import httpx
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
 from mien.pipeline import Pipeline
+from mien.serve.app import create_app
 from mien.serve.keys import hash_of, new_key
+from mien.serve.settings import Settings
 from tests.media.pictures import corners
 from tests.serve.running import running
 
@@ -61,6 +66,26 @@ def test_keys_open_the_interface_and_the_metrics_only_to_those_who_have_one(pipe
             assert http.get("/v1/models", headers={"X-API-Key": wrong.encode()}).status_code == 401
         for path in ("/", "/healthz", "/readyz", "/docs"):
             assert http.get(path).status_code != 401, path
+
+
+def test_keys_lock_a_service_that_is_mounted_below_a_path(pipeline):
+    app = Starlette(routes=[Mount("/behind", create_app(Settings(api_keys=(hash_of(new_key()),)), pipeline))])
+
+    async def statuses(*paths):
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as http:
+            return [(await http.get(f"/behind{path}")).status_code for path in paths]
+
+    assert asyncio.run(statuses("/v1/models", "/metrics", "/healthz")) == [401, 401, 200]
+
+
+def test_other_sites_pages_cannot_send_photos_to_a_service_without_keys(http, portrait, pipeline):
+    evil = {"Origin": "https://evil.example"}
+    refused = http.post("/v1/analyze", content=portrait, headers=evil)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "origin")
+    own = {"Origin": str(http.base_url).rstrip("/")}
+    assert http.post("/v1/analyze", content=portrait, headers=own).status_code == 200
+    with running(pipeline, cors_origins=("https://evil.example",)) as address:
+        assert httpx.post(f"{address}/v1/analyze", content=portrait, headers=evil).status_code == 200
 
 
 def test_other_sites_may_call_only_when_that_is_set(http, pipeline):

@@ -14,6 +14,7 @@ from PIL import Image
 
 from mien.assets import demo_photo
 from mien.errors import UsageError
+from mien.pipeline import Pipeline
 from mien.results import record_from_dict
 from mien.serve import folders
 from mien.serve.folders import PrivateFolder
@@ -216,6 +217,18 @@ def test_a_kept_video_that_was_not_finished_is_done_after_the_restart(tmp_path, 
     detector.free.set()
     with running(pipeline, jobs_dir=keep) as address, httpx.Client(base_url=address, timeout=60) as http:
         assert [until(http, job["links"]["self"], "done", "failed")["state"] for job in jobs] == ["done", "done"]
+
+
+def test_a_job_that_another_version_kept_stops_nothing_and_stays(tmp_path, clip):
+    keep, bundle = tmp_path / "jobs", tiny_bundle(tmp_path / "tiny")
+    with running(Pipeline(model=bundle.folder), jobs_dir=keep) as address, httpx.Client(base_url=address, timeout=60) as http:
+        job = hand_in(http, clip).json()
+        until(http, job["links"]["self"], "done", "failed")
+    record = keep / job["id"] / "job.json"
+    record.write_text('{"state": "done", "made by": "another version"}')
+    with running(Pipeline(model=bundle.folder), jobs_dir=keep) as address:
+        assert httpx.get(f"{address}/healthz").status_code == 200
+    assert record.exists()
 
 
 def test_the_folder_is_private_and_another_service_leaves_it_alone(tmp_path):

@@ -2,14 +2,13 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
 from mien.errors import DataError
-from mien.train.batches import Batch, TrainingBatches, prefetch, preprocess
+from mien.train.batches import TrainingBatches, preprocess
 from mien.train.data import Dataset
 from tests.train.shapes import SIDE, tiny_recipe
 
@@ -108,19 +107,8 @@ def test_preprocessing_spreads_grey_levels(kind: str, shape: tuple[int, ...]) ->
     assert np.array_equal(preprocess(images, "none"), images)
 
 
-def test_an_error_while_making_a_batch_reaches_the_training_loop() -> None:
-    def broken() -> Iterator[Batch]:
-        yield Batch(np.zeros(1, np.float32), {}, {})
-        raise OSError("the disk went away")
-
-    items = prefetch(broken())
-    next(items)
-    with pytest.raises(OSError, match="went away"):
-        next(items)
-
-
 def test_a_loop_that_ends_early_leaves_no_thread(shapes: Dataset) -> None:
     items = batches(shapes).epoch(0)
     next(items)
     items.close()  # type: ignore[attr-defined]
-    assert not [thread for thread in threading.enumerate() if thread.name == "mien-batches"]
+    assert not [thread for thread in threading.enumerate() if thread.name == "mien-ahead"]

@@ -81,6 +81,15 @@ def test_nothing_is_written_when_the_check_fails(run: Path, shapes: Dataset, tmp
     assert not (tmp_path / "out").exists()
 
 
+def test_a_folder_that_is_no_bundle_is_never_replaced(run: Path, shapes: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("three years")
+    for folder in (tmp_path, run):
+        before = sorted(folder.iterdir())
+        with pytest.raises(UsageError, match="is no bundle"):
+            export_run(run, shapes, folder, overwrite=True)
+        assert sorted(folder.iterdir()) == before
+
+
 def test_a_bundle_is_replaced_only_when_asked(run: Path, shapes: Dataset, tmp_path: Path) -> None:
     old = tiny_bundle(tmp_path / "out")
     with pytest.raises(UsageError, match="--overwrite"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -67,14 +68,14 @@ def entries(place: str, suffixes: tuple[str, ...]) -> Iterator[Input]:
     with reaching(place):
         fs, path = _filesystem(place)
         globbed = not GLOB_CHARACTERS.isdisjoint(path)
-        found = [fs.info(match) for match in sorted(fs.glob(path))] if globbed else _listed(fs, path)
+        found = deque([fs.info(match) for match in sorted(fs.glob(path))] if globbed else _listed(fs, path))
     empty = True
     while found:
-        entry = found.pop(0)
+        entry = found.popleft()
         name = str(entry["name"])
         if entry["type"] == "directory":
             with reaching(place):
-                found[:0] = [] if globbed else _listed(fs, name)
+                found.extendleft([] if globbed else reversed(_listed(fs, name)))
         elif name.lower().endswith(suffixes) or name == path or globbed:
             empty = False
             address = str(fs.unstrip_protocol(name))

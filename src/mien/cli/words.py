@@ -72,7 +72,7 @@ def check_free(path: Path, overwrite: bool) -> None:
     """Raise UsageError if ``path`` is taken and may not be overwritten, or its folder is missing."""
     if path.is_dir():
         raise UsageError(f"{path} is a folder; name a file")
-    if path.exists() and not overwrite:
+    if path.is_file() and not overwrite:
         raise UsageError(f"{path} exists; add --overwrite to replace it, or choose another name")
     if not path.parent.is_dir():
         raise UsageError(f"{path.parent} is not a folder; make it first")
@@ -132,19 +132,25 @@ def _hushed() -> Iterator[None]:
 def text_output(path: Path | None, overwrite: bool) -> Iterator[TextIO]:
     """Give stdout, or a file that gets its name when everything is written.
 
-    An interruption keeps the lines written so far; a full disk keeps nothing, since half a file could pass for a whole one.
+    An interruption keeps the lines written so far; a full disk, or any other fault, keeps nothing, since half a file could pass for a
+    whole one. A device or a named pipe is written to as it is.
     """
     if path is None:
         yield sys.stdout
         return
     check_free(path, overwrite)
+    if path.exists() and not path.is_file():
+        with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as out:
+            yield out
+        return
     part = path.with_name(f".{path.name}.part")
     try:
         with part.open("w", encoding="utf-8", errors="backslashreplace", newline="") as out:
             yield out
-    except OSError:
+    except (KeyboardInterrupt, SystemExit):
+        os.replace(part, path)
+        raise
+    except BaseException:
         part.unlink(missing_ok=True)
         raise
-    finally:
-        if part.exists():
-            os.replace(part, path)
+    os.replace(part, path)

@@ -18,7 +18,6 @@ from mien.results import Box, Point
 Frame = NDArray[np.uint8]
 # One row a face in pixels of the searched view: score, box x0 y0 x1 y1, then x and y of the five landmarks.
 Rows = NDArray[np.float64]
-ROW = 15
 
 SMALLEST_SIDE = 256  # a face that fills a 48 px crop is found best at 4 to 6 times its size
 COARSE_SIDE = 192  # the view for faces that fill the picture
@@ -93,7 +92,7 @@ def search(frame_rgb: Frame, look: Callable[[Frame], Rows], max_side: int, min_f
 
 
 def detections(rows: Rows, frame_rgb: Frame, min_face: float) -> tuple[Detection, ...]:
-    """Return the faces that rows (N, 15) in pixels of the frame name, best first: each once, none below ``min_face``, largest first."""
+    """Return the faces of rows (N, 15) in pixels of the frame, largest first: the first of those that overlap, none below ``min_face``."""
     height, width = frame_rgb.shape[:2]
     faces = [_detection(row, width, height) for row in rows[distinct(rows[:, 1:5])]]
     return tuple(sorted((face for face in faces if min(_size(face.box_xyxy)) >= min_face), key=lambda face: -np.prod(_size(face.box_xyxy))))

@@ -57,6 +57,8 @@ FORMATS = {
     "AVIF": Format(rb".{4}ftypavi[fs]", "PIL.AvifImagePlugin", "AvifImageFile", (".avif",)),
     "HEIF": Format(rb".{4}ftyp(?:hei[cxms]|hev[cxms]|mif1|msf1)", "pillow_heif", "HeifImageFile", (".heic", ".heif", ".hif")),
 }
+# Every scan of a progressive JPEG is a pass over the whole picture; usual ones have about ten, and a malicious one has as many as fit.
+START_OF_SCAN, MOST_SCANS = b"\xff\xda", 100
 # What videos of the common containers start with: a file that FFmpeg cannot open, and that does not start so, is none.
 VIDEOS = re.compile(rb".{4}(?:ftyp|moov|mdat|free|wide|skip)|\x1a\x45\xdf\xa3|RIFF|OggS|FLV|\x00\x00\x01\xba", re.DOTALL)
 # What an EXIF orientation means: from the upright frame (H, W, 3) to a view of it in the order in which the file stores the pixels.
@@ -196,6 +198,8 @@ def _photo_of_bytes(data: bytes, name: str, limits: ReadLimits) -> Photo:
         raise UnsupportedMediaError(
             f"expected one of {', '.join(FORMATS)}, got {name}, which starts with {start!r}; convert it to JPEG or PNG"
         )
+    if kind == "JPEG" and (scans := data.count(START_OF_SCAN)) > MOST_SCANS:
+        raise TooLargeError(f"expected a JPEG of at most {MOST_SCANS} scans, got {scans:,} in {name}; save it again")
     with _decoding(f"a whole {kind} file in {name}"):
         try:
             reader: type[ImageFile.ImageFile] = getattr(import_module(FORMATS[kind].module), FORMATS[kind].reader)

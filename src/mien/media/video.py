@@ -113,17 +113,19 @@ class Video:
         self.close()
 
     def _frames(self) -> Iterator[_Decoded]:
-        time_s, count = 0.0, 0
+        time_s, end_s, count = 0.0, 0.0, 0
         with reading(self.name):
             for frame in _progressive(self._container.decode(self._stream), self._stream):
                 known_s = frame.time - self._start_s if frame.time is not None else count / (self.rate or SEQUENCE_RATE)
                 time_s = max(time_s, known_s)  # a few files number frames backwards at a cut
                 self._check_size(frame.width, frame.height)
+                shown_s = frame.duration * frame.time_base if frame.duration and frame.time_base else 1 / (self.rate or SEQUENCE_RATE)
+                end_s = max(end_s, time_s + float(shown_s))
                 yield _Decoded(count, time_s, frame)
                 count += 1
         if not count:
             raise CorruptMediaError(f"expected frames, got none in {self.name}; the video track is empty or damaged")
-        if (said_s := self._said_duration_s()) and time_s + 1 / (self.rate or SEQUENCE_RATE) < said_s - SHORT_BY_S:
+        if (said_s := self._said_duration_s()) and end_s < said_s - SHORT_BY_S:
             raise CorruptMediaError(f"expected {said_s:.2f} s of video, got {time_s:.2f} s in {self.name}, which was cut; copy it again")
 
     def _said_duration_s(self) -> float | None:

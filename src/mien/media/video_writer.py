@@ -19,6 +19,7 @@ from mien.media.video import import_av
 TIME_BASE = Fraction(1, 90_000)
 QUALITY, PRESET = "21", "veryfast"  # x264's constant rate factor: annotated text stays sharp
 SECONDS_A_KEY_FRAME = 2
+AAC_RATES = frozenset({8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000})  # Hz
 SOUND_CODECS = frozenset({"aac", "mp3", "opus", "flac", "ac3", "eac3"})  # what MP4 holds and browsers play; the rest becomes AAC
 
 
@@ -100,6 +101,8 @@ class VideoWriter:
         """Remove what was written."""
         av = import_av()
         with suppress(OSError, av.error.FFmpegError):
+            if self._sound:
+                self._sound.close()
             self._container.close()
         self._part.unlink(missing_ok=True)
 
@@ -139,12 +142,13 @@ class _Sound:
         if track.codec_context.name in SOUND_CODECS:
             self._packets = self._copied(track, output.add_stream_from_template(track))
         else:
-            self._packets = self._encoded(track, output.add_stream("aac", rate=track.rate))
+            rate = track.rate if track.rate in AAC_RATES else max(AAC_RATES)
+            self._packets = self._encoded(track, output.add_stream("aac", rate=rate), rate)
 
     def copy_until(self, time_s: float) -> None:
         """Write the packets that start before ``time_s``; damage in the source's sound ends it."""
         av = import_av()
-        with suppress(av.error.InvalidDataError, av.error.EOFError):
+        with suppress(av.error.FFmpegError):
             while (packet := self._waiting or next(self._packets, None)) is not None:
                 self._waiting = packet
                 if packet.pts * packet.time_base > time_s:
@@ -167,9 +171,11 @@ class _Sound:
             packet.stream = into
             yield packet
 
-    def _encoded(self, track: Any, into: Any) -> Iterator[Any]:
-        resampler = import_av().AudioResampler(format="fltp", layout="stereo" if track.channels > 1 else "mono", rate=track.rate)
+    def _encoded(self, track: Any, into: Any, rate: int) -> Iterator[Any]:
+        resampler = import_av().AudioResampler(format="fltp", layout="stereo" if track.channels > 1 else "mono", rate=rate)
         for frame in self._input.decode(track):
+            if frame.pts is not None:
+                frame.pts -= round(self._start_s / frame.time_base)
             for part in resampler.resample(frame):
                 yield from into.encode(part)
         yield from into.encode(None)

@@ -39,6 +39,7 @@ HEADERS = {
 }
 ALWAYS_ANSWERED = ("/healthz", "/readyz", "/metrics")
 LOCKED = ("/v1/", "/metrics")
+READING = ("GET", "HEAD", "OPTIONS")
 
 
 class Gate:
@@ -122,11 +123,13 @@ class Guard:
 
     def _check(self, scope: Scope) -> None:
         """Raise Refusal for a request that goes no further."""
-        headers, path = Headers(scope=scope), scope["path"]
+        headers, path = Headers(scope=scope), _path_inside(scope)
         if not self._is_known_host(headers):
             raise Refusal(421, "host", "the service does not go by this name; see its setting allowed_hosts")
         if self._gate.stopping and path not in ALWAYS_ANSWERED:
             raise busy("the service is stopping")
+        if scope["method"] not in READING and not self._settings.api_keys and not self._is_own_page(headers.get("origin"), headers):
+            raise Refusal(403, "origin", "pages of other sites are kept out; the setting cors_origins lets one in")
         if path.startswith(LOCKED) and not opens(key_in(headers), self._settings.api_keys):
             refusal = Refusal(401, "key", "expected an API key; send it as Authorization: Bearer KEY")
             refusal.headers["WWW-Authenticate"] = "Bearer"
@@ -140,14 +143,14 @@ class Guard:
         return is_loopback(name) or name == self._settings.host or name in self._settings.allowed_hosts
 
     def _is_own_page(self, origin: str | None, headers: Mapping[str, str]) -> bool:
-        """Keep out sockets that pages of other sites open; browsers ask nobody before they do."""
+        """Keep out sockets and uploads of other sites' pages; browsers ask nobody before they send them."""
         return origin is None or origin.partition("://")[2] == headers.get("host") or origin in self._settings.cors_origins
 
     def _add_headers(self, headers: MutableHeaders, scope: Scope) -> None:
         for name, value in HEADERS.items():
             headers.setdefault(name, value)
         headers["X-Request-Id"] = scope["mien.id"]
-        if scope["path"].startswith("/v1/"):
+        if _path_inside(scope).startswith("/v1/"):
             headers.setdefault("Cache-Control", "no-store")
         if self._gate.stopping:
             headers["Connection"] = "close"
@@ -157,6 +160,16 @@ class Guard:
         self._metrics.requests.labels(route, status).inc()
         self._metrics.seconds.labels(route).observe(seconds)
         log.info("%s %s %s %.0f ms %s", scope["method"], route, status, 1000 * seconds, scope["mien.id"])
+
+
+def _path_inside(scope: Scope) -> str:
+    """Return the path below the one that the service is mounted at, as its routes are matched.
+
+    >>> _path_inside({"path": "/behind/v1/models", "root_path": "/behind"}), _path_inside({"path": "/v1/models", "root_path": "/v1"})
+    ('/v1/models', '/models')
+    """
+    root, path = scope.get("root_path", ""), scope["path"]
+    return str(path[len(root) :] if path.startswith(f"{root}/") else path)
 
 
 def _route(scope: Scope) -> str:

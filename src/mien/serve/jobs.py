@@ -236,7 +236,11 @@ class Jobs:
     def _take_up(self) -> None:
         ours = (path for path in self._root.iterdir() if JOB_ID.fullmatch(path.name) and path.is_dir())
         for folder in sorted(ours, key=lambda path: path.stat().st_mtime):
-            job = _read(folder)
+            try:
+                job = _read(folder)
+            except (AttributeError, KeyError, TypeError) as error:
+                log.warning("job %s was kept by another version and is left alone (%r)", folder.name, error)
+                continue
             if job is None:
                 shutil.rmtree(folder, ignore_errors=True)  # it had not arrived completely, so nobody was told that it had
                 continue

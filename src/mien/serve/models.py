@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import Any
 from urllib.parse import quote
 
@@ -21,6 +22,7 @@ FILES = {MODEL_FILE: "application/octet-stream", SPEC_FILE: "application/json"}
 async def models(service: TheService) -> dict[str, Any]:
     """Each with its labels, its size of chip, the confidence under which it is not sure, and its checksum."""
     spec = service.pipeline.classifier.spec
+    files = {"model": MODEL_FILE, "spec": SPEC_FILE} if spec.engine == "onnx" else {"spec": SPEC_FILE}
     return {
         "models": [
             {
@@ -31,7 +33,7 @@ async def models(service: TheService) -> dict[str, Any]:
                 "channels": spec.channels,
                 "uncertain_below": spec.uncertain_below,
                 "sha256": spec.model_sha256,
-                "links": {"model": f"/v1/models/{quote(spec.name)}/{MODEL_FILE}", "spec": f"/v1/models/{quote(spec.name)}/{SPEC_FILE}"},
+                "links": {kind: f"/v1/models/{quote(spec.name)}/{file}" for kind, file in files.items()},
             }
         ]
     }
@@ -51,10 +53,11 @@ async def spec_file(name: str, request: Request, service: TheService) -> Respons
 
 def _file(name: str, file: str, request: Request, service: Service) -> Response:
     classifier = service.pipeline.classifier
-    if name != classifier.spec.name:
+    if name != classifier.spec.name or (file == MODEL_FILE and classifier.spec.engine != "onnx"):
         raise Refusal(404, "not_found", "no such model here; /v1/models lists those that are")
     # A browser keeps the file but asks each time whether it is still the same.
-    headers = {"Cache-Control": "private, no-cache", "ETag": f'"{classifier.spec.model_sha256[:32]}-{file}"'}
+    content = (classifier.bundle.folder / file).read_bytes() if file == SPEC_FILE else b""  # calibrating changes it, and not the weights
+    headers = {"Cache-Control": "private, no-cache", "ETag": f'"{classifier.spec.model_sha256[:32]}-{sha256(content).hexdigest()[:16]}"'}
     if request.headers.get("if-none-match") == headers["ETag"]:
         return Response(status_code=304, headers=headers)
     return FileResponse(classifier.bundle.folder / file, media_type=FILES[file], headers=headers)

@@ -42,7 +42,7 @@ class _Draws:
             return rng.uniform(-amplitude * k, amplitude * k, n)
 
         angle = np.deg2rad(span(s.rotate_deg))
-        zoom_x, zoom_y = 1 + span(s.scale), np.ones(n)
+        zoom_x = 1 + span(s.scale)
         zoom_y = zoom_x * (1 + span(s.scale / 4))  # a little change of aspect
         mirror = np.where(rng.random(n) < s.flip_p, -1.0, 1.0)
         centre = (side - 1) / 2

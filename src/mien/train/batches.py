@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import queue
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -11,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.ahead import ahead
 from mien.errors import DataError
 from mien.train.augment import augment, mix
 from mien.train.data import Dataset, ferplus_targets, label_targets
@@ -77,7 +76,7 @@ class TrainingBatches:
         """Yield the batches of one epoch (counted from 0), prepared ahead in a thread that ends with the iterator."""
         order = np.random.default_rng([self._recipe.seed, number]).permutation(len(self._rows))
         size = self._recipe.batch_size
-        return prefetch(self._make(number, step, order[step * size : (step + 1) * size]) for step in range(self.steps))
+        return ahead(self._make(number, step, order[step * size : (step + 1) * size]) for step in range(self.steps))
 
     def _make(self, epoch: int, step: int, picked: NDArray[np.int64]) -> Batch:
         recipe = self._recipe
@@ -103,38 +102,3 @@ def preprocess(images: NDArray[np.uint8], kind: str) -> NDArray[np.uint8]:
 def to_input(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Return model input, float32 (N, H, W, C) in 0..255."""
     return (images[..., None] if images.ndim == 3 else images).astype(np.float32)
-
-
-def prefetch(items: Iterator[Batch], depth: int = 3) -> Iterator[Batch]:
-    """Yield ``items`` while a thread makes the next ``depth``; an error in the thread is raised here."""
-    ready: queue.Queue[Batch | BaseException | None] = queue.Queue(depth)
-    stop = threading.Event()
-
-    def put(item: Batch | BaseException | None) -> None:
-        while not stop.is_set():
-            try:
-                ready.put(item, timeout=0.1)
-                return
-            except queue.Full:
-                continue
-
-    def work() -> None:
-        try:
-            for item in items:
-                put(item)
-                if stop.is_set():
-                    return
-            put(None)
-        except BaseException as error:  # carried to the consumer
-            put(error)
-
-    thread = threading.Thread(target=work, name="mien-batches", daemon=True)
-    thread.start()
-    try:
-        while (item := ready.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        stop.set()
-        thread.join()

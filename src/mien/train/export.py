@@ -14,7 +14,7 @@ import onnx
 from keras import layers
 from numpy.typing import NDArray
 
-from mien.bundles import Bundle, open_bundle, write_bundle
+from mien.bundles import Bundle, check_replaceable, open_bundle, write_bundle
 from mien.classify import Classifier
 from mien.contract import InputSpec, template_for
 from mien.errors import ExportError, TrainingError, UsageError
@@ -99,8 +99,7 @@ def export_model(
     Raises:
         ExportError, UsageError: see :func:`export_run`.
     """
-    if out.exists() and not overwrite:
-        raise UsageError(f"{out} exists; add --overwrite to replace it, or choose another folder")
+    check_replaceable(out, overwrite)
     graph = to_onnx(model)
     with tempfile.TemporaryDirectory(prefix="mien-export-") as scratch:
         draft = Path(scratch) / "bundle"

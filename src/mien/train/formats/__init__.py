@@ -15,7 +15,7 @@ import onnx
 from numpy.typing import NDArray
 
 from mien import __version__
-from mien.bundles import CARD_FILE, Bundle, open_bundle, write_bundle
+from mien.bundles import CARD_FILE, Bundle, check_replaceable, open_bundle, write_bundle
 from mien.classify import Classifier
 from mien.contract import FORMATS, model_input
 from mien.errors import ExportError, UsageError
@@ -94,8 +94,7 @@ def check_free(out: Path, kind: str, overwrite: bool) -> None:
     """Raise UsageError if the folder is taken and may not be replaced, or there is no such format."""
     if kind not in FORMATS:
         raise UsageError(f"unknown format {kind!r}; expected one of {', '.join(FORMATS)}")
-    if out.exists() and not overwrite:
-        raise UsageError(f"{out} exists; add --overwrite to replace it, or choose another folder")
+    check_replaceable(out, overwrite)
 
 
 def _candidates(

@@ -61,6 +61,11 @@ def test_a_video_gives_its_records_and_leaves_nothing_behind(client, http, tmp_p
         client.video(__file__)
 
 
+def test_a_frame_that_the_caller_cannot_read_is_the_callers_error(client, tmp_path):
+    with pytest.raises(FileNotFoundError):
+        list(client.stream(path.read_bytes() for path in [tmp_path / "gone.jpg"]))
+
+
 def test_a_stream_answers_every_frame(client, portrait):
     records = list(client.stream([portrait, b"junk", portrait], max_faces=1, smoothing_s=0.1))
     assert [type(record).__name__ for record in records] == ["FrameResult", "ErrorResult", "FrameResult"]

@@ -133,6 +133,14 @@ def test_a_silent_socket_is_closed(pipeline, portrait):
     assert (error["code"], code) == ("idle", 1008)
 
 
+def test_callers_without_a_key_take_no_place(pipeline, portrait):
+    key = new_key()
+    with running(pipeline, max_streams=1, api_keys=(hash_of(key),)) as address, live(address), live(address), live(address) as socket:
+        socket.send(json.dumps({"key": key}))
+        socket.send(portrait)
+        assert told(socket)["type"] == "result"
+
+
 def test_only_so_many_sockets_are_served_and_a_place_becomes_free(pipeline, portrait):
     with running(pipeline, max_streams=1) as address:
         with live(address) as first:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from mien.errors import RecipeError
+from mien.train import torchfile
 from mien.train.models import build_model, load_pretrained, transfer
 from mien.train.recipe import Recipe
 from mien.train.torchfile import read_state_dict
@@ -167,6 +168,16 @@ def test_efficientnet_lite_has_the_published_size(backbone: str, millions: float
     assert trunk.count_params() / 1e6 == pytest.approx(millions, abs=0.01)
 
 
+@pytest.mark.parametrize(
+    ("shape", "strides"), [((2, 2), (-5, 10)), ((4, 10**9), (0, 0)), ((4, 4), (4, 2))], ids=["backwards", "endless", "beyond the end"]
+)
+def test_a_tensor_outside_its_storage_is_refused(shape: tuple[int, ...], strides: tuple[int, ...]) -> None:
+    storage = torchfile._Storage(np.dtype(np.float32))
+    storage.data = bytes(4 * 12)
+    with pytest.raises(RecipeError, match="outside its storage"):
+        torchfile._Tensor(storage, 0, shape, strides).array()
+
+
 class _Evil:
     def __reduce__(self) -> tuple[Any, ...]:
         return (print, ("executed",))
@@ -179,6 +190,7 @@ class _Evil:
         pytest.param(b"not a pickle", id="text"),
         pytest.param(pickle.dumps(_Evil()) * 5, id="a pickle that wants to run something"),
         pytest.param(pickle.dumps({"a": 1}), id="a pickle of something else"),
+        pytest.param(b"PK\5\6" + bytes(18), id="a zip archive without tensors"),
     ],
 )
 def test_a_file_that_is_no_state_dict(content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

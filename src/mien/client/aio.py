@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 from typing import Any, Self
 
 import httpx
 from websockets.asyncio.client import connect
-from websockets.exceptions import WebSocketException
 
 from mien.client import flows
 from mien.client.flows import Answer, Call, Flow, Pause, Photo, Record, T
-from mien.client.transport import ADDRESS, answer_of, failure_of, headers_of, no_answer, open_files, timeout_of
+from mien.client.transport import ADDRESS, answer_of, failure_of, headers_of, open_files, reaching, timeout_of
 from mien.results import FrameResult
 
 
@@ -24,7 +23,7 @@ class AsyncClient:
 
     def __init__(self, base_url: str = ADDRESS, *, api_key: str | None = None, timeout_s: float = 60, retries: int = 4) -> None:
         """Connect when first used; the arguments are those of :class:`mien.client.Client`."""
-        self._base_url, self._key, self._retries = base_url, api_key, retries
+        self._base_url, self._key, self._retries, self._timeout_s = base_url, api_key, retries, timeout_s
         self._http = httpx.AsyncClient(base_url=base_url, headers=headers_of(api_key), timeout=timeout_of(timeout_s))
 
     async def analyze(self, photo: Photo, *, max_faces: int | None = None) -> FrameResult:
@@ -58,16 +57,18 @@ class AsyncClient:
         self, frames: AsyncIterable[bytes], *, max_faces: int | None = None, smoothing_s: float | None = None
     ) -> AsyncIterator[Record]:
         """Yield one record a frame; see :meth:`mien.client.Client.stream`."""
-        try:
-            async with connect(flows.live_address(self._base_url), compression=None, max_size=None) as socket:
+        async with AsyncExitStack() as stack:
+            with reaching():
+                socket = await stack.enter_async_context(connect(flows.live_address(self._base_url), compression=None, max_size=None))
                 await socket.send(flows.live_options(self._key, max_faces, smoothing_s))
-                async for frame in frames:
+            async for frame in frames:
+                with reaching():
                     await socket.send(frame)
-                    while (record := flows.live_record(json.loads(await socket.recv()))) is None:
-                        pass
-                    yield record
-        except (OSError, WebSocketException) as error:
-            raise no_answer(error) from None
+                    record = None
+                    while record is None:
+                        async with asyncio.timeout(self._timeout_s):
+                            record = flows.live_record(json.loads(await socket.recv()))
+                yield record
 
     async def close(self) -> None:
         """Let the connections go."""

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any, Self
 
 import httpx
-from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 
 from mien.client import flows
 from mien.client.flows import Answer, Call, Flow, Pause, Photo, Record, T
-from mien.client.transport import ADDRESS, answer_of, failure_of, headers_of, no_answer, open_files, timeout_of
+from mien.client.transport import ADDRESS, answer_of, failure_of, headers_of, open_files, reaching, timeout_of
 from mien.results import FrameResult
 
 
@@ -31,7 +30,7 @@ class Client:
             timeout_s: how long one request may stall.
             retries: how often a request is repeated when the service is full or away; the pauses grow.
         """
-        self._base_url, self._key, self._retries = base_url, api_key, retries
+        self._base_url, self._key, self._retries, self._timeout_s = base_url, api_key, retries, timeout_s
         self._http = httpx.Client(base_url=base_url, headers=headers_of(api_key), timeout=timeout_of(timeout_s))
 
     def analyze(self, photo: Photo, *, max_faces: int | None = None) -> FrameResult:
@@ -83,16 +82,16 @@ class Client:
         Raises:
             ServiceError: the service ends the stream, or is not there.
         """
-        try:
-            with connect(flows.live_address(self._base_url), compression=None, max_size=None) as socket:
+        with ExitStack() as stack:
+            with reaching():
+                socket = stack.enter_context(connect(flows.live_address(self._base_url), compression=None, max_size=None))
                 socket.send(flows.live_options(self._key, max_faces, smoothing_s))
-                for frame in frames:
+            for frame in frames:
+                with reaching():
                     socket.send(frame)
-                    while (record := flows.live_record(json.loads(socket.recv()))) is None:
+                    while (record := flows.live_record(json.loads(socket.recv(self._timeout_s)))) is None:
                         pass
-                    yield record
-        except (OSError, WebSocketException) as error:
-            raise no_answer(error) from None
+                yield record
 
     def close(self) -> None:
         """Let the connections go."""

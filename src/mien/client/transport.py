@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
 import httpx
+from websockets.exceptions import WebSocketException
 
 from mien import __version__
 from mien.client.flows import Answer, Call
@@ -46,6 +48,15 @@ def failure_of(error: httpx.TransportError) -> Answer:
     """Return what flows are told when no response came."""
     reason = " ".join(str(error).split()) or type(error).__name__
     return Answer(None, failure=reason, connected=not isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout)))
+
+
+@contextmanager
+def reaching() -> Iterator[None]:
+    """Turn what a live socket raises into a ServiceError; the caller's own frames are taken outside."""
+    try:
+        yield
+    except (OSError, WebSocketException) as error:
+        raise no_answer(error) from None
 
 
 def no_answer(error: Exception) -> ServiceError:

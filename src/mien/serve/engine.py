@@ -48,7 +48,8 @@ class Engine:
         self._batch_wait_s, self._max_batch, self._on_batch = batch_wait_s, max_batch, on_batch
         self._searchers = ThreadPoolExecutor(workers, thread_name_prefix="mien-search")
         self._classifier = ThreadPoolExecutor(1, thread_name_prefix="mien-classify")
-        self._long_work = asyncio.Semaphore(max(1, workers // 2))
+        # Held by work that keeps a picture in memory and takes seconds; half of the threads stay free of it.
+        self.long_work = asyncio.Semaphore(max(1, workers // 2))
         self._waiting: deque[tuple[Prepared, asyncio.Future[FrameResult]]] = deque()
         self._searching = 0
         self._news = asyncio.Event()
@@ -89,11 +90,6 @@ class Engine:
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return ``work(...)``, done in one of the threads that read and search."""
         return await asyncio.get_running_loop().run_in_executor(self._searchers, lambda: work(*args, **kwargs))
-
-    async def run_long(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Return ``work(...)`` as :meth:`run` does, leaving half of the threads to photos."""
-        async with self._long_work:
-            return await self.run(work, *args, **kwargs)
 
     async def _classify(self) -> None:
         loop = asyncio.get_running_loop()

@@ -60,12 +60,15 @@ async def analyze(
 
 
 async def _record(service: Service, photo: Source, most: int, explain: bool) -> dict[str, Any]:
-    result, prepared = await service.engine.analyze(photo, max_faces=most, keep_frame=explain)
+    engine = service.engine
+    if not explain:
+        return (await engine.analyze(photo, max_faces=most))[0].to_dict()
+    async with engine.long_work:  # until the photo's pixels are let go of
+        result, prepared = await engine.analyze(photo, max_faces=most, keep_frame=True)
+        told = await engine.run(explanations, service.pipeline.classifier, prepared, result, service.settings.max_explained)
     record = result.to_dict()
-    if explain:
-        told = await service.engine.run_long(explanations, service.pipeline.classifier, prepared, result, service.settings.max_explained)
-        for face, explanation in zip(record["faces"], told, strict=True):
-            face["explanation"] = explanation
+    for face, explanation in zip(record["faces"], told, strict=True):
+        face["explanation"] = explanation
     return record
 
 

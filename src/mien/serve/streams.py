@@ -33,6 +33,7 @@ from mien.track import TIME_CONSTANT_S
 log = logging.getLogger("mien.serve")
 router = APIRouter()
 SEND_TIMEOUT_S = 10.0  # a caller that does not read its answers for so long is let go
+HELLO_S = 10.0  # a caller that does not say who it is for so long is let go
 BUSY_EVERY_S = 1.0
 POLICY, TOO_BIG, INTERNAL, RESTART, TRY_LATER = 1008, 1009, 1011, 1012, 1013  # RFC 6455 and IANA's registry
 
@@ -67,12 +68,15 @@ class Streams:
         """Serve one socket to its end."""
         await socket.accept()
         try:
-            if len(self._sockets) >= self.settings.max_streams:
-                raise Goodbye(TRY_LATER, "busy", f"all {self.settings.max_streams} live sockets are taken; try again in a moment")
+            stream = _Stream(self, socket)
+            if opens(key_in(socket.headers), self.settings.api_keys):
+                self._check_room()
+            options, first = await stream.options()  # whoever has no key takes nobody's place
+            self._check_room()
             self._sockets.add(socket)
             self.metrics.streams.inc()
             try:
-                await _Stream(self, socket).run()
+                await stream.run(options, first)
             finally:
                 self._sockets.discard(socket)
                 self.metrics.streams.dec()
@@ -84,6 +88,10 @@ class Streams:
         except Exception:
             log.exception("stream %s failed", socket.scope["mien.id"])
             await _close(socket, INTERNAL)
+
+    def _check_room(self) -> None:
+        if len(self._sockets) >= self.settings.max_streams:
+            raise Goodbye(TRY_LATER, "busy", f"all {self.settings.max_streams} live sockets are taken; try again in a moment")
 
     async def stop(self) -> None:
         """Tell every caller that the service restarts."""
@@ -122,10 +130,9 @@ class _Stream:
         self._received = 0
         self._told_dropped, self._told_at = 0, 0.0
 
-    async def run(self) -> None:
+    async def run(self, options: Options, first: bytes | None) -> None:
         """Receive until the caller goes; raises Goodbye where the service ends it."""
         began = time.monotonic()
-        options, first = await self._options()
         work: asyncio.Future[None] = self._loop.run_in_executor(self._streams.threads, self._analyze, options)
         work.add_done_callback(lambda _: self._slot.close())
         try:
@@ -143,9 +150,9 @@ class _Stream:
             with suppress(WebSocketDisconnect):
                 await work  # raises what went wrong there
 
-    async def _options(self) -> tuple[Options, bytes | None]:
-        """Return what the first message says, and that message if it is a frame already."""
-        message = await self._receive()
+    async def options(self) -> tuple[Options, bytes | None]:
+        """Return what the first message says, and that message if it is a frame already; raises Goodbye where it does not let in."""
+        message = await self._receive(min(HELLO_S, self._settings.stream_idle_s))
         text, data = message.get("text"), message.get("bytes")
         try:
             options = Options.model_validate_json(text) if text is not None else Options()
@@ -160,13 +167,12 @@ class _Stream:
         return options, self._checked(data)
 
     async def _frame(self) -> bytes | None:
-        message = await self._receive()
+        message = await self._receive(self._settings.stream_idle_s)
         if message.get("bytes") is None:
             raise Goodbye(POLICY, "usage", "expected a frame as a binary message, got text; options come first")
         return self._checked(message["bytes"])
 
-    async def _receive(self) -> Any:
-        idle_s = self._settings.stream_idle_s
+    async def _receive(self, idle_s: float) -> Any:
         try:
             async with asyncio.timeout(idle_s):
                 message = await self._socket.receive()

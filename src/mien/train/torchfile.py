@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import pickle
 import zipfile
 from collections import OrderedDict
@@ -57,7 +58,7 @@ class _Tensor:
         if any(size == 0 for size in self._shape):
             return np.zeros(self._shape, flat.dtype)
         last = self._offset + sum((size - 1) * stride for size, stride in zip(self._shape, self._strides, strict=True))
-        if not 0 <= self._offset <= last < len(flat):
+        if min(self._strides, default=0) < 0 or math.prod(self._shape) > len(flat) or not 0 <= self._offset <= last < len(flat):
             raise RecipeError("a PyTorch tensor lies outside its storage; the file is damaged")
         strides = [stride * flat.itemsize for stride in self._strides]
         return np.lib.stride_tricks.as_strided(flat[self._offset :], self._shape, strides).copy()
@@ -87,7 +88,9 @@ class _Unpickler(pickle.Unpickler):
 def _read_zip(file: Path) -> dict[str, _Tensor]:
     storages: dict[str, _Storage] = {}
     with zipfile.ZipFile(file) as archive:
-        index = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
+        index = next((name for name in archive.namelist() if name.endswith("/data.pkl")), None)
+        if index is None:
+            raise RecipeError(f"{file} is not a PyTorch state dict, but a zip archive without tensors")
         tensors: dict[str, _Tensor] = _Unpickler(io.BytesIO(archive.read(index)), storages).load()
         for key, storage in storages.items():
             storage.data = archive.read(f"{index.removesuffix('.pkl')}/{key}")

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from mien.assets import demo_photo
+from mien.cli.words import text_output
 from mien.contract import LABELS
 from mien.results import record_from_dict
 from tests.support import mien, tiny_bundle
@@ -130,6 +131,33 @@ def test_another_model_brings_its_own_labels(folder, tmp_path_factory):
     record = record_from_dict(json.loads(out))
     assert record.model.name == "tiny"
     assert record.faces[0].emotions.labels == ("calm", "not calm")
+
+
+@pytest.mark.parametrize(("older", "kept"), [(False, "faces.csv"), (True, "faces.csv.part")], ids=["a new name", "an older file"])
+def test_an_interruption_keeps_what_was_written_and_what_was_there(tmp_path, capsys, older, kept):
+    if older:
+        (tmp_path / "faces.csv").write_text("yesterday")
+
+    def interrupted():
+        with text_output(tmp_path / "faces.csv", True) as out:
+            out.write("today")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert (tmp_path / kept).read_text() == "today"
+    assert not older or (tmp_path / "faces.csv").read_text() == "yesterday"
+    assert kept in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
+def test_a_named_pipe_stays_one(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with subprocess.Popen(["cat", "pipe"], cwd=tmp_path, stdout=subprocess.PIPE, text=True) as reader:
+        with text_output(tmp_path / "pipe", False) as out:
+            out.write("records")
+        assert reader.communicate()[0] == "records"
+    assert (tmp_path / "pipe").is_fifo()
 
 
 def test_pictures_of_an_earlier_run_are_not_analysed_again(folder):

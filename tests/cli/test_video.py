@@ -49,7 +49,7 @@ def test_everything_at_once(place):
     )
     assert status == 0, err
     assert "20 frames" in err
-    assert "1 people" in err
+    assert "1 person" in err
     rows = list(csv.DictReader((place / "r.csv").read_text().splitlines()))
     assert {row["track_id"] for row in rows} == {"1"}
     assert [float(row["time_s"]) for row in rows] == pytest.approx([i / 25 for i in range(20)])
@@ -92,6 +92,13 @@ def test_a_cut_video_gives_its_records_then_an_error_with_its_time(place, tmp_pa
     assert len(frames) > 10
     assert (last.code, last.time_s) == ("corrupt_media", frames[-1].time_s)
     assert "cut" in err
+
+
+def test_nobody_was_seen_is_not_said_of_a_video_that_cannot_be_read(place, tmp_path):
+    (tmp_path / "cut.mp4").write_bytes((place / "walk.mp4").read_bytes()[:200])
+    status, out, err = mien("video", "cut.mp4", "--summary", "--model", place / "tiny", cwd=tmp_path)
+    assert (status, out) == (1, "")
+    assert "no frame could be read" in err
 
 
 def test_a_phones_hdr_clip_of_ten_bits_shows_its_face(place, tmp_path):

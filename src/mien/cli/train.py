@@ -47,6 +47,8 @@ def train(
     loaded = datasets.load(data, size=chosen.size, channels=chosen.channels, votes=votes)
     if exclude:
         loaded = loaded.exclude(datasets.read_exclusions(exclude))
+    if resume and not (run / "config.json").exists():
+        say(f"no run in {run} yet; this one starts at its first epoch")
     soft = read_soft_labels(soft_labels) if soft_labels else None
     network = teacher_of(teacher, loaded, chosen.precision) if teacher else None
     with Progress(console=Console(stderr=True), transient=True) as progress:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mien.cli.words import PICTURE_ENDINGS, check_ending, check_free, check_no_input, fail, say, show, text_output
+from mien.cli.words import PICTURE_ENDINGS, check_ending, check_free, check_no_input, counted, fail, say, show, text_output
 from mien.errors import MediaError
 from mien.results import ErrorResult
 
@@ -74,7 +74,7 @@ def video(
         raise
     except OSError as error:  # after the files in the making were let go of
         fail(f"expected room for what is written, the system refuses ({error.strerror or error}); free some, or choose another place")
-    if summary:
+    if summary and job.frames:
         _print_summary(story.presences(), pipeline.labels)
     if not complete:
         raise typer.Exit(1)
@@ -121,10 +121,12 @@ class _Job:
                 if sink:
                     sink.write(ErrorResult(self.source, error.code, str(error), time_s=self.time_s))
                 say(f"mien: {error} [{error.code}]")
+                say(f"{counted(self.frames, 'frame')} before that" if self.frames else "no frame could be read")
                 return False
         seconds = max(time.monotonic() - began, 1e-6)
         people = len(self.story.presences())
-        say(f"{self.frames} frames in {seconds:.1f} s ({self.frames / seconds:.1f} frames/s), {people} people")
+        pace = f"{counted(self.frames, 'frame')} in {seconds:.1f} s ({self.frames / seconds:.1f} frames/s)"
+        say(f"{pace}, {people} {'person' if people == 1 else 'people'}")
         if stopped.is_set():
             say("stopped; what was done until then is complete")
         return not stopped.is_set()

@@ -132,8 +132,8 @@ def _hushed() -> Iterator[None]:
 def text_output(path: Path | None, overwrite: bool) -> Iterator[TextIO]:
     """Give stdout, or a file that gets its name when everything is written.
 
-    An interruption keeps the lines written so far; a full disk, or any other fault, keeps nothing, since half a file could pass for a
-    whole one. A device or a named pipe is written to as it is.
+    An interruption keeps the lines written so far, beside an older file of that name and not in its place. A full disk, or any other
+    fault, keeps nothing, since half a file could pass for a whole one. A device or a named pipe is written to as it is.
     """
     if path is None:
         yield sys.stdout
@@ -148,7 +148,9 @@ def text_output(path: Path | None, overwrite: bool) -> Iterator[TextIO]:
         with part.open("w", encoding="utf-8", errors="backslashreplace", newline="") as out:
             yield out
     except (KeyboardInterrupt, SystemExit):
-        os.replace(part, path)
+        kept = path.with_name(f"{path.name}.part") if path.exists() else path
+        os.replace(part, kept)
+        say(f"stopped; {kept} holds what was written until then")
         raise
     except BaseException:
         part.unlink(missing_ok=True)

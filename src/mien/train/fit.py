@@ -169,7 +169,8 @@ def export_keras(recipe: Recipe, label_names: tuple[str, ...], weights: Arrays, 
 
 def _warn_of_few_steps(recipe: Recipe, images: int, steps: int) -> None:
     smaller = max(8, images // (2 * FEW_STEPS))
-    advice = f"; --set batch_size={smaller} gives {images // smaller}" if smaller < recipe.batch_size else ""
+    better = images // smaller
+    advice = f"; --set batch_size={smaller} gives {better}" if better > steps else ""
     warnings.warn(
         f"{images} training images in batches of {recipe.batch_size} are {steps} step{'s' * (steps > 1)} an epoch, too few for the running "
         f"averages to follow the weights{advice}; or train for many more epochs",

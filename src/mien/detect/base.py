@@ -18,6 +18,7 @@ from mien.results import Box, Point
 Frame = NDArray[np.uint8]
 # One row a face in pixels of the searched view: score, box x0 y0 x1 y1, then x and y of the five landmarks.
 Rows = NDArray[np.float64]
+ROW = 15
 
 SMALLEST_SIDE = 256  # a face that fills a 48 px crop is found best at 4 to 6 times its size
 COARSE_SIDE = 192  # the view for faces that fill the picture

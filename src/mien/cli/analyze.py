@@ -96,10 +96,10 @@ def _kind_of(output: Path | None, asked: str | None) -> str:
 
 def _without_annotated(items: Sequence[Source | ErrorResult], folder: Path) -> list[Source | ErrorResult]:
     """Leave out what an earlier run drew into the folder that this one draws into."""
-    drawn = [item for item in items if _is_drawn(item, folder)]
-    if drawn:
-        say(f"{counted(len(drawn), 'annotated picture')} of an earlier run in {folder} left out")
-    return [item for item in items if item not in drawn]
+    kept = [item for item in items if not _is_drawn(item, folder)]
+    if drawn := len(items) - len(kept):
+        say(f"{counted(drawn, 'annotated picture')} of an earlier run in {folder} left out")
+    return kept
 
 
 def _is_drawn(item: Source | ErrorResult, folder: Path) -> bool:

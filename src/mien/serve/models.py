@@ -56,8 +56,9 @@ def _file(name: str, file: str, request: Request, service: Service) -> Response:
     if name != classifier.spec.name or (file == MODEL_FILE and classifier.spec.engine != "onnx"):
         raise Refusal(404, "not_found", "no such model here; /v1/models lists those that are")
     # A browser keeps the file but asks each time whether it is still the same.
-    content = (classifier.bundle.folder / file).read_bytes() if file == SPEC_FILE else b""  # calibrating changes it, and not the weights
-    headers = {"Cache-Control": "private, no-cache", "ETag": f'"{classifier.spec.model_sha256[:32]}-{sha256(content).hexdigest()[:16]}"'}
+    path = classifier.bundle.folder / file
+    mark = sha256(path.read_bytes()).hexdigest() if file == SPEC_FILE else classifier.spec.model_sha256  # calibrating changes only the spec
+    headers = {"Cache-Control": "private, no-cache", "ETag": f'"{mark[:32]}"'}
     if request.headers.get("if-none-match") == headers["ETag"]:
         return Response(status_code=304, headers=headers)
-    return FileResponse(classifier.bundle.folder / file, media_type=FILES[file], headers=headers)
+    return FileResponse(path, media_type=FILES[file], headers=headers)

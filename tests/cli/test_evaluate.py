@@ -89,7 +89,7 @@ def test_calibrate_rewrites_the_spec_and_never_sees_what_is_reported(mien, tmp_p
     spec = InputSpec.read(bundle.folder / "spec.json")
     assert spec.temperature != 1
     assert spec.uncertain_below > 0
-    with pytest.raises(UsageError, match="public or val"):
+    with pytest.raises(UsageError, match="public, val or a folder"):
         mien("calibrate", str(bundle.folder), "--split", "private")
 
 

@@ -94,6 +94,19 @@ def test_a_cut_video_gives_its_records_then_an_error_with_its_time(place, tmp_pa
     assert "cut" in err
 
 
+def test_a_broken_picture_of_a_sequence_costs_its_own_frame_only(place, tmp_path):
+    for number, frame in enumerate(walk(6)):
+        Image.fromarray(frame).save(tmp_path / f"{number}.png")
+    (tmp_path / "3.png").write_bytes(b"no picture")
+    status, out, err = mien("video", tmp_path, "--model", place / "tiny", cwd=tmp_path)
+    records = [record_from_dict(json.loads(line)) for line in out.splitlines()]
+    assert status == 1
+    assert [record.frame_index for record in records] == list(range(6))
+    assert (records[3].code, records[3].time_s) == ("unsupported_media", 0.12)
+    assert "\n5 frames in" in err
+    assert "1 picture could not be read" in err
+
+
 def test_nobody_was_seen_is_not_said_of_a_video_that_cannot_be_read(place, tmp_path):
     (tmp_path / "cut.mp4").write_bytes((place / "walk.mp4").read_bytes()[:200])
     status, out, err = mien("video", "cut.mp4", "--summary", "--model", place / "tiny", cwd=tmp_path)

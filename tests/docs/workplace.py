@@ -35,7 +35,16 @@ BRIEFLY = "--epochs 6 --set batch_size=14 --set early_stopping=0 --set optimizer
 def prepare(folder: Path) -> Path:
     """Fill and return ``folder``."""
     portrait = Image.open(demo_photo())
-    for name in ("photo.jpg", "face.png", "holiday/a.jpg", "holiday/b.jpg", "more/deep/c.png", "group.png", "site/group.jpg"):
+    for name in (
+        "photo.jpg",
+        "face.png",
+        "holiday/a.jpg",
+        "holiday/b.jpg",
+        "more/deep/c.png",
+        "group.png",
+        "site/group.jpg",
+        "photos/happy/a.jpg",
+    ):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         portrait.save(folder / name)
     small = np.asarray(portrait.resize((320, 320)))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 
 import numpy as np
@@ -73,6 +74,9 @@ def test_the_whole_download_has_one_deadline(server: str, path: str) -> None:
     with pytest.raises(FetchError, match=r"within 0\.3 s"):
         read_photo(f"{server}/{path}", limits=ReadLimits(timeout_s=0.3))
     assert time.monotonic() - start < 2
+    for thread in (thread for thread in threading.enumerate() if thread.name == "mien-fetch"):
+        thread.join(2)
+        assert not thread.is_alive(), "the download's thread waits on"
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from mien.errors import FetchError
+from mien.media.connections import Connections
 from mien.media.fetch import fetch
-from mien.media.public import PublicHTTPHandler, is_public
+from mien.media.public import is_public
 
 INSIDE = {
     "loopback": "127.8.9.10",
@@ -63,16 +64,22 @@ def server():
         thread.join()
 
 
-def test_an_allowed_address_is_read(server):
+@pytest.fixture
+def opener():
+    """Reaches this machine alone."""
+    connections = Connections(lambda address: address == "127.0.0.1")
+    yield urllib.request.build_opener(*connections.handlers(), urllib.request.ProxyHandler({}))
+    connections.close()
+
+
+def test_an_allowed_address_is_read(server, opener):
     port, _ = server
-    opener = urllib.request.build_opener(PublicHTTPHandler(lambda address: address == "127.0.0.1"), urllib.request.ProxyHandler({}))
     with opener.open(f"http://127.0.0.1:{port}/picture", timeout=10) as answer:
         assert answer.read() == b"ok"
 
 
-def test_a_way_that_leads_inside_is_not_followed(server):
+def test_a_way_that_leads_inside_is_not_followed(server, opener):
     port, asked = server
-    opener = urllib.request.build_opener(PublicHTTPHandler(lambda address: address == "127.0.0.1"), urllib.request.ProxyHandler({}))
     with pytest.raises(OSError, match="not public"):
         opener.open(f"http://127.0.0.1:{port}/elsewhere", timeout=10)
     assert asked == ["/elsewhere"]

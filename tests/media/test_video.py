@@ -194,6 +194,23 @@ def test_an_image_sequence_is_a_video(tmp_path, pattern):
     assert len(read(tmp_path, every_s=0.08)) == 2
 
 
+def test_a_broken_picture_of_a_sequence_is_left_out_and_the_next_one_stands_in(tmp_path):
+    for number in range(5):
+        Image.new("RGB", (40, 30), (50 * number, 0, 0)).save(tmp_path / f"{number}.png")
+    (tmp_path / "2.png").write_bytes((tmp_path / "2.png").read_bytes()[:40])
+    with open_video(tmp_path) as clip:
+        assert [f.index for f in clip.frames()] == [0, 1, 3, 4]
+        (error,) = clip.left_out
+    assert (error.source, error.code, error.frame_index, error.time_s) == (str(tmp_path / "2.png"), "corrupt_media", 2, 0.08)
+    assert [f.index for f in read(tmp_path, every_s=0.08)] == [0, 3, 4]
+
+
+def test_a_sequence_of_broken_pictures_alone_is_no_video(tmp_path):
+    words(tmp_path, "a.png")
+    with pytest.raises(MediaError, match="got 1 that cannot"):
+        read(tmp_path)
+
+
 def test_hdr_greys_become_brighter_and_white_stays_white():
     for transfer in (video_room.PQ, video_room.HLG):
         table = video_room._hdr_table(transfer).astype(int)

@@ -7,14 +7,17 @@ from typing import Annotated
 
 import typer
 
+from mien.cli.evaluate import load_splits
 from mien.cli.words import training_wing
 from mien.errors import UsageError
 
 
 def calibrate(
     bundle: Annotated[Path, typer.Argument(help="Bundle folder whose spec.json is to be rewritten.")],
-    data: Annotated[Path, typer.Option(help="Folder with train/ and test/, or fer2013.csv.")],
-    split: Annotated[str, typer.Option(help="public or val: images that no figure is reported on.")] = "public",
+    data: Annotated[Path | None, typer.Option(help="Folder with train/ and test/, or fer2013.csv. Not needed for --split FOLDER.")] = None,
+    split: Annotated[
+        str, typer.Option(help="public, val, or a folder of face crops, <label>/*.jpg: images that no figure is reported on.")
+    ] = "public",
     target_accuracy: Annotated[
         float | None, typer.Option(help="Accuracy wanted on the faces that are not 'uncertain'. Default: 0.8, or the best that can be had.")
     ] = None,
@@ -25,21 +28,21 @@ def calibrate(
 
         from mien.bundles import open_bundle, weights_dir
         from mien.classify import Classifier, softmax
-        from mien.train import data as datasets
         from mien.train import metrics
         from mien.train.calibrate import calibrated, write_spec
-        from mien.train.splits import select
+        from mien.train.splits import PUBLISHED
 
-    if split not in ("public", "val"):
-        raise UsageError(f"calibration must not see the images that are reported; expected --split public or val, got {split!r}")
+    if split in (*PUBLISHED, "all") and split not in ("public", "val"):
+        raise UsageError(
+            f"calibration must not see the images that are reported; expected --split public, val or a folder of your own, got {split!r}"
+        )
     opened = open_bundle(bundle)
     if opened.folder.resolve().parent == weights_dir().resolve():
         raise UsageError(f"{opened.folder} lies in the package; calibrate a copy: mien export {opened.folder.name} --out FOLDER")
     if target_accuracy is not None and not 0 < target_accuracy < 1:
         raise UsageError(f"expected a --target-accuracy between 0 and 1, got {target_accuracy:g}")
     spec = opened.spec
-    loaded = datasets.load(data, size=spec.chip_size, channels=spec.channels)
-    faces = select(loaded, split, spec.labels)
+    loaded, (faces,) = load_splits(spec, data, split)
     logits = Classifier(opened).logits(np.asarray(loaded.images[faces.rows]))
     new = calibrated(spec, logits, faces.labels, target_accuracy)
     write_spec(opened, new)

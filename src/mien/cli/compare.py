@@ -22,7 +22,7 @@ def compare(
     model_a: Annotated[str, typer.Argument(metavar="A", help="A shipped model's name, a bundle folder, or a run folder.")],
     model_b: Annotated[str, typer.Argument(metavar="B", help="The other one.")],
     data: Annotated[Path | None, typer.Option(help="Folder with train/ and test/, or fer2013.csv. Not needed for --split FOLDER.")] = None,
-    split: Annotated[str, typer.Option(help="private, public, test, clean, ferplus, or a folder of <label>/*.jpg.")] = "private",
+    split: Annotated[str, typer.Option(help="private, public, test, clean, ferplus, or a folder of faces, <label>/*.jpg.")] = "private",
     votes: Annotated[Path | None, typer.Option(help="FER+ votes, a CSV; needed for the split ferplus.")] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads. Default: every core.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON instead of tables.")] = False,
@@ -37,7 +37,7 @@ def compare(
 
     def judge(name: str) -> Evaluation:
         model = open_model(name, threads=threads)
-        loaded, splits = load_splits(model, data, split, votes)
+        loaded, splits = load_splits(model.spec, data, split, votes)
         return evaluate(model, loaded, splits)
 
     a, b = judge(model_a), judge(model_b)

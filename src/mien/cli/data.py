@@ -50,21 +50,23 @@ def check(
 
 @app.command()
 def align(
-    folder: Annotated[Path, typer.Argument(help="Folder with train/<label>/*.jpg, or fer2013.csv.")],
+    folder: Annotated[Path, typer.Argument(help="Folder with train/<label>/*.jpg, or <label>/*.jpg, or fer2013.csv.")],
     out: Annotated[Path, typer.Option(help="Folder to make for the aligned copy.")],
     size: Annotated[int, typer.Option(min=16, max=512, help="Side of the chips in pixels.")] = 48,
 ) -> None:
-    """Write a copy with every face turned, scaled and shifted into the template's place, to compare training on the two."""
+    """Write a copy with the largest face of every picture, photo or crop, turned, scaled and shifted into the template's place."""
     with training_wing():
         from rich.console import Console
         from rich.progress import Progress
 
         from mien.detect import find_detector
-        from mien.train import data as datasets
         from mien.train.alignment import write_aligned
 
-    loaded = datasets.load(folder, size=size)
     with Progress(console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task("aligning", total=len(loaded))
-        counts = write_aligned(loaded, out, find_detector(), on_image=lambda: progress.advance(bar))
-    say(f"{out}: {counts.moved} faces aligned, {counts.kept} kept as they were because no face was found")
+        bar = progress.add_task("aligning", total=None)
+        counts = write_aligned(
+            folder, out, find_detector(), size=size, on_picture=lambda done, total: progress.update(bar, completed=done, total=total)
+        )
+    say(f"{out}: {counts.moved} faces aligned, {counts.kept} pictures kept whole because no face was found")
+    for reason in counts.unreadable:
+        say(f"left out: {reason}")

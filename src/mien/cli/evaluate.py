@@ -12,8 +12,8 @@ from mien.cli.words import say, show, training_wing
 from mien.errors import UsageError
 
 if TYPE_CHECKING:
+    from mien.contract import InputSpec
     from mien.train.data import Dataset
-    from mien.train.evaluate import Model
     from mien.train.splits import Split
 
 REPORT = "report.html"
@@ -23,7 +23,7 @@ def evaluate(
     data: Annotated[Path | None, typer.Option(help="Folder with train/ and test/, or fer2013.csv. Not needed for --split FOLDER.")] = None,
     model: Annotated[str, typer.Option(help="A shipped model's name, a bundle folder, or a run folder.")] = "default",
     split: Annotated[
-        str, typer.Option(help="private, public, test, clean, ferplus, train, val, all, or a folder of <label>/*.jpg.")
+        str, typer.Option(help="private, public, test, clean, ferplus, train, val, all, or a folder of face crops, <label>/*.jpg.")
     ] = "private",
     keras: Annotated[bool, typer.Option("--keras", help="Evaluate the Keras source of a run instead of the shipped file.")] = False,
     votes: Annotated[Path | None, typer.Option(help="FER+ votes, a CSV; needed for the split ferplus.")] = None,
@@ -50,7 +50,7 @@ def evaluate(
     if report and (report / METRICS_FILE).exists() and not overwrite:
         raise UsageError(f"{report} holds a report; add --overwrite to replace it, or choose another folder")
     judged = open_model(model, keras=keras, threads=threads)
-    loaded, splits = load_splits(judged, data, split, votes, exclude)
+    loaded, splits = load_splits(judged.spec, data, split, votes, exclude)
     result = measure(judged, loaded, splits, read_groups(groups, loaded.names) if groups else None)
     if robustness:
         say(f"robustness on {splits[0].title} ...")
@@ -70,15 +70,15 @@ def evaluate(
 
 
 def load_splits(
-    model: Model, data: Path | None, split: str, votes: Path | None = None, exclude: Path | None = None
+    spec: InputSpec, data: Path | None, split: str, votes: Path | None = None, exclude: Path | None = None
 ) -> tuple[Dataset, list[Split]]:
     """Return the data set in a model's size and the split(s) that ``--split`` names."""
     from mien.train import data as datasets
     from mien.train import splits
 
-    spec = model.spec
-    if split not in (*splits.TITLES, "all"):
+    if split not in (*splits.PUBLISHED, "all"):
         folder = splits.labelled_folder(split, spec.labels, size=spec.chip_size, channels=spec.channels)
+        _say_if_photos(folder)
         return folder, [splits.select(folder, splits.FOLDER, spec.labels)]
     if data is None:
         raise UsageError(f"--split {split} needs --data DIR, the folder of FER2013; only --split FOLDER does without")
@@ -87,6 +87,18 @@ def load_splits(
         loaded = loaded.exclude(datasets.read_exclusions(exclude))
     names = [name for name in splits.ALL if name != "ferplus" or votes] if split == "all" else [split]
     return loaded, [splits.select(loaded, name, spec.labels) for name in names]
+
+
+def _say_if_photos(folder: Dataset) -> None:
+    from mien.detect import find_detector
+    from mien.train.alignment import loosely_cut
+
+    loose, looked_at = loosely_cut(folder.root, folder.names, find_detector())
+    if loose:
+        say(
+            f"note: in {loose} of {looked_at} pictures looked at, the face fills less than half of the width, and a folder's pictures "
+            f"are taken as faces already cut out. If they are photos: mien data align {folder.root} --out NEW, then --split NEW"
+        )
 
 
 def print_table(metrics: dict[str, Any]) -> None:

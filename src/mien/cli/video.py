@@ -90,19 +90,21 @@ class _Job:
     every_s: float | None
     detect_every: int
     frames: int = 0
+    left_out: int = 0
     time_s: float | None = None
 
     def run(self, sink: Sink | None, annotated: Path | None) -> bool:
-        """Do everything that is done frame by frame; return False when the video broke or the user stopped it."""
+        """Do everything that is done frame by frame; return False when something of it could not be read or the user stopped it."""
         from mien.draw import annotate
         from mien.media.video import open_video
         from mien.media.video_writer import VideoWriter
 
         began = time.monotonic()
         with _stop_on_ctrl_c() as stopped, ExitStack() as stack:
-            writer = None
+            writer, left_out = None, list[ErrorResult]()
             try:
                 clip = open_video(self.source)
+                left_out = clip.left_out
                 stack.callback(clip.close)
                 if annotated:
                     rate = min(clip.rate or 25, 1 / self.every_s) if self.every_s else clip.rate
@@ -111,13 +113,16 @@ class _Job:
                 with _progress(clip.duration_s) as show:
                     for result, frame in self._results(clip.frames(self.every_s), stopped):
                         show(result.time_s or 0.0)
+                        self._tell(left_out, sink, until=result.frame_index)
                         if sink:
                             sink.write(result)
                         if writer:
                             writer.write(result.time_s or 0.0, self.story.draw_graphs(annotate(frame, result), result))
                 if writer and not stopped.is_set():
                     writer.write_rest_of_sound()
+                self._tell(left_out, sink)
             except MediaError as error:
+                self._tell(left_out, sink)
                 if sink:
                     sink.write(ErrorResult(self.source, error.code, str(error), time_s=self.time_s))
                 say(f"mien: {error} [{error.code}]")
@@ -127,9 +132,20 @@ class _Job:
         people = len(self.story.presences())
         pace = f"{counted(self.frames, 'frame')} in {seconds:.1f} s ({self.frames / seconds:.1f} frames/s)"
         say(f"{pace}, {people} {'person' if people == 1 else 'people'}")
+        if self.left_out:
+            say(f"{counted(self.left_out, 'picture')} could not be read")
         if stopped.is_set():
             say("stopped; what was done until then is complete")
-        return not stopped.is_set()
+        return not stopped.is_set() and not self.left_out
+
+    def _tell(self, errors: list[ErrorResult], sink: Sink | None, until: int | None = None) -> None:
+        """Write the records of the pictures that were left out before frame ``until``; those after it wait for their turn."""
+        while self.left_out < len(errors) and (until is None or (errors[self.left_out].frame_index or 0) < until):
+            error = errors[self.left_out]
+            self.left_out += 1
+            if sink:
+                sink.write(error)
+            say(f"mien: {error.message} [{error.code}]")
 
     def _results(self, frames: Iterator[VideoFrame], stopped: Event) -> Iterator[tuple[FrameResult, NDArray[np.uint8]]]:
         stream = self.pipeline.stream_with_frames(frames, source=self.source, detect_every=self.detect_every)

@@ -13,7 +13,8 @@ from threading import Thread
 
 from mien import __version__
 from mien.errors import FetchError, MediaError, NotFoundError, TooLargeError, UnsupportedMediaError
-from mien.media.public import PublicHTTPHandler, PublicHTTPSHandler
+from mien.media.connections import Connections
+from mien.media.public import is_public
 
 CHUNK_BYTES = 2**16
 
@@ -21,7 +22,8 @@ CHUNK_BYTES = 2**16
 def fetch(url: str, *, max_bytes: int, timeout_s: float, max_redirects: int, public_only: bool = False) -> bytes:
     """Return the body at ``url``; ``timeout_s`` covers everything from the name look-up to the last byte.
 
-    The download runs in a thread of its own: name look-up, handshake and headers know no total deadline, the wait for a thread does.
+    The download runs in a thread of its own: name look-up, handshake and headers know no total deadline, the wait for a thread does. When
+    it is over, the connection is cut, so that the thread of a server that drips ends too.
     With ``public_only``, addresses that are not public are refused, also after redirects, and proxies are left aside.
 
     Raises:
@@ -31,31 +33,35 @@ def fetch(url: str, *, max_bytes: int, timeout_s: float, max_redirects: int, pub
         FetchError: anything else that kept the body from arriving whole and in time.
     """
     answers: SimpleQueue[bytes | Exception] = SimpleQueue()
+    connections = Connections(is_public if public_only else None)
 
     def download() -> None:
         try:
-            answers.put(_download(url, max_bytes, timeout_s, max_redirects, public_only))
+            answers.put(_download(url, max_bytes, timeout_s, _opener(connections, max_redirects), max_redirects))
         except Exception as error:  # raised in the caller's thread, below
             answers.put(error)
+        finally:
+            connections.close()
 
     Thread(target=download, name="mien-fetch", daemon=True).start()
     try:
         answer = answers.get(timeout=timeout_s)
     except Empty:
+        connections.cut()
         raise _timed_out(url, timeout_s) from None
     if isinstance(answer, Exception):
         raise answer
     return answer
 
 
-def _download(url: str, max_bytes: int, timeout_s: float, max_redirects: int, public_only: bool) -> bytes:
+def _download(url: str, max_bytes: int, timeout_s: float, opener: urllib.request.OpenerDirector, max_redirects: int) -> bytes:
     deadline = time.monotonic() + timeout_s
     body = bytearray()
     try:
         request = urllib.request.Request(  # noqa: S310  (the opener speaks http and https only)
             urllib.parse.quote(url, safe=string.punctuation), headers={"User-Agent": f"mien/{__version__}"}
         )
-        with _opener(max_redirects, public_only).open(request, timeout=timeout_s) as response:
+        with opener.open(request, timeout=timeout_s) as response:
             kind = response.headers.get_content_type()
             if kind in ("text/html", "application/xhtml+xml"):
                 raise UnsupportedMediaError(f"expected an image at {url}, got a web page ({kind}); use the address of the picture itself")
@@ -84,7 +90,7 @@ def _download(url: str, max_bytes: int, timeout_s: float, max_redirects: int, pu
     return bytes(body)
 
 
-def _opener(max_redirects: int, public_only: bool) -> urllib.request.OpenerDirector:
+def _opener(connections: Connections, max_redirects: int) -> urllib.request.OpenerDirector:
     """Return an opener that knows http and https and nothing else, also after redirects."""
 
     class Redirects(urllib.request.HTTPRedirectHandler):
@@ -92,7 +98,7 @@ def _opener(max_redirects: int, public_only: bool) -> urllib.request.OpenerDirec
 
     opener = urllib.request.OpenerDirector()
     for handler in (
-        *((PublicHTTPHandler(), PublicHTTPSHandler()) if public_only else _usual_handlers()),
+        *connections.handlers(),
         urllib.request.HTTPDefaultErrorHandler(),
         urllib.request.HTTPErrorProcessor(),
         urllib.request.UnknownHandler(),
@@ -100,10 +106,6 @@ def _opener(max_redirects: int, public_only: bool) -> urllib.request.OpenerDirec
     ):
         opener.add_handler(handler)
     return opener
-
-
-def _usual_handlers() -> tuple[urllib.request.BaseHandler, ...]:
-    return urllib.request.ProxyHandler(), urllib.request.HTTPHandler(), urllib.request.HTTPSHandler()
 
 
 def _refused(url: str, status: int, max_redirects: int) -> MediaError:

@@ -6,55 +6,11 @@ The name is looked up once and the connection goes to the very address that was 
 
 from __future__ import annotations
 
-import http.client
 import socket
-import ssl
-import urllib.request
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
 NAT64 = IPv6Network("64:ff9b::/96")
-
-
-class PublicHTTPHandler(urllib.request.HTTPHandler):
-    """Opens http addresses."""
-
-    def __init__(self, allowed: Callable[[str], bool] | None = None) -> None:
-        """Connect to the IP addresses for which ``allowed`` is true, :func:`is_public` if None."""
-        super().__init__()
-        self._allowed = allowed or is_public
-
-    def http_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
-        """Return the answer."""
-        return self.do_open(_connection_class(_HTTPConnection, self._allowed), request)
-
-
-class PublicHTTPSHandler(urllib.request.HTTPSHandler):
-    """Opens https addresses."""
-
-    def https_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
-        """Return the answer."""
-        return self.do_open(_connection_class(_HTTPSConnection, is_public), request)
-
-
-class _HTTPConnection(http.client.HTTPConnection):
-    allowed: Callable[[str], bool]
-
-    def connect(self) -> None:
-        self.sock = connect(self.host, self.port, self.timeout, type(self).allowed)
-
-
-class _HTTPSConnection(http.client.HTTPSConnection):
-    allowed: Callable[[str], bool]
-
-    def connect(self) -> None:
-        sock = connect(self.host, self.port, self.timeout, type(self).allowed)
-        self.sock = ssl.create_default_context().wrap_socket(sock, server_hostname=self.host)
-
-
-def _connection_class(kind: type[http.client.HTTPConnection], allowed: Callable[[str], bool]) -> type[http.client.HTTPConnection]:
-    """Return a class of connections with a rule, which is how urllib wants to be told."""
-    return type(kind.__name__, (kind,), {"allowed": staticmethod(allowed)})
 
 
 def connect(host: str, port: int, timeout_s: float | None, allowed: Callable[[str], bool]) -> socket.socket:

@@ -6,9 +6,10 @@ FFmpeg reads everything, through PyAV; pictures of a sequence are read as photos
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -28,6 +29,7 @@ from mien.errors import (
 )
 from mien.media.images import VIDEOS, ReadLimits, display_name, read_photo
 from mien.media.sources import GLOB_CHARACTERS, Source, expand
+from mien.results import ErrorResult
 
 if TYPE_CHECKING:
     import av.container
@@ -89,6 +91,7 @@ class Video:
         self.rate = float(self._stream.average_rate) if self._stream.average_rate else None
         self.duration_s = self._container.duration / 1e6 if self._container.duration else None
         self.has_sound = bool(self._container.streams.audio)
+        self.left_out: list[ErrorResult] = []  # a video that breaks ends; see ImageSequence
 
     def frames(self, every_s: float | None = None) -> Iterator[VideoFrame]:
         """Yield the frames in the order of their times, once; with ``every_s``, the first one at or after every multiple of it.
@@ -153,7 +156,11 @@ class Video:
 
 
 class ImageSequence:
-    """Pictures of a folder or a glob, sorted by name, as a video of :data:`SEQUENCE_RATE` frames a second."""
+    """Pictures of a folder or a glob, sorted by name, as a video of :data:`SEQUENCE_RATE` frames a second.
+
+    A picture that cannot be read leaves a gap and, once its turn has come, a record in ``left_out``; the next one stands in
+    for it when not every frame is wanted.
+    """
 
     def __init__(self, source: str, *, limits: ReadLimits = ReadLimits()) -> None:
         """List the pictures.
@@ -162,17 +169,24 @@ class ImageSequence:
             MediaError: there are none.
         """
         self.name = display_name(source)
-        entries = expand([source], limits=limits)
+        entries = list(expand([source], limits=limits))
         self._pictures = [entry for entry in entries if isinstance(entry, Source)]
+        self.left_out = [entry for entry in entries if isinstance(entry, ErrorResult)]
         if not self._pictures:
             raise NotFoundError(f"expected pictures in {self.name}, got none; name a folder or quote a glob such as 'shots/*.png'")
         self._limits = limits
+        self._count_read = 0
         self.rate: float | None = SEQUENCE_RATE
         self.duration_s: float | None = len(self._pictures) / SEQUENCE_RATE
         self.has_sound = False
 
     def frames(self, every_s: float | None = None) -> Iterator[VideoFrame]:
-        """Yield the pictures as frames; see :meth:`Video.frames`."""
+        """Yield the pictures as frames, once; see :meth:`Video.frames`.
+
+        Raises:
+            UsageError: ``every_s`` is not above zero.
+            CorruptMediaError: none could be read.
+        """
         return _sampled(self._frames(), check_every(every_s))
 
     def close(self) -> None:
@@ -186,7 +200,19 @@ class ImageSequence:
 
     def _frames(self) -> Iterator[_Picture]:
         for index, picture in enumerate(self._pictures):
-            yield _Picture(index, index / SEQUENCE_RATE, picture, self._limits)
+            time_s = index / SEQUENCE_RATE
+            yield _Picture(index, time_s, partial(self._read, picture, index, time_s))
+        if not self._count_read:
+            raise CorruptMediaError(f"expected pictures that can be read in {self.name}, got {len(self._pictures)} that cannot")
+
+    def _read(self, picture: Source, index: int, time_s: float) -> Frame | None:
+        try:
+            frame = read_photo(picture.data, limits=self._limits).frame_rgb
+        except MediaError as error:
+            self.left_out.append(ErrorResult(picture.name, error.code, str(error), index, time_s))
+            return None
+        self._count_read += 1
+        return frame
 
 
 def open_video(source: str | Path, *, limits: ReadLimits = ReadLimits()) -> Video | ImageSequence:
@@ -248,26 +274,20 @@ class _Decoded:
 
 @dataclass(frozen=True, eq=False)
 class _Picture:
-    """A picture of a sequence that was not read yet."""
+    """A picture of a sequence that was not read yet; ``rgb`` gives None where it cannot be."""
 
     index: int
     time_s: float
-    picture: Source
-    limits: ReadLimits
-
-    def rgb(self) -> Frame:
-        return read_photo(self.picture.data, limits=self.limits).frame_rgb
+    rgb: Callable[[], Frame | None]
 
 
 def _sampled(frames: Iterable[_Decoded | _Picture], every_s: float | None) -> Iterator[VideoFrame]:
     due = 0
     for frame in frames:
-        if every_s is not None:
-            step = int(frame.time_s / every_s + 1e-6)
-            if step < due:
-                continue
+        step = int(frame.time_s / every_s + 1e-6) if every_s is not None else due
+        if step >= due and (pixels := frame.rgb()) is not None:
             due = step + 1
-        yield VideoFrame(frame.index, frame.time_s, frame.rgb())
+            yield VideoFrame(frame.index, frame.time_s, pixels)
 
 
 def _open(source: str | Path, device: str | None, options: dict[str, str]) -> av.container.InputContainer:

@@ -132,7 +132,7 @@ def _decode_files(root: Path, names: tuple[str, ...], out: NDArray[np.uint8]) ->
         image = cv2.imdecode(data, flag) if data.size else None
         if image is None:
             return names[index]
-        out[index] = _resized(image, out.shape[1])
+        out[index] = resized(image, out.shape[1])
         return None
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -141,18 +141,26 @@ def _decode_files(root: Path, names: tuple[str, ...], out: NDArray[np.uint8]) ->
 
 def _decode_csv(path: Path, names: tuple[str, ...], out: NDArray[np.uint8]) -> list[str]:
     bad = []
-    for name, (number, row) in zip(names, csv_rows(path), strict=True):
-        try:
-            grey = np.array((row["pixels"] or "").split(), np.uint8).reshape(FER2013_SIDE, FER2013_SIDE)
-        except (KeyError, ValueError, OverflowError):
+    for name, (number, grey) in zip(names, csv_faces(path), strict=True):
+        if grey is None:
             bad.append(f"{name} (line {number})")
             continue
-        image = _resized(grey, out.shape[1])
+        image = resized(grey, out.shape[1])
         out[number - 2] = image if out.ndim == 3 else image[..., None]
     return bad
 
 
-def _resized(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+def csv_faces(path: Path) -> Iterator[tuple[int, NDArray[np.uint8] | None]]:
+    """Yield (line number, uint8 (48, 48)) of a ``fer2013.csv``, None where the pixels are not 48 times 48 numbers from 0 to 255."""
+    for number, row in csv_rows(path):
+        try:
+            yield number, np.array((row["pixels"] or "").split(), np.uint8).reshape(FER2013_SIDE, FER2013_SIDE)
+        except (KeyError, ValueError, OverflowError):
+            yield number, None
+
+
+def resized(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Return a picture, (H, W) or (H, W, 3), as a square of side ``size``: by area when it shrinks, bicubic when it grows."""
     if image.shape[:2] == (size, size):
         return image
     how = cv2.INTER_AREA if max(image.shape[:2]) > size else cv2.INTER_CUBIC

@@ -42,6 +42,7 @@ TITLES = {
     "val": "validation images",
     FOLDER: "the folder's images",
 }
+PUBLISHED = tuple(name for name in TITLES if name != FOLDER)  # what --split takes by name
 ALL = ("private", "clean", "ferplus", "public", "test")
 
 
@@ -55,7 +56,7 @@ def select(data: Dataset, name: str, label_names: Sequence[str]) -> Split:
         DataError: unknown or empty split, other labels than the model's, or FER+ votes that were not loaded.
     """
     if name not in TITLES:
-        raise DataError(f"unknown split {name!r}; expected one of {', '.join(TITLES)}, all, or a folder of classes")
+        raise DataError(f"unknown split {name!r}; expected one of {', '.join(PUBLISHED)}, all, or a folder of classes")
     check_labels(data.label_names, label_names)
     picks: dict[str, Callable[[], NDArray[np.int64]]] = {
         "test": lambda: data.rows("public", "private", "test"),
@@ -99,18 +100,27 @@ def ferplus_majority(votes: NDArray[np.float32]) -> NDArray[np.int64]:
 def labelled_folder(folder: str | Path, label_names: Sequence[str], *, size: int, channels: int) -> Dataset:
     """Return ``folder``/<label>/*.jpg as a data set of one split, :data:`FOLDER`; the images are faces cropped as FER2013 crops them.
 
+    Folders are matched to labels without regard to case; labels without a folder have no face in the split.
+
     Raises:
-        DataError: not a folder, a label folder that is missing, empty or unknown, or images that cannot be read (all are named).
+        DataError: not a folder, a folder that is no label of the model's, no image at all, or images that cannot be read (five are named).
     """
     root = Path(folder)
     if not root.is_dir():
-        raise DataError(f"no folder at {root}; expected {root}/<label>/*.jpg, or a split: {', '.join(TITLES)}, all")
-    check_labels(sorted(p.name for p in root.iterdir() if p.is_dir()), label_names)
-    files = {name: sorted(p for p in (root / name).iterdir() if p.suffix.lower() in IMAGE_SUFFIXES) for name in label_names}
-    if empty := [name for name, found in files.items() if not found]:
-        raise DataError(f"no image in {', '.join(f'{root}/{name}' for name in empty)}; Mien reads {', '.join(sorted(IMAGE_SUFFIXES))}")
-    names = tuple(f"{label}/{file.name}" for label, found in files.items() for file in found)
-    labels = np.repeat(np.arange(len(files)), [len(found) for found in files.values()])
+        raise DataError(f"no folder at {root}; expected {root}/<label>/*.jpg, or a split: {', '.join(PUBLISHED)}, all")
+    folders = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    known = {label.casefold(): label for label in label_names}
+    if foreign := [name for name in folders if name.casefold() not in known]:
+        raise DataError(
+            f"the model does not know {', '.join(foreign)}; expected folders in {root} named after its labels, {', '.join(label_names)}"
+        )
+    files = [(name, file) for name in folders for file in sorted((root / name).iterdir()) if file.suffix.lower() in IMAGE_SUFFIXES]
+    if not files:
+        raise DataError(
+            f"no image in {root}/<label>/; the labels are {', '.join(label_names)}, Mien reads {', '.join(sorted(IMAGE_SUFFIXES))}"
+        )
+    names = tuple(f"{name}/{file.name}" for name, file in files)
+    labels = np.array([list(label_names).index(known[name.casefold()]) for name, _ in files], np.int64)
     images = np.empty((len(names), size, size) + ((3,) if channels == 3 else ()), np.uint8)
     if bad := decode(root, names, images):
         raise DataError(f"{len(bad)} of {len(names)} images cannot be read: {', '.join(bad[:5])}")

@@ -34,7 +34,7 @@ def explanations(classifier: Classifier, prepared: Prepared, result: FrameResult
     for index, face in enumerate(result.faces[:most]):
         heat = occlusion_map(classifier, prepared.chips[index], face.top)
         x0, y0, x1, y1 = grown(face.box_xyxy, MARGIN, result.width, result.height)
-        crop, scale = _shrunk(prepared.frame[y0:y1, x0:x1])
+        crop, scale = _small_grey(prepared.frame[y0:y1, x0:x1])
         landmarks = [((x - x0) * scale, (y - y0) * scale) for x, y in face.landmarks]
         told[index] = {
             "label": face.top,
@@ -45,12 +45,13 @@ def explanations(classifier: Classifier, prepared: Prepared, result: FrameResult
     return told
 
 
-def _shrunk(crop_rgb: Frame) -> tuple[Frame, float]:
-    """Return the crop with a longer side of at most LONGEST_SIDE, and by how much it was scaled."""
+def _small_grey(crop_rgb: Frame) -> tuple[Frame, float]:
+    """Return the crop in grey with a longer side of at most LONGEST_SIDE, and by how much it was scaled; warm colours vanish on skin."""
     height, width = crop_rgb.shape[:2]
     scale = min(1.0, LONGEST_SIDE / max(width, height))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return np.asarray(Image.fromarray(crop_rgb).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0), np.uint8), scale
+    small = Image.fromarray(crop_rgb).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+    return np.asarray(small.convert("L").convert("RGB"), np.uint8), scale
 
 
 def _png(image_rgb: Frame) -> str:

@@ -29,6 +29,15 @@ export function placeHeat(context, { image, box_xyxy, template, landmarks }, sca
   context.restore();
 }
 
+/** Leave the picture's light and take its colour, on which the map's would be lost. */
+export function drainColour(context) {
+  context.save();
+  context.globalCompositeOperation = "saturation";
+  context.fillStyle = "black";
+  context.fillRect(0, 0, context.canvas.width, context.canvas.height);
+  context.restore();
+}
+
 /** Shares of the support by part of the face, as a sentence. */
 export function restsOn(parts) {
   const [[first, share], [second]] = Object.entries(parts).filter(([name]) => name !== "rest").sort((a, b) => b[1] - a[1]);

@@ -3,7 +3,7 @@
 import { analyze, sentence } from "./api.js";
 import { describe, numberOf } from "./emotions.js";
 import { contain, drawFaces, faceAt } from "./draw.js";
-import { heatLayer, placeHeat, restsOn } from "./heat.js";
+import { drainColour, heatLayer, placeHeat, restsOn } from "./heat.js";
 import { element, Reading } from "./reading.js";
 import { download, downloadCanvas } from "./save.js";
 
@@ -113,7 +113,10 @@ export class Photo {
     context.drawImage(picture, 0, 0, this.canvas.width, this.canvas.height);
     if (!result) return;
     const scale = this.canvas.width / result.width;
-    if (heatOn && heat) heat.forEach((layer) => placeHeat(context, layer, scale));
+    if (heatOn && heat) {
+      drainColour(context);
+      heat.forEach((layer) => placeHeat(context, layer, scale));
+    }
     const shownScale = contain(this.canvas, { width: this.canvas.clientWidth || 1, height: this.canvas.clientHeight || 1 }).scale;
     drawFaces(context, result, { scale, unit: 1 / shownScale, chosen });
   }

@@ -11,7 +11,7 @@ from mien.bundles import open_bundle, write_bundle
 from mien.classify import Classifier
 from mien.contract import FER2013_TEMPLATE, InputSpec
 from mien.errors import UsageError
-from mien.explain import by_part, occlusion_map, overlay
+from mien.explain import DECISIVE, by_part, occlusion_map, overlay, strongest
 
 SPEC = InputSpec("mouth", "1", labels=("closed", "open"))
 
@@ -76,6 +76,16 @@ def test_the_map_lands_on_the_face_it_came_from(scale: int) -> None:
     assert changed.min(0) == pytest.approx(expected[0], abs=scale)
     assert changed.max(0) == pytest.approx(expected[1], abs=1.5 * scale)
     assert (drawn[changed[0][0], changed[0][1]] > [128, -1, -1]).all()  # warm: more red
+
+
+def test_a_weak_map_stays_pale() -> None:
+    heat = np.zeros((48, 48))
+    heat[10:40, 10:40] = DECISIVE / 10
+    frame = np.full((48, 48, 3), 128, np.uint8)
+    pale, full = (overlay(frame, heat, FER2013_TEMPLATE, SPEC, full_at=at).astype(int) for at in (DECISIVE, 0.0))
+    assert np.abs(full - 128).max() > 60 > 10 > np.abs(pale - 128).max()
+    assert strongest(heat) == pytest.approx(0.01, abs=1e-3)
+    assert strongest(-heat) == strongest(heat)
 
 
 def test_no_support_is_no_division_by_zero() -> None:

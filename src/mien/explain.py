@@ -14,6 +14,7 @@ from mien.geometry import similarity
 PATCH, STEP = 1 / 6, 1 / 16  # side and stride of the cover, shares of the chip's side
 WARM, COLD = (255, 120, 20), (40, 120, 255)
 STRONGEST = 0.6  # opacity of the colour where the effect is largest
+DECISIVE = 0.1  # nats: a part whose cover takes a tenth of the label's probability; in weaker maps the colour stays fainter
 
 
 def occlusion_map(classifier: Classifier, chip: NDArray[np.uint8], label: str | None = None) -> NDArray[np.float64]:
@@ -50,19 +51,28 @@ def occlusion_map(classifier: Classifier, chip: NDArray[np.uint8], label: str | 
     return np.asarray(total / count, np.float64)
 
 
-def overlay(frame_rgb: NDArray[np.uint8], heat: NDArray[np.float64], landmarks: ArrayLike, spec: InputSpec) -> NDArray[np.uint8]:
+def strongest(heat: NDArray[np.float64]) -> float:
+    """Return the largest effect in a map of nats, up or down, as a share of the label's probability."""
+    return float(-np.expm1(-np.abs(heat).max()))
+
+
+def overlay(
+    frame_rgb: NDArray[np.uint8], heat: NDArray[np.float64], landmarks: ArrayLike, spec: InputSpec, *, full_at: float = 0.0
+) -> NDArray[np.uint8]:
     """Return a copy of the frame, uint8 (H, W, 3), with a chip's map laid over the face it was cut from.
 
-    Warm colours support the label, cold ones speak against it; the strongest value of the map is the most opaque.
+    Warm colours support the label, cold ones speak against it; the strongest value of the map, or ``full_at`` if that is more, is the
+    most opaque.
 
     Args:
         frame_rgb: uint8 (H, W, 3).
         heat: (S, S), as :func:`occlusion_map` returns it.
         landmarks: five points (5, 2) of the face, pixels of the frame.
         spec: chip size and template.
+        full_at: in the map's unit; :data:`DECISIVE` keeps a map of nats from showing noise in full colour.
     """
     height, width = frame_rgb.shape[:2]
-    strength = np.abs(heat) / (np.abs(heat).max() or 1)
+    strength = np.abs(heat) / (max(np.abs(heat).max(), full_at) or 1)
     colour = np.where(heat[..., None] >= 0, WARM, COLD).astype(np.uint8)
     layer = np.concatenate([colour, np.rint(255 * STRONGEST * strength)[..., None].astype(np.uint8)], -1)
     to_chip = similarity(landmarks, spec.template)

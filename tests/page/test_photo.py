@@ -81,11 +81,19 @@ def test_what_an_answer_rests_on_is_shown_on_demand(page, shot):
     before = pixels(page)
     heat.click()
     expect(heat).to_have_attribute("aria-pressed", "true")
-    expect(page.locator("#photo-words")).to_contain_text("rests most on the mouth")
+    expect(page.locator("#photo-words")).to_contain_text("No part decides alone")  # so broad a smile
     assert pixels(page) != before
     shot(page, "photo-heat")
     heat.click()
-    expect(page.locator("#photo-words")).not_to_contain_text("rests")
+    expect(page.locator("#photo-words")).not_to_contain_text("decides")
+
+
+def test_an_answer_that_rests_on_a_part_names_it(page):
+    said = page.evaluate(
+        "async (told) => (await import('/page/heat.js')).restsOn(told)",
+        {"parts": {"eyes": 0.2, "nose": 0.1, "mouth": 0.5, "rest": 0.2}, "strongest": 0.3},
+    )
+    assert said == "The answer rests most on the mouth (0.50 of the support), then on the eyes."
 
 
 def pixels(page):

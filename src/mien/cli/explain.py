@@ -31,7 +31,7 @@ def explain(
     from mien.bundles import open_bundle
     from mien.classify import Classifier
     from mien.draw import Closeup, add_closeups, annotate
-    from mien.explain import COLD, WARM, by_part, occlusion_map, overlay
+    from mien.explain import COLD, DECISIVE, WARM, by_part, occlusion_map, overlay, strongest
     from mien.geometry import grown
     from mien.media.images import read_photo
     from mien.pipeline import Pipeline
@@ -60,12 +60,15 @@ def explain(
         told = label or face.top
         cut = chip(frame, face.landmarks, spec)
         heat = cam_of(network, cut, spec.labels.index(told)) if network else occlusion_map(classifier, cut, told)
-        drawn = overlay(drawn, heat, face.landmarks, spec)
-        shares = ", ".join(f"{part} {share:.0%}" for part, share in by_part(heat, spec).items())
-        typer.echo(f"face {number}: {told} {face.emotions[told]:.3f}; support from {shares}")
+        full_at = 0.0 if network else DECISIVE
+        drawn = overlay(drawn, heat, face.landmarks, spec, full_at=full_at)
+        shares = "support: " + ", ".join(f"{part} {share:.0%}" for part, share in by_part(heat, spec).items())
+        if np.abs(heat).max() < full_at:
+            shares = f"no part decides alone: covering one changes the probability by {strongest(heat):.1%} at most"
+        typer.echo(f"face {number}: {told} {face.emotions[told]:.3f}; {shares}")
         x0, y0, x1, y1 = grown(face.box_xyxy, MARGIN, result.width, result.height)
-        marked = overlay(grey[y0:y1, x0:x1], heat, [(x - x0, y - y0) for x, y in face.landmarks], spec)
-        closeups.append(Closeup(frame[y0:y1, x0:x1], marked, f"#{number} {told} {face.emotions[told]:.2f}", f"support: {shares}"))
+        marked = overlay(grey[y0:y1, x0:x1], heat, [(x - x0, y - y0) for x, y in face.landmarks], spec, full_at=full_at)
+        closeups.append(Closeup(frame[y0:y1, x0:x1], marked, f"#{number} {told} {face.emotions[told]:.2f}", shares))
     if not result.faces:
         say(f"no face found in {photo}")
     picture = annotate(drawn, result)

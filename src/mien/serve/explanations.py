@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from mien.classify import Classifier
-from mien.explain import by_part, occlusion_map, overlay
+from mien.explain import DECISIVE, by_part, occlusion_map, overlay, strongest
 from mien.geometry import grown
 from mien.pipeline import Frame, Prepared
 from mien.results import FrameResult
@@ -38,9 +38,10 @@ def explanations(classifier: Classifier, prepared: Prepared, result: FrameResult
         landmarks = [((x - x0) * scale, (y - y0) * scale) for x, y in face.landmarks]
         told[index] = {
             "label": face.top,
-            "png": _png(overlay(crop, heat, landmarks, classifier.spec)),
+            "png": _png(overlay(crop, heat, landmarks, classifier.spec, full_at=DECISIVE)),
             "box_xyxy": [float(x0), float(y0), float(x1), float(y1)],
             "parts": by_part(heat, classifier.spec),
+            "strongest": strongest(heat),
         }
     return told
 

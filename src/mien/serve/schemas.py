@@ -45,6 +45,7 @@ class Explanation(BaseModel):
     png: str = Field(description="The picture, base64.", json_schema_extra={"contentEncoding": "base64", "contentMediaType": "image/png"})
     box_xyxy: list[float] = Field(description="Where the picture lies in the photo, pixels.", min_length=4, max_length=4)
     parts: dict[str, float] = Field(description="Shares of the support: eyes, nose, mouth, rest.")
+    strongest: float = Field(description="The most that covering a part changes the label's probability, as a share of it.")
 
 
 class Face(BaseModel):

@@ -4,10 +4,11 @@ import { similarity, invert } from "./private/geometry.js";
 
 const [WARM, COLD] = [[255, 120, 20], [40, 120, 255]];
 const STRONGEST = 0.6; // opacity where the effect is largest
+const DECISIVE = 0.1; // nats; in weaker maps the colour stays fainter
 
-/** Numbers (S x S) -> a canvas S x S, the strongest value the most opaque. */
+/** Numbers (S x S) in nats -> a canvas S x S, the strongest value the most opaque. */
 export function heatLayer(heat, side) {
-  const most = heat.reduce((best, value) => Math.max(best, Math.abs(value)), 0) || 1;
+  const most = heat.reduce((best, value) => Math.max(best, Math.abs(value)), DECISIVE);
   const image = new ImageData(side, side);
   heat.forEach((value, i) => image.data.set([...(value >= 0 ? WARM : COLD), Math.round((255 * STRONGEST * Math.abs(value)) / most)], 4 * i));
   const canvas = new OffscreenCanvas(side, side);
@@ -38,9 +39,15 @@ export function drainColour(context) {
   context.restore();
 }
 
+/** The largest effect in a map of nats, as a share of the label's probability. */
+export const strongest = (heat) => -Math.expm1(-heat.reduce((best, value) => Math.max(best, Math.abs(value)), 0));
+
 /** Shares of the support by part of the face, as a sentence. */
-export function restsOn(parts) {
-  const [[first, share], [second]] = Object.entries(parts).filter(([name]) => name !== "rest").sort((a, b) => b[1] - a[1]);
-  if (!(share > 0)) return "The answer rests on no part of the face in particular.";
-  return `The answer rests most on the ${first} (${share.toFixed(2)} of the support), then on the ${second}.`;
+export function restsOn({ parts, strongest: share }) {
+  if (share < strongest([DECISIVE])) {
+    return `No part decides alone: covering one changes the probability by ${(100 * share).toFixed(1)} % at most.`;
+  }
+  const [[first, most], [second]] = Object.entries(parts).filter(([name]) => name !== "rest").sort((a, b) => b[1] - a[1]);
+  if (!(most > 0)) return "The answer rests on no part of the face in particular.";
+  return `The answer rests most on the ${first} (${most.toFixed(2)} of the support), then on the ${second}.`;
 }

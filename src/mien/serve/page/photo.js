@@ -3,7 +3,7 @@
 import { analyze, sentence } from "./api.js";
 import { describe, numberOf } from "./emotions.js";
 import { contain, drawFaces, faceAt } from "./draw.js";
-import { drainColour, heatLayer, placeHeat, restsOn } from "./heat.js";
+import { drainColour, heatLayer, placeHeat, restsOn, strongest } from "./heat.js";
 import { element, Reading } from "./reading.js";
 import { download, downloadCanvas } from "./save.js";
 
@@ -94,7 +94,7 @@ export class Photo {
     else this.#drawNothing();
     const notes = result?.notes?.map(sentence) ?? [];
     const answers = result && (result.faces.length > 3 ? `${result.faces.length} faces.` : describe(result.faces));
-    const because = photo.heatOn && photo.heat?.[shown?.index] ? [restsOn(photo.heat[shown.index].parts)] : [];
+    const because = photo.heatOn && photo.heat?.[shown?.index] ? [restsOn(photo.heat[shown.index])] : [];
     $("words").textContent = error ?? (result ? [answers, ...because, ...notes].join(" ") : "");
     this.canvas.setAttribute("aria-label", result ? `${photo.name}. ${describe(result.faces)}` : photo.name);
     const faces = Boolean(result?.faces.length);
@@ -165,7 +165,7 @@ export class Photo {
     const layers = [];
     for (const { landmarks } of photo.result.faces) {
       const { heat, side, template, parts } = await engine.explain(await createImageBitmap(photo.picture), landmarks);
-      layers.push({ image: heatLayer(heat, side), template, landmarks, parts });
+      layers.push({ image: heatLayer(heat, side), template, landmarks, parts, strongest: strongest(heat) });
     }
     return layers;
   }
@@ -220,8 +220,8 @@ function decode(file) {
 
 async function fromService(face) {
   const bytes = Uint8Array.from(atob(face.explanation.png), (letter) => letter.charCodeAt(0));
-  const { box_xyxy, parts } = face.explanation;
-  return { image: await createImageBitmap(new Blob([bytes], { type: "image/png" })), box_xyxy, parts };
+  const { box_xyxy, parts, strongest } = face.explanation;
+  return { image: await createImageBitmap(new Blob([bytes], { type: "image/png" })), box_xyxy, parts, strongest };
 }
 
 function thumb(photo, onClick) {

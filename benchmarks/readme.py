@@ -20,7 +20,7 @@ from benchmarks.timing import markdown
 from mien.bundles import open_bundle
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("README.md", "docs/video.md", "docs/edge.md", "docs/web.md")
+PAGES = ("README.md", "docs/video.md", "docs/edge.md", "docs/web.md", "docs/benchmarks.md")
 RESULTS = Path(__file__).parent / "results"
 BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 SPLIT_NAMES = {

@@ -25,6 +25,7 @@ from mien.cli.export import export
 from mien.cli.report import report
 from mien.cli.serve import serve
 from mien.cli.train import train
+from mien.cli.verb import Verb
 from mien.cli.video import video
 from mien.cli.webcam import webcam
 from mien.cli.words import fail, stay_readable
@@ -56,7 +57,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "audit": audit,
 }
 for _name, _verb in VERBS.items():
-    app.command(_name)(_verb)
+    app.command(_name, cls=Verb)(_verb)
 app.add_typer(data.app, name="data")
 app.add_typer(web.app, name="web")
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mien.cli.verb import Verb
 from mien.cli.words import fail, say, show, training_wing
 
 app = typer.Typer(help="Training data.", no_args_is_help=True)
@@ -17,7 +18,7 @@ def data() -> None:
     """Look after training data."""
 
 
-@app.command()
+@app.command(cls=Verb)
 def check(
     folder: Annotated[Path, typer.Argument(help="Folder with train/<label>/*.jpg, or fer2013.csv.")],
 ) -> None:
@@ -48,7 +49,7 @@ def check(
         fail(f"{folder} has {len(report.problems)} problem{'s' * (len(report.problems) > 1)}")
 
 
-@app.command()
+@app.command(cls=Verb)
 def align(
     folder: Annotated[Path, typer.Argument(help="Folder with train/<label>/*.jpg, or <label>/*.jpg, or fer2013.csv.")],
     out: Annotated[Path, typer.Option(help="Folder to make for the aligned copy.")],

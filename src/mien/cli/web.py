@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mien.cli.verb import Verb
 from mien.cli.words import say
 
 app = typer.Typer(help="The web page's own parts.", no_args_is_help=True)
@@ -17,7 +18,7 @@ def web() -> None:
     """Look after the web page of `mien serve`."""
 
 
-@app.command("install-runtime")
+@app.command("install-runtime", cls=Verb)
 def install_runtime(
     registry: Annotated[str | None, typer.Option(help="An npm registry's address. Default: the one npm is set to.")] = None,
     file: Annotated[Path | None, typer.Option(help="The package's tarball, fetched by other means; nothing is downloaded then.")] = None,

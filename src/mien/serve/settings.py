@@ -5,16 +5,18 @@ from __future__ import annotations
 import re
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from mien.bundles import DEFAULT
 from mien.serve.words import SETTINGS
 
 Words = Annotated[tuple[str, ...], NoDecode]  # in the environment: words with commas between them
-MB = 1_000_000
+
+
+def _setting(name: str, **limits: Any) -> Any:
+    return Field(SETTINGS[name].default, description=SETTINGS[name].description, **limits)
 
 
 class Settings(BaseSettings):
@@ -26,46 +28,46 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="MIEN_", frozen=True, extra="forbid")
 
-    host: str = Field("127.0.0.1", description=SETTINGS["host"])
-    port: int = Field(8000, ge=0, le=65535, description=SETTINGS["port"])
-    model: str = Field(DEFAULT, description=SETTINGS["model"])
-    detector: str = Field("auto", description=SETTINGS["detector"])
-    min_face: float = Field(20, ge=1, allow_inf_nan=False, description=SETTINGS["min_face"])
+    host: str = _setting("host")
+    port: int = _setting("port", ge=0, le=65535)
+    model: str = _setting("model")
+    detector: str = _setting("detector")
+    min_face: float = _setting("min_face", ge=1, allow_inf_nan=False)
 
-    workers: PositiveInt | None = Field(None, description=SETTINGS["workers"])
-    model_threads: PositiveInt | None = Field(None, description=SETTINGS["model_threads"])
-    batch_wait_ms: float = Field(3, ge=0, le=1000, description=SETTINGS["batch_wait_ms"])
-    max_batch: PositiveInt = Field(32, description=SETTINGS["max_batch"])
+    workers: PositiveInt | None = _setting("workers")
+    model_threads: PositiveInt | None = _setting("model_threads")
+    batch_wait_ms: float = _setting("batch_wait_ms", ge=0, le=1000)
+    max_batch: PositiveInt = _setting("max_batch")
 
-    max_in_flight: PositiveInt = Field(64, description=SETTINGS["max_in_flight"])
-    max_connections: PositiveInt = Field(1024, description=SETTINGS["max_connections"])
-    max_bytes: PositiveInt = Field(20 * MB, description=SETTINGS["max_bytes"])
-    max_body_bytes: PositiveInt = Field(100 * MB, description=SETTINGS["max_body_bytes"])
-    max_files: PositiveInt = Field(32, description=SETTINGS["max_files"])
-    max_pixels: PositiveInt = Field(40_000_000, description=SETTINGS["max_pixels"])
-    max_faces: PositiveInt = Field(100, description=SETTINGS["max_faces"])
-    max_explained: PositiveInt = Field(8, description=SETTINGS["max_explained"])
-    body_timeout_s: PositiveFloat = Field(30, description=SETTINGS["body_timeout_s"])
-    stop_timeout_s: PositiveFloat = Field(30, description=SETTINGS["stop_timeout_s"])
+    max_in_flight: PositiveInt = _setting("max_in_flight")
+    max_connections: PositiveInt = _setting("max_connections")
+    max_bytes: PositiveInt = _setting("max_bytes")
+    max_body_bytes: PositiveInt = _setting("max_body_bytes")
+    max_files: PositiveInt = _setting("max_files")
+    max_pixels: PositiveInt = _setting("max_pixels")
+    max_faces: PositiveInt = _setting("max_faces")
+    max_explained: PositiveInt = _setting("max_explained")
+    body_timeout_s: PositiveFloat = _setting("body_timeout_s")
+    stop_timeout_s: PositiveFloat = _setting("stop_timeout_s")
 
-    max_streams: PositiveInt = Field(8, description=SETTINGS["max_streams"])
-    max_frame_bytes: PositiveInt = Field(4 * MB, description=SETTINGS["max_frame_bytes"])
-    stream_idle_s: PositiveFloat = Field(60, description=SETTINGS["stream_idle_s"])
+    max_streams: PositiveInt = _setting("max_streams")
+    max_frame_bytes: PositiveInt = _setting("max_frame_bytes")
+    stream_idle_s: PositiveFloat = _setting("stream_idle_s")
 
-    max_video_bytes: PositiveInt = Field(500 * MB, description=SETTINGS["max_video_bytes"])
-    max_video_s: PositiveFloat = Field(1800, description=SETTINGS["max_video_s"])
-    video_body_timeout_s: PositiveFloat = Field(600, description=SETTINGS["video_body_timeout_s"])
-    video_workers: PositiveInt = Field(1, description=SETTINGS["video_workers"])
-    max_jobs: PositiveInt = Field(8, description=SETTINGS["max_jobs"])
-    max_kept_jobs: PositiveInt = Field(32, description=SETTINGS["max_kept_jobs"])
-    job_ttl_s: PositiveFloat = Field(3600, description=SETTINGS["job_ttl_s"])
-    jobs_dir: Path | None = Field(None, description=SETTINGS["jobs_dir"])
+    max_video_bytes: PositiveInt = _setting("max_video_bytes")
+    max_video_s: PositiveFloat = _setting("max_video_s")
+    video_body_timeout_s: PositiveFloat = _setting("video_body_timeout_s")
+    video_workers: PositiveInt = _setting("video_workers")
+    max_jobs: PositiveInt = _setting("max_jobs")
+    max_kept_jobs: PositiveInt = _setting("max_kept_jobs")
+    job_ttl_s: PositiveFloat = _setting("job_ttl_s")
+    jobs_dir: Path | None = _setting("jobs_dir")
 
-    api_keys: Words = Field((), description=SETTINGS["api_keys"])
-    cors_origins: Words = Field((), description=SETTINGS["cors_origins"])
-    allowed_hosts: Words = Field((), description=SETTINGS["allowed_hosts"])
-    allow_url: bool = Field(False, description=SETTINGS["allow_url"])
-    url_timeout_s: PositiveFloat = Field(10, description=SETTINGS["url_timeout_s"])
+    api_keys: Words = _setting("api_keys")
+    cors_origins: Words = _setting("cors_origins")
+    allowed_hosts: Words = _setting("allowed_hosts")
+    allow_url: bool = _setting("allow_url")
+    url_timeout_s: PositiveFloat = _setting("url_timeout_s")
 
     @field_validator("api_keys", "cors_origins", "allowed_hosts", mode="before")
     @classmethod

@@ -103,7 +103,8 @@ def command_line() -> str:
             parts.append(table(("", "", "default"), rows))
     parts.append(
         "Data goes to stdout, words and progress to stderr. `-` is stdin. Nothing that exists is replaced without `--overwrite`. "
-        "The exit status is 0 when all went well, 1 when something failed, 2 when the call was wrong."
+        "The exit status is 0 when all went well, 1 when something failed, a missing file, model or data set included, 2 when the "
+        "call was wrong."
     )
     return "\n\n".join(parts)
 

@@ -76,7 +76,8 @@ def open_bundle(name_or_path: str | Path = DEFAULT) -> Bundle:
         folder = weights_dir() / str(name_or_path)
         if not str(name_or_path) or str(name_or_path) not in shipped():
             known = ", ".join(shipped()) or "none"
-            raise BundleError(f"no model called {str(name_or_path)!r} and no such folder; shipped models: {known}")
+            got = "it is a file: name the bundle's folder" if Path(name_or_path).is_file() else "there is no such folder"
+            raise BundleError(f"no model called {str(name_or_path)!r}, and {got}; shipped models: {known}")
     spec = InputSpec.read(folder / SPEC_FILE)
     bundle = Bundle(folder, spec)
     for file in bundle.model_files:

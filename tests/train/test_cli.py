@@ -64,7 +64,7 @@ def test_a_run_says_a_line_an_epoch_on_stderr_only(call, recipe: Path, shapes_di
     [
         pytest.param(["--set", "epoch=3"], 1, "unknown key 'epoch'; did you mean 'epochs'?", id="typo in a key"),
         pytest.param(["--set", "epochs"], 2, "expects KEY=VALUE", id="no value"),
-        pytest.param(["--recipe", "compcat"], 1, "shipped recipes are", id="unknown recipe"),
+        pytest.param(["--recipe", "compcat"], 1, "did you mean 'compact'? Shipped recipes are", id="unknown recipe"),
         pytest.param(["--recipe", "compact"], 1, "--votes FILE", id="a recipe that needs votes"),
         pytest.param(["--validation", "private"], 1, "kept for the final report", id="the reported split"),
         pytest.param(["--exclude", "nowhere.csv"], 1, "no exclusion list", id="missing exclusions"),

@@ -91,7 +91,14 @@ def settings_from(given: dict[str, Any]) -> Settings:
     try:
         return Settings(**given)
     except ValidationError as error:
-        raise UsageError("; ".join(f"{item['loc'][0]}: {item['msg']}" for item in error.errors())) from None
+        raise UsageError("; ".join(_told(item) for item in error.errors())) from None
+
+
+def _told(item: Any) -> str:
+    """Return one complaint of pydantic's about a setting, with what was given; a key may be a secret."""
+    name = item["loc"][0]
+    got = "" if name == "api_keys" else f", got {item['input']!r}"
+    return f"{name}: {item['msg'].removeprefix('Value error, ')}{got}"
 
 
 def run(settings: Settings, on_start: Callable[[str], None] | None = None) -> None:

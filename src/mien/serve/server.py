@@ -81,7 +81,10 @@ def listen(settings: Settings) -> socket.socket:
         listener.listen(2048)
     except OSError as error:
         where = f"{settings.host} port {settings.port}"
-        raise UsageError(f"expected a free address, cannot listen on {where} ({error.strerror or error}); choose another --port") from None
+        option = "--host" if isinstance(error, socket.gaierror) else "--port"
+        raise UsageError(
+            f"expected a free address, cannot listen on {where} ({error.strerror or error}); choose another {option}"
+        ) from None
     listener.setblocking(False)
     return listener
 

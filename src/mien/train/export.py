@@ -134,8 +134,10 @@ def read_config(run: Path) -> tuple[Recipe, tuple[str, ...]]:
     try:
         config = json.loads((run / "config.json").read_text(encoding="utf-8"))
         return Recipe.from_dict(config["recipe"]), tuple(config["labels"])
-    except (OSError, ValueError, KeyError) as error:
-        raise TrainingError(f"{run} is not a run folder of mien train ({error})") from None
+    except OSError as error:
+        raise TrainingError(f"{run} is not a run folder of mien train: expected {run / 'config.json'} ({error.strerror})") from None
+    except (ValueError, KeyError) as error:
+        raise TrainingError(f"{run} is not a run folder of mien train: its config.json is damaged ({error})") from None
 
 
 def inference_model(run: Path) -> keras.Model:

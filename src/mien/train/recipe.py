@@ -155,7 +155,9 @@ def find_recipe(path: str | Path) -> Path:
     if shipped.is_file():
         return shipped
     known = sorted(p.stem for p in recipes_dir().glob("*.toml"))
-    raise RecipeError(f"no recipe called {str(path)!r}; shipped recipes are {', '.join(known)}, or give a .toml file")
+    near = difflib.get_close_matches(str(path), known, n=1)
+    hint = f"did you mean {near[0]!r}? Shipped" if near else "shipped"
+    raise RecipeError(f"no recipe called {str(path)!r}; {hint} recipes are {', '.join(known)}, or give a .toml file")
 
 
 def _explain(error: ValidationError) -> str:
@@ -164,7 +166,7 @@ def _explain(error: ValidationError) -> str:
         key = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
             near = difflib.get_close_matches(str(problem["loc"][-1]), _known_keys(), n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            hint = f"; did you mean {near[0]!r}?" if near else f"; expected a table or one of {', '.join(_known_keys())}"
             lines.append(f"unknown key {key!r}{hint}")
         else:
             lines.append(f"{key}: {problem['msg']}, got {problem['input']!r}")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
+from mien.assets import demo_photo
 from mien.bundles import weights_dir
 from mien.cli import app
 from mien.contract import InputSpec
@@ -76,6 +78,16 @@ def test_a_folder_of_classes_needs_no_data_set(mien, home: Path) -> None:
     assert " 28 " in out
 
 
+def test_a_folder_of_whole_photos_is_told_how_to_cut_them(mien, home: Path, tmp_path: Path) -> None:
+    for label in ("happy", "sad"):
+        (tmp_path / label).mkdir()
+        shutil.copy(demo_photo(), tmp_path / label)
+    said = mien("evaluate", "--model", str(home / "good"), "--split", str(tmp_path)).stderr
+    assert "in 2 of 2 pictures looked at" in said
+    assert f"mien data align {tmp_path}" in said
+    assert "note" not in mien("evaluate", "--model", str(home / "good"), "--split", str(home / "data" / "train")).stderr
+
+
 def test_compare_says_who_is_better_and_how_sure_that_is(mien, home: Path) -> None:
     out = mien("compare", str(home / "good"), str(home / "worse")).stdout
     assert "McNemar p =" in out
@@ -91,6 +103,15 @@ def test_calibrate_rewrites_the_spec_and_never_sees_what_is_reported(mien, tmp_p
     assert spec.uncertain_below > 0
     with pytest.raises(UsageError, match="public, val or a folder"):
         mien("calibrate", str(bundle.folder), "--split", "private")
+
+
+def test_calibrate_takes_a_folder_of_ones_own(mien, home: Path, tmp_path: Path) -> None:
+    on_folder, on_split = (made_up.brightness_bundle(tmp_path / name) for name in ("folder", "split"))
+    mien("calibrate", str(on_folder.folder), "--split", str(home / "data" / "test"))
+    mien("calibrate", str(on_split.folder), "--split", "public")
+    fitted, other = (InputSpec.read(bundle.folder / "spec.json") for bundle in (on_folder, on_split))
+    assert fitted.temperature != 1
+    assert fitted.temperature != other.temperature  # the folder holds PrivateTest's images, too
 
 
 @pytest.mark.parametrize(

@@ -165,6 +165,8 @@ def write_docs(*, check: bool) -> int:
 
 
 def _hours(hours: float) -> str:
+    if hours < 1 / 60:
+        return "below 1 min"
     if hours < 2:
         return f"{60 * hours:,.0f} min"
     return f"{hours:,.0f} h" if hours < 72 else f"{hours / 24:,.0f} days"

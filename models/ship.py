@@ -7,6 +7,7 @@ Writes the bundle in ``src/mien/weights``, with its weights in float16, and besi
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import sys
 import tempfile
@@ -19,7 +20,7 @@ import numpy as np
 from mien.bundles import Bundle, weights_dir
 from mien.train.formats import convert
 from mien.train.formats.sources import KERAS_SOURCES, open_source
-from mien.train.rundir import MODEL
+from mien.train.rundir import MODEL, read_history, write_history
 
 HERE = Path(__file__).parent
 HISTORIES = {"default": "training_history", "nano": "nano_history"}
@@ -41,6 +42,18 @@ def write_source(model: keras.Model, file: Path) -> None:
                 out.writestr(entry.filename, stored.read(entry))
 
 
+def histories(run: Path, name: str, continues: bool, folder: Path = HERE) -> None:
+    """Write the run's history beside the source; one that ``continues`` the model it replaces goes on from the epochs kept there."""
+    rows = read_history(run)
+    if continues:
+        before = json.loads((folder / f"{HISTORIES[name]}.json").read_text(encoding="utf-8"))
+        rows = before + [row | {"epoch": len(before) + row["epoch"]} for row in rows]
+    with tempfile.TemporaryDirectory() as scratch:
+        write_history(Path(scratch), rows)
+        for suffix in (".csv", ".json"):
+            shutil.copyfile(Path(scratch) / f"history{suffix}", folder / f"{HISTORIES[name]}{suffix}")
+
+
 def write_bundle(run: Path, data: Path, name: str, version: str) -> Bundle:
     """Export the run and keep its weights in float16; return the bundle."""
     with open_source(run, data=data, version=version) as source:
@@ -54,12 +67,12 @@ def main() -> None:
     parser.add_argument("name", choices=sorted(HISTORIES), help="the shipped model that it replaces")
     parser.add_argument("--data", type=Path, required=True, help="FER2013")
     parser.add_argument("--release", default="1.0", help="the model's version")
+    parser.add_argument("--continues", action="store_true", help="the run began with the weights of the model that it replaces")
     options = parser.parse_args()
     bundle = write_bundle(options.run, options.data, options.name, options.release)
     source = HERE / KERAS_SOURCES[options.name]
     write_source(keras.saving.load_model(options.run / MODEL), source)
-    for suffix in (".csv", ".json"):
-        shutil.copyfile(options.run / f"history{suffix}", HERE / f"{HISTORIES[options.name]}{suffix}")
+    histories(options.run, options.name, options.continues)
     for file in (bundle.model_path, source):
         sys.stdout.write(f"{file}: {file.stat().st_size / 1e6:.2f} MB\n")
 

@@ -11,7 +11,8 @@ from mien.bundles import open_bundle
 from mien.classify import Classifier
 from mien.train.batches import to_input
 from mien.train.models import build_model
-from models.ship import write_source
+from mien.train.rundir import write_history
+from models.ship import histories, write_source
 from tests.train.shapes import tiny_recipe
 
 MODELS = Path(__file__).parents[2] / "models"
@@ -40,6 +41,17 @@ def test_a_saved_source_has_the_weights_of_float16_and_opens_with_keras_alone(tm
     for one, other in zip(single.get_weights(), again.get_weights(), strict=True):
         assert np.array_equal(one, other)
         assert np.array_equal(other, other.astype(np.float16).astype(np.float32))
+
+
+def test_a_run_that_continues_the_shipped_model_continues_its_history(tmp_path):
+    rows = [{"epoch": epoch, "loss": 1 / epoch, "val_accuracy": 0.5} for epoch in (1, 2)]
+    write_history(tmp_path, rows)
+    histories(tmp_path, "nano", continues=False, folder=tmp_path)
+    histories(tmp_path, "nano", continues=True, folder=tmp_path)
+    told = json.loads((tmp_path / "nano_history.json").read_text(encoding="utf-8"))
+    assert [row["epoch"] for row in told] == [1, 2, 3, 4]
+    assert [row["loss"] for row in told] == [1, 0.5, 1, 0.5]
+    assert (tmp_path / "nano_history.csv").read_text(encoding="utf-8").splitlines()[-1].startswith("4,")
 
 
 def test_the_history_has_every_epoch():

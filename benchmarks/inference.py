@@ -39,7 +39,7 @@ def main() -> None:
         **classifier_figures(options.model),
         **photo_figures(options.model),
         **start_figures(),
-        "runtime install, MB of site-packages": installed_mb(runtime_packages()),
+        "packages that the runtime needs, MB of site-packages": installed_mb(runtime_packages()),
     }
     print(machine())
     print()

@@ -1,6 +1,7 @@
-"""A trained run becomes a model of the package: ``python -m models.ship RUN default --data FER2013`` (or ``nano``).
+"""A trained run becomes a model of the package: ``python -m models.ship default RUN --data FER2013`` (or ``nano``).
 
-Writes the bundle in ``src/mien/weights``, with its weights in float16, and beside this file its Keras source and the history of the run.
+Several runs or ``.keras`` files become one model, their ensemble; ``models/emotion_recognition.keras`` stands for the present members.
+Writes the bundle in ``src/mien/weights``, with its weights in float16, and beside this file its Keras source and the history of the runs.
 ``mien evaluate --into-bundle`` then measures the model and writes its card.
 """
 
@@ -12,15 +13,20 @@ import shutil
 import sys
 import tempfile
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
 from mien.bundles import Bundle, weights_dir
+from mien.train.ensemble import calibrated, combine, export_ensemble, load_for
+from mien.train.export import export_run
 from mien.train.formats import convert
-from mien.train.formats.sources import KERAS_SOURCES, open_source
-from mien.train.rundir import MODEL, read_history, write_history
+from mien.train.formats.judge import sample_of
+from mien.train.formats.sources import KERAS_SOURCES
+from mien.train.rundir import MODEL, read_history, read_run, write_history
 
 HERE = Path(__file__).parent
 HISTORIES = {"default": "training_history", "nano": "nano_history"}
@@ -42,37 +48,58 @@ def write_source(model: keras.Model, file: Path) -> None:
                 out.writestr(entry.filename, stored.read(entry))
 
 
-def histories(run: Path, name: str, continues: bool, folder: Path = HERE) -> None:
-    """Write the run's history beside the source; one that ``continues`` the model it replaces goes on from the epochs kept there."""
-    rows = read_history(run)
-    if continues:
-        before = json.loads((folder / f"{HISTORIES[name]}.json").read_text(encoding="utf-8"))
-        rows = before + [row | {"epoch": len(before) + row["epoch"]} for row in rows]
+def histories(members: Sequence[Path], name: str, continues: bool, folder: Path = HERE) -> None:
+    """Write the members' histories beside the source, one after the other; that of the present source is the one kept there.
+
+    A run that ``continues`` the model it replaces goes on from the epochs kept there. Rows of an ensemble name their ``member``.
+    """
+    kept = folder / f"{HISTORIES[name]}.json"
+    told: list[dict[str, Any]] = []
+    for member in members:
+        if member.suffix == ".keras":
+            before = json.loads(kept.read_text(encoding="utf-8"))
+            told += [row if "member" in row else {"member": member.stem, **row} for row in before]
+            continue
+        rows = read_history(member)
+        if continues:
+            before = json.loads(kept.read_text(encoding="utf-8"))
+            rows = before + [row | {"epoch": len(before) + row["epoch"]} for row in rows]
+        told += [{"member": read_run(member).config["recipe"]["name"], **row} for row in rows] if len(members) > 1 else rows
     with tempfile.TemporaryDirectory() as scratch:
-        write_history(Path(scratch), rows)
+        write_history(Path(scratch), told)
         for suffix in (".csv", ".json"):
             shutil.copyfile(Path(scratch) / f"history{suffix}", folder / f"{HISTORIES[name]}{suffix}")
 
 
-def write_bundle(run: Path, data: Path, name: str, version: str) -> Bundle:
-    """Export the run and keep its weights in float16; return the bundle."""
-    with open_source(run, data=data, version=version) as source:
-        return convert(source.bundle, "onnx-fp16", weights_dir() / name, source.sample, overwrite=True).bundle
+def write_bundle(members: Sequence[Path], folder: Path, name: str, title: str | None, version: str) -> tuple[Bundle, keras.Model]:
+    """Export the run, or the ensemble, as ``title`` and keep its weights in float16; return the bundle and its Keras source."""
+    data = load_for(members[0], folder)
+    networks = calibrated(members, data)
+    with tempfile.TemporaryDirectory() as scratch:
+        if len(networks) > 1:
+            float_bundle = export_ensemble(networks, data, Path(scratch) / "bundle", name=title or name, version=version)
+            source = combine(networks, title or name)
+        else:
+            float_bundle = export_run(members[0], data, Path(scratch) / "bundle", name=title, version=version)
+            source = keras.saving.load_model(members[0] / MODEL)
+        sample = sample_of(float_bundle.spec, data)
+        return convert(float_bundle, "onnx-fp16", weights_dir() / name, sample, overwrite=True).bundle, source
 
 
 def main() -> None:
     """Write the files and say how large they are."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path, help="run folder of mien train")
-    parser.add_argument("name", choices=sorted(HISTORIES), help="the shipped model that it replaces")
+    parser.add_argument("name", choices=sorted(HISTORIES), help="the shipped model that is replaced")
+    parser.add_argument("members", type=Path, nargs="+", metavar="MEMBER", help="run folder of mien train, or a .keras file")
     parser.add_argument("--data", type=Path, required=True, help="FER2013")
+    parser.add_argument("--title", help="the model's name in results; by default the recipe's, of an ensemble the shipped name")
     parser.add_argument("--release", default="1.0", help="the model's version")
     parser.add_argument("--continues", action="store_true", help="the run began with the weights of the model that it replaces")
     options = parser.parse_args()
-    bundle = write_bundle(options.run, options.data, options.name, options.release)
+    bundle, model = write_bundle(options.members, options.data, options.name, options.title, options.release)
     source = HERE / KERAS_SOURCES[options.name]
-    write_source(keras.saving.load_model(options.run / MODEL), source)
-    histories(options.run, options.name, options.continues)
+    write_source(model, source)
+    histories(options.members, options.name, options.continues)
     for file in (bundle.model_path, source):
         sys.stdout.write(f"{file}: {file.stat().st_size / 1e6:.2f} MB\n")
 

@@ -37,6 +37,27 @@ def test_shape_and_dtype_stay(channels: int) -> None:
     assert (out.shape, out.dtype) == (shape, np.uint8)
 
 
+def test_a_crop_is_a_square_somewhere_in_the_chip() -> None:
+    across = np.broadcast_to(4 * np.arange(48, dtype=np.uint8), (400, 48, 48))
+    out = augment(across, OFF, rng(), crop=40)
+    assert out.shape == (400, 40, 40)
+    assert (np.abs(np.diff(out.astype(int), axis=2) - 4) <= 1).all(), "nothing is scaled"
+    starts = out[:, 0, 0] / 4
+    assert 0 <= starts.min() < 0.5
+    assert 7.5 < starts.max() <= 8
+
+
+def test_a_crop_of_the_whole_chip_is_the_chip(chips: np.ndarray) -> None:
+    assert np.array_equal(augment(chips, AugmentTable(), rng(), crop=48), augment(chips, AugmentTable(), rng()))
+
+
+def test_a_box_is_erased_inside_the_crop() -> None:
+    out = augment(np.full((50, 48, 48), 128, np.uint8), with_only(erase_p=1), rng(), crop=24)
+    areas = (out != 128).sum((1, 2))
+    assert (areas > 0).sum() >= 48, "a fill of 128 itself does not show"
+    assert areas.max() <= (0.45 * 24 + 1) ** 2
+
+
 def test_the_input_is_not_written_to(chips: np.ndarray) -> None:
     before = chips.copy()
     augment(chips, AugmentTable(erase_p=1), rng())

@@ -49,6 +49,11 @@ def test_an_epoch_shows_every_image_once_and_whole_batches_only(shapes: Dataset)
     assert len(seen) == 150
 
 
+def test_crops_until_the_mild_last_part_shows_whole_chips(shapes: Dataset) -> None:
+    made = batches(shapes, **{"epochs": 4, "augment.crop": 20, "augment.mild_last": 0.5})
+    assert [next(made.epoch(number)).chips.shape[1:] for number in range(4)] == [(20, 20, 1)] * 2 + [(SIDE, SIDE, 1)] * 2
+
+
 def test_chips_are_grey_levels_in_0_to_255(shapes: Dataset) -> None:
     chips = next(batches(shapes).epoch(0)).chips
     assert chips.dtype == np.float32

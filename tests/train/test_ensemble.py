@@ -9,8 +9,9 @@ import pytest
 from mien.classify import Classifier, softmax
 from mien.errors import DataError, TrainingError, UsageError
 from mien.train.data import Dataset
-from mien.train.ensemble import Member, calibrated, combine, export_ensemble, predict, read_soft_labels, soft_labels, teacher_of
+from mien.train.ensemble import Member, calibrated, combine, export_ensemble, load_for, predict, read_soft_labels, soft_labels, teacher_of
 from mien.train.fit import fit
+from mien.train.models import build_model, load_pretrained
 from tests.train.shapes import tiny_recipe
 
 
@@ -60,6 +61,38 @@ def test_the_combined_network_can_be_saved_and_loaded(members: list[Member], sha
     assert predict(loaded, chips) == pytest.approx(predict(model, chips), abs=1e-6)
 
 
+def test_a_file_is_a_member_and_an_ensembles_file_stands_for_its_members(
+    runs: list[Path], members: list[Member], shapes: Dataset, tmp_path: Path
+) -> None:
+    chips = shapes.images[shapes.rows("private")][..., None].astype(np.float32)
+    (single,) = calibrated([runs[0] / "model.keras"], shapes)
+    assert predict(single.model, chips) == pytest.approx(predict(members[0].model, chips), abs=1e-5)
+    assert single.temperature == pytest.approx(members[0].temperature, rel=1e-3)
+    combine(members).save(tmp_path / "two.keras")
+    again = calibrated([tmp_path / "two.keras", runs[0]], shapes)
+    assert [member.source for member in again] == [tmp_path / "two.keras"] * 2 + [runs[0]]
+    expected = np.mean([member.probabilities(shapes.images[:9]) for member in (*members, members[0])], axis=0)
+    assert softmax(predict(combine(again), shapes.images[:9][..., None].astype(np.float32))) == pytest.approx(expected, abs=1e-4)
+    assert load_for(tmp_path / "two.keras", shapes.root).images.shape == shapes.images.shape
+
+
+def test_a_network_of_other_labels_is_refused(shapes: Dataset, tmp_path: Path) -> None:
+    chips = keras.Input((*shapes.images.shape[1:], 1))
+    keras.Model(chips, keras.layers.Dense(3)(keras.layers.Flatten()(chips))).save(tmp_path / "three.keras")
+    with pytest.raises(UsageError, match=r"three.keras answers \(3,\) values; the data has the 7 labels angry"):
+        calibrated([tmp_path / "three.keras"], shapes)
+
+
+def test_training_goes_on_from_a_member_of_an_ensemble(members: list[Member], shapes: Dataset, tmp_path: Path) -> None:
+    combine(members).save(tmp_path / "two.keras")
+    recipe = tiny_recipe(**{"model.weights": str(tmp_path / "two.keras")})
+    model = build_model(recipe, 7)
+    load_pretrained(model, recipe, np.asarray(shapes.images[:1]))
+    chips = shapes.images[:9][..., None].astype(np.float32)
+    answers = keras.ops.convert_to_numpy(model(chips, training=False)["emotion"])
+    assert answers == pytest.approx(predict(members[0].model, chips), abs=1e-5)
+
+
 def test_a_student_learns_the_answers_to_each_augmented_batch(runs: list[Path], shapes: Dataset, tmp_path: Path) -> None:
     teacher = teacher_of(runs, shapes)
     recipe = tiny_recipe(epochs=2)
@@ -85,6 +118,8 @@ def test_a_teacher_and_soft_labels_exclude_each_other(runs: list[Path], shapes: 
     soft = np.full((len(shapes), 7), 1 / 7, np.float32)
     with pytest.raises(UsageError, match="leave out soft labels"):
         fit(tiny_recipe(), shapes, tmp_path / "student", teacher=teacher_of(runs, shapes), soft=soft)
+    with pytest.raises(UsageError, match="and crop"):
+        fit(tiny_recipe(**{"augment.crop": 20}), shapes, tmp_path / "student", teacher=teacher_of(runs, shapes))
 
 
 def test_a_student_learns_from_soft_labels(members: list[Member], shapes: Dataset, tmp_path: Path) -> None:

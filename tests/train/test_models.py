@@ -84,6 +84,24 @@ def test_a_model_that_cannot_be_built(changes: dict[str, Any], says: str) -> Non
         build_model(tiny_recipe(**changes), 7)
 
 
+@pytest.mark.parametrize("family", ["compact", "convnext", "vgg", "wide"])
+def test_one_network_takes_chips_of_any_side(family: str) -> None:
+    options = {"compact": {"widths": [4, 8], "depths": [1, 1]}, "convnext": {"widths": [8, 8], "depths": [1, 1]}}.get(family, {})
+    recipe = tiny_recipe(**{"model.family": family, "model.options": options})
+    free, fixed = build_model(recipe, 7, any_side=True), build_model(recipe, 7)
+    fixed.set_weights(free.get_weights())
+    for side in (SIDE, SIDE - 8):
+        assert free(np.full((1, side, side, 1), 9.0, np.float32))["emotion"].shape == (1, 7)
+    chips = np.random.default_rng(0).uniform(0, 255, (2, SIDE, SIDE, 1)).astype(np.float32)
+    same = [keras.ops.convert_to_numpy(net(chips, training=False)["emotion"]) for net in (free, fixed)]
+    np.testing.assert_allclose(*same, rtol=1e-4, atol=1e-5)
+
+
+def test_a_family_of_whole_chips_takes_no_crops() -> None:
+    with pytest.raises(RecipeError, match=r"augment.crop is 20, but family 'original' takes whole chips alone"):
+        build_model(tiny_recipe(**{"model.family": "original", "model.options": {}, "augment.crop": 20}), 7, any_side=True)
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [

@@ -11,7 +11,7 @@ from mien.bundles import open_bundle
 from mien.classify import Classifier
 from mien.train.batches import to_input
 from mien.train.models import build_model
-from mien.train.rundir import write_history
+from mien.train.rundir import write_history, write_json
 from models.ship import histories, write_source
 from tests.train.shapes import tiny_recipe
 
@@ -46,12 +46,26 @@ def test_a_saved_source_has_the_weights_of_float16_and_opens_with_keras_alone(tm
 def test_a_run_that_continues_the_shipped_model_continues_its_history(tmp_path):
     rows = [{"epoch": epoch, "loss": 1 / epoch, "val_accuracy": 0.5} for epoch in (1, 2)]
     write_history(tmp_path, rows)
-    histories(tmp_path, "nano", continues=False, folder=tmp_path)
-    histories(tmp_path, "nano", continues=True, folder=tmp_path)
+    histories([tmp_path], "nano", continues=False, folder=tmp_path)
+    histories([tmp_path], "nano", continues=True, folder=tmp_path)
     told = json.loads((tmp_path / "nano_history.json").read_text(encoding="utf-8"))
     assert [row["epoch"] for row in told] == [1, 2, 3, 4]
     assert [row["loss"] for row in told] == [1, 0.5, 1, 0.5]
     assert (tmp_path / "nano_history.csv").read_text(encoding="utf-8").splitlines()[-1].startswith("4,")
+
+
+def test_an_ensemble_tells_the_history_of_every_member(tmp_path):
+    rows = [{"epoch": epoch, "loss": 1 / epoch} for epoch in (1, 2)]
+    for run in ("a", "b"):
+        (tmp_path / run).mkdir()
+        write_history(tmp_path / run, rows)
+        for name, values in (("config", {"recipe": {"name": run}}), ("environment", {})):
+            write_json(tmp_path / run / f"{name}.json", values)
+    write_json(tmp_path / "training_history.json", rows[:1])
+    histories([tmp_path / "emotion_recognition.keras", tmp_path / "a"], "default", continues=False, folder=tmp_path)
+    histories([tmp_path / "emotion_recognition.keras", tmp_path / "b"], "default", continues=False, folder=tmp_path)
+    told = json.loads((tmp_path / "training_history.json").read_text(encoding="utf-8"))
+    assert [(row["member"], row["epoch"]) for row in told] == [("emotion_recognition", 1), ("a", 1), ("a", 2), ("b", 1), ("b", 2)]
 
 
 def test_the_history_has_every_epoch():

@@ -21,6 +21,7 @@ SHIPPED = sorted(file.stem for file in recipes_dir().glob("*.toml"))
         pytest.param({"epochs": 0}, "epochs", id="out of range"),
         pytest.param({"epochs": "many"}, "epochs", id="wrong type"),
         pytest.param({"augment": {"flip_p": 1.5}}, "augment.flip_p", id="not a probability"),
+        pytest.param({"augment": {"crop": 49}}, "augment.crop is 49, wider than the chip of 48 px", id="a crop of more than the chip"),
     ],
 )
 def test_a_bad_recipe_names_its_key(values: dict[str, object], says: str) -> None:

@@ -26,7 +26,8 @@ def train(
     exclude: Annotated[Path | None, typer.Option(help="CSV with a column 'file': images to leave out, as mien audit writes.")] = None,
     soft_labels: Annotated[Path | None, typer.Option(help="Teacher probabilities, as mien soft-labels writes.")] = None,
     teacher: Annotated[
-        list[Path] | None, typer.Option(help="Run folder of a teacher that answers every batch instead of the labels; repeatable.")
+        list[Path] | None,
+        typer.Option(help="Run folder or .keras file of a teacher that answers every batch instead of the labels; repeatable."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the folder after its last complete epoch.")] = False,
     devices: Annotated[int, typer.Option(min=1, help="Devices that share each batch (JAX backend).")] = 1,

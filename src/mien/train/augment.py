@@ -9,19 +9,23 @@ from numpy.typing import NDArray
 from mien.train.recipe import AugmentTable
 
 
-def augment(chips: NDArray[np.uint8], settings: AugmentTable, rng: np.random.Generator, strength: float = 1.0) -> NDArray[np.uint8]:
+def augment(
+    chips: NDArray[np.uint8], settings: AugmentTable, rng: np.random.Generator, strength: float = 1.0, crop: int = 0
+) -> NDArray[np.uint8]:
     """Return changed copies of ``chips``, uint8 (N, H, W) or (N, H, W, 3).
 
-    Geometry (mirror, rotation, scale, shift) is one bilinear warp with a reflected border; then gamma, contrast and brightness as one
-    table look-up; then blur, JPEG and a random erased box.
+    Geometry (mirror, rotation, scale, shift, crop) is one bilinear warp with a reflected border; then gamma, contrast and brightness as
+    one table look-up; then blur, JPEG and a random erased box.
 
     Args:
         strength: multiplies every amplitude and probability except the mirror's, 0..1.
+        crop: side in px of a square, somewhere in each chip, that alone is returned, (N, crop, crop[, 3]); 0 returns whole chips.
     """
-    out = np.empty_like(chips)
-    draws = _Draws(len(chips), chips.shape[1], settings, rng, strength)
+    side = crop or chips.shape[1]
+    out = np.empty((len(chips), side, side, *chips.shape[3:]), np.uint8)
+    draws = _Draws(len(chips), chips.shape[1], settings, rng, strength, side)
     for i, chip in enumerate(chips):
-        image = cv2.warpAffine(chip, draws.affine[i], chip.shape[1::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+        image = cv2.warpAffine(chip, draws.affine[i], (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
         image = draws.tone[i][image]
         if draws.blur[i]:
             image = cv2.GaussianBlur(image, (0, 0), draws.sigma[i])
@@ -37,7 +41,7 @@ def augment(chips: NDArray[np.uint8], settings: AugmentTable, rng: np.random.Gen
 class _Draws:
     """All random numbers of a batch, drawn at once so that a batch depends on its seed alone."""
 
-    def __init__(self, n: int, side: int, s: AugmentTable, rng: np.random.Generator, k: float) -> None:
+    def __init__(self, n: int, side: int, s: AugmentTable, rng: np.random.Generator, k: float, crop: int) -> None:
         def span(amplitude: float) -> NDArray[np.float64]:
             return rng.uniform(-amplitude * k, amplitude * k, n)
 
@@ -62,10 +66,12 @@ class _Draws:
         self.jpeg = rng.random(n) < s.jpeg_p * k
         self.quality = rng.uniform(25, 80, n)
         self.erase = rng.random(n) < s.erase_p * k
-        width, height = rng.uniform(0.15, 0.45, (2, n)) * side
-        x0, y0 = rng.uniform(0, side - width), rng.uniform(0, side - height)
+        width, height = rng.uniform(0.15, 0.45, (2, n)) * crop
+        x0, y0 = rng.uniform(0, crop - width), rng.uniform(0, crop - height)
         self.box = np.stack([x0, y0, x0 + width, y0 + height], 1).astype(int)
         self.fill = rng.integers(0, 256, n)
+        if crop < side:
+            self.affine[:, :, 2] -= rng.uniform(0, side - crop, (n, 2))
 
 
 def _jpeg(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:

@@ -81,9 +81,10 @@ class TrainingBatches:
     def _make(self, epoch: int, step: int, picked: NDArray[np.int64]) -> Batch:
         recipe = self._recipe
         rng = np.random.default_rng([recipe.seed, epoch, step])
-        strength = 0.5 if epoch >= recipe.epochs * (1 - recipe.augment.mild_last) else 1.0
+        mild = epoch >= recipe.epochs * (1 - recipe.augment.mild_last)
+        strength, crop = (0.5, 0) if mild else (1.0, recipe.augment.crop)
         raw = np.stack([self._data.images[i] for i in self._rows[picked]])
-        chips = to_input(augment(preprocess(raw, recipe.preprocess), recipe.augment, rng, strength))
+        chips = to_input(augment(preprocess(raw, recipe.preprocess), recipe.augment, rng, strength, crop))
         names = list(self.targets)
         chips, mixed = mix(chips, [self.targets[name][picked] for name in names], recipe.augment, rng)
         return Batch(chips, dict(zip(names, mixed, strict=True)), {name: self.weights[name][picked] for name in names})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -16,9 +17,10 @@ from mien.classify import softmax
 from mien.errors import DataError, UsageError
 from mien.train.batches import preprocess, to_input
 from mien.train.calibrate import fit_temperature
-from mien.train.data import Dataset
+from mien.train.data import Dataset, load
 from mien.train.export import export_model, inference_model, read_config, spec_of
 from mien.train.fit import computing_in, split_rows
+from mien.train.models import networks_in
 from mien.train.recipe import Recipe
 from mien.train.rundir import read_run
 from mien.train.torch_norm import fuse_norms
@@ -28,9 +30,12 @@ PREDICT_BATCH = 256
 
 @dataclass(frozen=True)
 class Member:
-    """A trained run: its network (chips -> logits), its validation images, and the temperature that calibrates it on them."""
+    """A trained network (chips -> logits), its validation images, and the temperature that calibrates it on them.
 
-    run: Path
+    ``source`` is the run folder or the ``.keras`` file that it was read from.
+    """
+
+    source: Path
     recipe: Recipe
     labels: tuple[str, ...]
     model: keras.Model
@@ -49,28 +54,67 @@ def predict(model: keras.Model, chips: NDArray[np.float32]) -> NDArray[np.float6
     return np.concatenate(batches).astype(np.float64)
 
 
-def calibrated(runs: Sequence[str | Path], data: Dataset) -> list[Member]:
-    """Return the runs' best networks, each with the temperature that fits its own validation split.
+def calibrated(sources: Sequence[str | Path], data: Dataset) -> list[Member]:
+    """Return the networks of some sources, each with the temperature that fits its own validation split.
+
+    Args:
+        sources: run folders, whose best epoch counts, or ``.keras`` files, which answer the labels of ``data`` in its order; an
+            ensemble's file stands for its members.
+        data: what the networks were trained on.
 
     Raises:
-        UsageError: no runs, or runs that do not take the same chips and answer the same labels as ``data`` has.
+        BundleError: a file that holds no network.
+        UsageError: no sources, or one that does not take the same chips and answer the same labels as ``data`` has.
     """
-    if not runs:
-        raise UsageError("expected at least one run folder")
+    if not sources:
+        raise UsageError("expected at least one run folder or .keras file")
     members = []
-    for run in map(Path, runs):
-        recipe, labels = read_config(run)
-        shape = (recipe.size, recipe.size) + ((3,) if recipe.channels == 3 else ())
-        if labels != data.label_names or shape != data.images.shape[1:]:
-            raise UsageError(
-                f"{run} takes chips of {shape} and knows {', '.join(labels)}; "
-                f"the data has {data.images.shape[1:]} and {', '.join(data.label_names)}"
-            )
-        model = inference_model(run)
-        _, rows = split_rows(data, read_run(run).config.get("validation"), recipe.seed)
-        logits = predict(model, to_input(preprocess(np.asarray(data.images[rows]), recipe.preprocess)))
-        members.append(Member(run, recipe, labels, model, rows, fit_temperature(logits, data.labels[rows])))
+    for source in map(Path, sources):
+        for recipe, labels, model, validation in _networks(source, data.label_names):
+            shape = (recipe.size, recipe.size) + ((3,) if recipe.channels == 3 else ())
+            if labels != data.label_names or shape != data.images.shape[1:]:
+                raise UsageError(
+                    f"{source} takes chips of {shape} and knows {', '.join(labels)}; "
+                    f"the data has {data.images.shape[1:]} and {', '.join(data.label_names)}"
+                )
+            _, rows = split_rows(data, validation, recipe.seed)
+            logits = predict(model, to_input(preprocess(np.asarray(data.images[rows]), recipe.preprocess)))
+            members.append(Member(source, recipe, labels, model, rows, fit_temperature(logits, data.labels[rows])))
     return members
+
+
+def _networks(source: Path, labels: tuple[str, ...]) -> list[tuple[Recipe, tuple[str, ...], keras.Model, str | None]]:
+    """Return recipe, labels, network and validation split of a run, or of each network in a ``.keras`` file."""
+    if source.suffix != ".keras":
+        recipe, own = read_config(source)
+        return [(recipe, own, inference_model(source), read_run(source).config.get("validation"))]
+    networks = networks_in(source)
+    answers = [tuple(output.shape[1:]) for network in networks for output in network.outputs]
+    if answers != [(len(labels),)] * len(networks):
+        raise UsageError(f"{source} answers {answers[0]} values; the data has the {len(labels)} labels {', '.join(labels)}")
+    size, channels = _chip(networks[0])
+    return [(Recipe(name=source.stem, size=size, channels=channels), labels, network, None) for network in networks]
+
+
+def _chip(network: keras.Model) -> tuple[int, Any]:
+    """Return (side, channels) of the chips that a network takes."""
+    _, _, side, channels = network.inputs[0].shape
+    return side, channels
+
+
+def load_for(source: str | Path, folder: Path) -> Dataset:
+    """Return the data set in ``folder``, its images as a run or a ``.keras`` file takes them.
+
+    Raises:
+        BundleError, DataError, TrainingError: the source or the data set cannot be read.
+    """
+    source = Path(source)
+    if source.suffix == ".keras":
+        size, channels = _chip(networks_in(source)[0])
+    else:
+        recipe, _ = read_config(source)
+        size, channels = recipe.size, recipe.channels
+    return load(folder, size=size, channels=channels)
 
 
 def combine(members: Sequence[Member], name: str = "ensemble") -> keras.Model:
@@ -83,7 +127,7 @@ def combine(members: Sequence[Member], name: str = "ensemble") -> keras.Model:
     """
     if odd := [member for member in members if member.recipe.preprocess != "none"]:
         raise UsageError(
-            f"{odd[0].run} was trained with preprocess={odd[0].recipe.preprocess!r}, which is not part of its graph; leave it out"
+            f"{odd[0].source} was trained with preprocess={odd[0].recipe.preprocess!r}, which is not part of its graph; leave it out"
         )
     chips = keras.Input(members[0].model.input_shape[1:], name="chips")
     log_probabilities = []
@@ -94,17 +138,17 @@ def combine(members: Sequence[Member], name: str = "ensemble") -> keras.Model:
     return keras.Model(chips, layers.Identity(name="logits")(together), name=name)
 
 
-def teacher_of(runs: Sequence[str | Path], data: Dataset, precision: str = "float32") -> keras.Model:
-    """Return :func:`combine` of calibrated runs, as quick as the backend can, to answer every batch of a student's training.
+def teacher_of(sources: Sequence[str | Path], data: Dataset, precision: str = "float32") -> keras.Model:
+    """Return :func:`combine` of calibrated networks, as quick as the backend can, to answer every batch of a student's training.
 
     A student that sees what its teacher sees at the same moment learns the function; soft labels made once also hold what the teacher
     knows by heart about its training images (Beyer et al. 2022, arXiv:2106.05237).
 
     Raises:
-        UsageError: as :func:`calibrated` and :func:`combine`.
+        BundleError, UsageError: as :func:`calibrated` and :func:`combine`.
     """
     with computing_in(precision):
-        model = combine(calibrated(runs, data), "teacher")
+        model = combine(calibrated(sources, data), "teacher")
     fuse_norms(model)
     return model
 

@@ -72,10 +72,10 @@ def fit(
         DataError: no training or validation images.
         DivergedError: the loss stopped being finite; the run folder keeps the last good state.
         TrainingError: the folder holds another run, or cannot be written.
-        UsageError: a teacher beside soft labels, several devices or a preprocessing step.
+        UsageError: a teacher beside soft labels, several devices, a preprocessing step or crops.
     """
-    if teacher is not None and (soft is not None or devices > 1 or recipe.preprocess != "none"):
-        raise UsageError("a teacher answers each batch itself: leave out soft labels, several devices and the recipe's preprocess")
+    if teacher is not None and (soft is not None or devices > 1 or recipe.preprocess != "none" or recipe.augment.crop):
+        raise UsageError("a teacher answers each batch itself: leave out soft labels, several devices and the recipe's preprocess and crop")
     run = Path(run)
     validation = validation or default_validation(data)
     train_rows, val_rows = split_rows(data, validation, recipe.seed)
@@ -182,7 +182,7 @@ def _warn_of_few_steps(recipe: Recipe, images: int, steps: int) -> None:
 def trainable(recipe: Recipe, classes: int) -> keras.Model:
     """Return the network that a run trains, not yet compiled: in the recipe's precision, and as quick as the backend can."""
     with computing_in(recipe.precision):
-        model = build_model(recipe, classes)
+        model = build_model(recipe, classes, any_side=bool(recipe.augment.crop))
     fuse_norms(model)
     return model
 

@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mien.errors import RecipeError
 
@@ -41,6 +41,7 @@ class AugmentTable(_Table):
     blur_p: float = Field(0.1, ge=0, le=1)
     jpeg_p: float = Field(0.05, ge=0, le=1)
     erase_p: float = Field(0.3, ge=0, le=1)
+    crop: int = Field(0, ge=0)  # side in px of a random square that is trained on instead of the whole chip, until the last, mild part
     mixup_alpha: float = Field(0.0, ge=0)
     cutmix_alpha: float = Field(0.0, ge=0)
     mild_last: float = Field(0.15, ge=0, le=1)  # share of the epochs, at the end, at half strength
@@ -101,6 +102,12 @@ class Recipe(_Table):
     loss: LossTable = LossTable()
     optimizer: OptimizerTable = OptimizerTable()
     frozen: FrozenTable = FrozenTable()
+
+    @model_validator(mode="after")
+    def _crop_fits(self) -> Recipe:
+        if self.augment.crop > self.size:
+            raise ValueError(f"augment.crop is {self.augment.crop}, wider than the chip of {self.size} px")
+        return self
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Recipe:

@@ -47,6 +47,7 @@ class Net(BaseModel):
         recipe = Recipe.load(self.recipe, **{**_dotted(self.overrides), "name": self.name, "seed": self.seed})
         for key, value, allowed in (
             ("augment.jpeg_p", recipe.augment.jpeg_p, 0),
+            ("augment.crop", recipe.augment.crop, 0),
             ("preprocess", recipe.preprocess, "none"),
             ("model.weights", recipe.model.weights, "none"),
             ("frozen.epochs", recipe.frozen.epochs, 0),

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from mien.bundles import Bundle
 from mien.classify import Classifier
 from mien.contract import model_input
-from mien.errors import BundleError, ExportError, MissingExtraError
+from mien.errors import ExportError, MissingExtraError
 from mien.train.export import mirrored, require_tensorflow
+from mien.train.models import open_network
 
 # Operators with weights, and those that only move 8-bit values about. Sums stay in float32, as in mien.train.formats.graphs.
 QUANTIZED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "AVERAGE_POOL_2D", "MAX_POOL_2D", "PAD")
@@ -37,10 +38,7 @@ def source_of(bundle: Bundle, file: Path, chips: NDArray[np.uint8]) -> keras.Mod
         ExportError: neither answers as the bundle does.
         BundleError: the file is missing or is not a Keras network.
     """
-    try:
-        core = keras.saving.load_model(file, compile=False)
-    except (OSError, ValueError, TypeError) as error:
-        raise BundleError(f"{file} is not a network that this Keras can open: {str(error).splitlines()[0]}") from None
+    core = open_network(file)
     wanted, inputs = Classifier(bundle).logits(chips), model_input(chips, bundle.spec).astype(np.float32)
     differences = []
     for output in (core.output, mirrored(core)):

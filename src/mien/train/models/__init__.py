@@ -1,7 +1,7 @@
 """Network families, one file each; :data:`FAMILIES` says which names a recipe may use.
 
-Every family's ``build(size, channels, **options)`` returns a trunk from chips (float32, 0..255) to features; the heads are
-added here, so that all families share labels, supervision and export.
+Every family's ``build(size, channels, **options)`` returns a trunk from chips (float32, 0..255; of any side where ``size`` is None) to
+features; the heads are added here, so that all families share labels, supervision and export.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mien.errors import RecipeError
+from mien.errors import BundleError, RecipeError
 from mien.train.data import FERPLUS_CLASSES
 
 if TYPE_CHECKING:
@@ -29,25 +29,33 @@ FAMILIES = {
     "vgg": "mien.train.models.vgg",
     "wide": "mien.train.models.wide",
 }
+FIXED_SIDE = ("face", "original", "transfer")  # families whose networks take whole chips alone
 HEADS = ("emotion", "votes")
 
 
-def build_model(recipe: Recipe, class_count: int) -> keras.Model:
+def build_model(recipe: Recipe, class_count: int, *, any_side: bool = False) -> keras.Model:
     """Return the trainable network of a recipe.
 
     Outputs are logits: ``emotion`` (N, class_count) and, when the recipe uses FER+ votes, ``votes`` (N, 8).
 
+    Args:
+        recipe: family, options and supervision.
+        class_count: labels that the emotion head answers.
+        any_side: take chips of any side instead of ``recipe.size`` px, with the same weights.
+
     Raises:
-        RecipeError: for an unknown family, or options its builder does not take.
+        RecipeError: for an unknown family, options its builder does not take, or ``any_side`` of one in :data:`FIXED_SIDE`.
     """
     import keras
     from keras import layers
 
     if recipe.model.family not in FAMILIES:
         raise RecipeError(f"unknown model family {recipe.model.family!r}; known are {', '.join(sorted(FAMILIES))}")
+    if any_side and recipe.model.family in FIXED_SIDE:
+        raise RecipeError(f"augment.crop is {recipe.augment.crop}, but family {recipe.model.family!r} takes whole chips alone; set it to 0")
     builder = importlib.import_module(FAMILIES[recipe.model.family])
     try:
-        trunk = builder.build(recipe.size, recipe.channels, **recipe.model.options)
+        trunk = builder.build(None if any_side else recipe.size, recipe.channels, **recipe.model.options)
     except TypeError as error:
         raise RecipeError(f"model.options do not fit family {recipe.model.family!r}: {error}") from None
     features = trunk.output
@@ -60,6 +68,32 @@ def build_model(recipe: Recipe, class_count: int) -> keras.Model:
             if variable.name == "kernel":
                 variable.regularizer = keras.regularizers.L2(recipe.loss.l2)
     return model
+
+
+def open_network(file: Path) -> keras.Model:
+    """Return the network in a ``.keras`` file.
+
+    Raises:
+        BundleError: the file is missing or holds something else.
+    """
+    import keras
+
+    try:
+        return keras.saving.load_model(file, compile=False)
+    except Exception as error:  # keras raises bare exceptions for a file that it did not write
+        raise BundleError(f"{file} is not a network that this Keras can open: {(str(error) or repr(error)).splitlines()[0]}") from error
+
+
+def networks_in(file: Path) -> list[keras.Model]:
+    """Return the members of the ensemble in a ``.keras`` file, in order, or the one network in it.
+
+    Raises:
+        BundleError: as :func:`open_network`.
+    """
+    import keras
+
+    network = open_network(file)
+    return [layer for layer in network.layers if isinstance(layer, keras.Model)] or [network]
 
 
 def load_pretrained(model: keras.Model, recipe: Recipe, chips: NDArray[np.uint8]) -> None:
@@ -88,20 +122,24 @@ def load_pretrained(model: keras.Model, recipe: Recipe, chips: NDArray[np.uint8]
 
 def _load_network(model: keras.Model, file: Path) -> None:
     """Go on from a network that was trained before: its trunk, and its emotion head where that answers as many labels."""
-    import keras
-
     if not file.is_file():
         raise RecipeError(f"model.weights: no file at {file}; give 'none' or a network that mien train wrote")
     try:
-        donor = keras.saving.load_model(file, compile=False)
-    except Exception as error:  # keras raises bare exceptions for a file that it did not write
-        raise RecipeError(f"model.weights: cannot open {file}: {error}") from error
-    given, wanted = ([layer for layer in net.layers if layer.weights and layer.name not in HEADS] for net in (donor, model))
-    shapes = [[[tuple(v.shape) for v in layer.weights] for layer in net] for net in (given, wanted)]
-    if shapes[0] != shapes[1]:
+        donors = networks_in(file)
+    except BundleError as error:
+        raise RecipeError(f"model.weights: {error}") from error
+    wanted = _trunk(model)
+    donor = next((net for net in donors if [shapes for _, shapes in _trunk(net)] == [shapes for _, shapes in wanted]), None)
+    if donor is None:
         raise RecipeError(f"model.weights: the network in {file} has other layers than family {model.name!r} with this recipe's options")
-    for source, target in zip(given, wanted, strict=True):
+    for (source, _), (target, _) in zip(_trunk(donor), wanted, strict=True):
         target.set_weights(source.get_weights())
     old, new = donor.get_layer("emotion"), model.get_layer("emotion")
     if tuple(old.kernel.shape) == tuple(new.kernel.shape):
         new.set_weights(old.get_weights())
+
+
+def _trunk(network: keras.Model) -> list[tuple[keras.Layer, list[tuple[int, ...]]]]:
+    """Return the layers with weights below the heads, each with the shapes of its weights."""
+    layers = [layer for layer in network.layers if layer.weights and layer.name not in HEADS]
+    return [(layer, [tuple(weight.shape) for weight in layer.weights]) for layer in layers]

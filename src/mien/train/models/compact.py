@@ -14,7 +14,7 @@ from keras import layers
 
 
 def build(
-    size: int,
+    size: int | None,
     channels: int,
     *,
     stem: int = 32,

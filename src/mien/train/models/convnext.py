@@ -14,7 +14,7 @@ from keras import layers
 
 
 def build(
-    size: int,
+    size: int | None,
     channels: int,
     *,
     widths: Sequence[int] = (80, 160, 320, 512),

@@ -13,7 +13,7 @@ from keras import layers
 
 
 def build(
-    size: int,
+    size: int | None,
     channels: int,
     *,
     widths: Sequence[int] = (96, 192, 384, 512),

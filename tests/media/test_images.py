@@ -142,6 +142,17 @@ def test_damage_behind_the_first_frame_does_not_cost_the_photo() -> None:
     assert photo.notes == ("first frame; later ones are damaged",)
 
 
+SCANS_THAT_ARE_NONE = {
+    "in the video behind a phone's photo": JPEG + b"\xff\xda" * 1000,
+    "in a comment": JPEG[:2] + b"\xff\xfe\x07\xd2" + b"\xff\xda" * 1000 + JPEG[2:],
+}
+
+
+@pytest.mark.parametrize("data", SCANS_THAT_ARE_NONE.values(), ids=SCANS_THAT_ARE_NONE)
+def test_bytes_beside_a_jpegs_picture_are_no_scans_of_it(data: bytes) -> None:
+    assert np.array_equal(read_photo(data).frame_rgb, read_photo(JPEG).frame_rgb)
+
+
 def test_one_pixel_is_a_photo() -> None:
     assert read_photo(encode(Image.new("RGB", (1, 1), "blue"), "PNG")).frame_rgb.tolist() == [[[0, 0, 255]]]
 
@@ -181,6 +192,12 @@ BROKEN = {  # reason: (bytes, error, words the message must hold)
     "PDF": (b"%PDF-1.7\n", UnsupportedMediaError, "JPEG"),
     "PostScript, which Pillow would hand to Ghostscript": (b"%!PS-Adobe-3.0 EPSF-3.0\n", UnsupportedMediaError, "starts with"),
     "JPEG that is gone over a thousand times": (JPEG[:-2] + JPEG[JPEG.index(b"\xff\xda") : -2] * 1000, TooLargeError, "100 scans"),
+    "the same behind a comment that holds a picture's end": (
+        JPEG[:2] + b"\xff\xfe\0\4\xff\xd9" + JPEG[2:-2] + JPEG[JPEG.index(b"\xff\xda") : -2] * 1000,
+        TooLargeError,
+        "100 scans",
+    ),
+    "JPEG of fill bytes alone": (b"\xff\xd8" + b"\xff" * 1_000_000, CorruptMediaError, "JPEG"),
     "JPEG cut in half": (JPEG[: len(JPEG) // 2], CorruptMediaError, "JPEG"),
     "JPEG cut in its header": (JPEG[:30], CorruptMediaError, "JPEG"),
     "PNG cut in half": (LOSSLESS["PNG"][:60], CorruptMediaError, "PNG"),

@@ -58,7 +58,9 @@ FORMATS = {
     "HEIF": Format(rb".{4}ftyp(?:hei[cxms]|hev[cxms]|mif1|msf1)", "pillow_heif", "HeifImageFile", (".heic", ".heif", ".hif")),
 }
 # Every scan of a progressive JPEG is a pass over the whole picture; usual ones have about ten, and a malicious one has as many as fit.
-START_OF_SCAN, MOST_SCANS = b"\xff\xda", 100
+MOST_SCANS = 100
+START_OF_SCAN, END_OF_PICTURE = b"\xda", b"\xd9"
+JPEG_MARKER = re.compile(rb"\xff([^\0\x01\xd0-\xd7\xff])")  # without those that stand alone inside a scan
 # What videos of the common containers start with: a file that FFmpeg cannot open, and that does not start so, is none.
 VIDEOS = re.compile(rb".{4}(?:ftyp|moov|mdat|free|wide|skip)|\x1a\x45\xdf\xa3|RIFF|OggS|FLV|\x00\x00\x01\xba", re.DOTALL)
 # What an EXIF orientation means: from the upright frame (H, W, 3) to a view of it in the order in which the file stores the pixels.
@@ -198,8 +200,8 @@ def _photo_of_bytes(data: bytes, name: str, limits: ReadLimits) -> Photo:
         raise UnsupportedMediaError(
             f"expected one of {', '.join(FORMATS)}, got {name}, which starts with {start!r}; convert it to JPEG or PNG"
         )
-    if kind == "JPEG" and (scans := data.count(START_OF_SCAN)) > MOST_SCANS:
-        raise TooLargeError(f"expected a JPEG of at most {MOST_SCANS} scans, got {scans:,} in {name}; save it again")
+    if kind == "JPEG" and _has_many_scans(data):
+        raise TooLargeError(f"expected a JPEG of at most {MOST_SCANS} scans, got more in {name}; save it again")
     with _decoding(f"a whole {kind} file in {name}"):
         try:
             reader: type[ImageFile.ImageFile] = getattr(import_module(FORMATS[kind].module), FORMATS[kind].reader)
@@ -209,6 +211,15 @@ def _photo_of_bytes(data: bytes, name: str, limits: ReadLimits) -> Photo:
         with reader(BytesIO(data)) as image:
             _check_pixels(*image.size, name, limits)
             return _photo_of_image(image)
+
+
+def _has_many_scans(jpeg: bytes) -> bool:
+    """Return whether a JPEG's picture has more than MOST_SCANS; what stands inside a segment, or behind the picture's end, is none."""
+    count, at = 0, 2
+    while count <= MOST_SCANS and (found := JPEG_MARKER.search(jpeg, at)) and found[1] != END_OF_PICTURE:
+        count += found[1] == START_OF_SCAN
+        at = found.end() + int.from_bytes(jpeg[found.end() : found.end() + 2])
+    return count > MOST_SCANS
 
 
 @contextmanager

@@ -1,4 +1,5 @@
 import inspect
+import pickle
 
 from mien import errors
 
@@ -15,6 +16,13 @@ def test_every_error_has_its_own_code():
 def test_the_tree_in_the_docstring_is_the_tree():
     for error in _classes():
         assert error.__name__ in errors.__doc__
+
+
+def test_an_error_of_another_process_arrives_whole():
+    for error in _classes():
+        raised = error("av", "video") if error is errors.MissingExtraError else error("what happened")
+        arrived = pickle.loads(pickle.dumps(raised))
+        assert (type(arrived), str(arrived), vars(arrived)) == (error, str(raised), vars(raised))
 
 
 def test_missing_extra_says_what_to_type():

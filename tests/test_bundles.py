@@ -1,6 +1,6 @@
 import pytest
 
-from mien.bundles import open_bundle, shipped
+from mien.bundles import open_bundle, shipped, weights_dir
 from mien.errors import BundleError
 from tests.support import tiny_bundle
 
@@ -33,6 +33,14 @@ def test_a_damaged_bundle_is_refused(tmp_path, damage, message):
     damage(tmp_path)
     with pytest.raises(BundleError, match=message):
         open_bundle(tmp_path)
+
+
+def test_a_folder_of_a_shipped_name_counts_only_if_it_is_a_bundle(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "default").mkdir()
+    assert open_bundle("default").folder == weights_dir() / "default"
+    tiny_bundle(tmp_path / "default")
+    assert open_bundle("default").spec.name == "tiny"
 
 
 @pytest.mark.parametrize("name", ["no-such-model", "", "../default"])

@@ -65,19 +65,19 @@ def shipped() -> tuple[str, ...]:
 
 
 def open_bundle(name_or_path: str | Path = DEFAULT) -> Bundle:
-    """Return a shipped bundle by name, or any bundle by its folder.
+    """Return a shipped bundle by name, or any bundle by its folder; a folder of a shipped one's name comes first if it is a bundle.
 
     Raises:
         BundleError: no such bundle, a file of it is missing, the weights are not the ones that spec.json was written for, or the
             bundle follows another contract version.
     """
     folder = Path(name_or_path)
-    if not folder.is_dir():
+    if not (folder / SPEC_FILE).is_file() and str(name_or_path) in shipped():
         folder = weights_dir() / str(name_or_path)
-        if not str(name_or_path) or str(name_or_path) not in shipped():
-            known = ", ".join(shipped()) or "none"
-            got = "it is a file: name the bundle's folder" if Path(name_or_path).is_file() else "there is no such folder"
-            raise BundleError(f"no model called {str(name_or_path)!r}, and {got}; shipped models: {known}")
+    if not folder.is_dir():
+        known = ", ".join(shipped()) or "none"
+        got = "it is a file: name the bundle's folder" if folder.is_file() else "there is no such folder"
+        raise BundleError(f"no model called {str(name_or_path)!r}, and {got}; shipped models: {known}")
     spec = InputSpec.read(folder / SPEC_FILE)
     bundle = Bundle(folder, spec)
     for file in bundle.model_files:

@@ -28,6 +28,12 @@ def test_records_survive_json(record):
     assert record_from_dict(json.loads(text)) == record
 
 
+def test_a_key_that_a_later_version_adds_is_passed_over():
+    record = FrameResult("a.jpg", 10, 20, (), MODEL)
+    values = record.to_dict() | {"new": 1, "model": {"name": "tiny", "version": "1.0", "new": 1}}
+    assert record_from_dict(values) == record
+
+
 def test_records_are_plain_and_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         FACE.score = 1.0

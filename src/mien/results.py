@@ -168,7 +168,7 @@ class FrameResult:
             width=int(values["width"]),
             height=int(values["height"]),
             faces=tuple(Face.from_dict(face) for face in values["faces"]),
-            model=ModelRef(**values["model"]),
+            model=ModelRef(values["model"]["name"], values["model"]["version"]),
             frame_index=values.get("frame_index"),
             time_s=values.get("time_s"),
             notes=tuple(values.get("notes", ())),

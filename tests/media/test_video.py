@@ -2,6 +2,7 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import av
 import numpy as np
@@ -341,3 +342,14 @@ with VideoWriter(Path({str(tmp_path / "out.mp4")!r})) as writer:
 def test_a_place_that_cannot_be_written_is_refused_at_once(tmp_path, name):
     with pytest.raises(UsageError):
         VideoWriter(tmp_path / name)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows allows no colon in names")
+def test_a_colon_in_a_name_is_no_protocol(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_clip(tmp_path / "clip.mp4", 3, sound="aac").rename(tmp_path / "12:30.mp4")
+    with VideoWriter(Path("12:31.mp4"), sound_from="12:30.mp4") as writer:
+        for frame in read("12:30.mp4"):
+            writer.write(frame.time_s, frame.frame_rgb)
+    with open_video("12:31.mp4") as clip:
+        assert (len(list(clip.frames())), clip.has_sound) == (3, True)

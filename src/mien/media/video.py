@@ -6,6 +6,7 @@ FFmpeg reads everything, through PyAV; pictures of a sequence are read as photos
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -290,9 +291,14 @@ def _sampled(frames: Iterable[_Decoded | _Picture], every_s: float | None) -> It
             yield VideoFrame(frame.index, frame.time_s, pixels)
 
 
+def as_ffmpeg(source: str | Path) -> str:
+    """Return a file's path in full, since FFmpeg takes what stands before a colon for a protocol, and an address as it is."""
+    return os.path.abspath(source) if os.path.exists(source) else str(source)  # noqa: PTH100, PTH110  (Path.exists can raise)
+
+
 def _open(source: str | Path, device: str | None, options: dict[str, str]) -> av.container.InputContainer:
     container: av.container.InputContainer = import_av().open(
-        str(source), format=device, timeout=(OPEN_TIMEOUT_S, READ_TIMEOUT_S), metadata_errors="replace", options=options
+        as_ffmpeg(source), format=device, timeout=(OPEN_TIMEOUT_S, READ_TIMEOUT_S), metadata_errors="replace", options=options
     )
     return container
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import UsageError
-from mien.media.video import import_av
+from mien.media.video import as_ffmpeg, import_av
 
 TIME_BASE = Fraction(1, 90_000)
 QUALITY, PRESET = "21", "veryfast"  # x264's constant rate factor: annotated text stays sharp
@@ -46,7 +46,7 @@ class VideoWriter:
         av = import_av()
         try:
             self._part.touch()  # FFmpeg opens it with the first packet, which would be late to complain
-            self._container = av.open(str(self._part), "w", format="mp4", options={"movflags": "+faststart"})
+            self._container = av.open(as_ffmpeg(self._part), "w", format="mp4", options={"movflags": "+faststart"})
         except OSError as error:
             raise UsageError(f"expected a folder that can be written, {path.parent} cannot ({error.strerror})") from None
         self._rate = Fraction(rate or 25).limit_denominator(1001)
@@ -132,7 +132,7 @@ class _Sound:
     def __init__(self, output: Any, source: str) -> None:
         av = import_av()
         self._output = output
-        self._input = av.open(source, metadata_errors="replace")
+        self._input = av.open(as_ffmpeg(source), metadata_errors="replace")
         self._packets = iter(())
         self._waiting: Any = None
         if not self._input.streams.audio:

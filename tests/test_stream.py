@@ -8,7 +8,7 @@ import pytest
 
 from mien.classify import Classifier
 from mien.detect import Detection
-from mien.errors import CorruptMediaError, UsageError
+from mien.errors import CorruptMediaError, DetectorError, UsageError
 from mien.follow import CAREFUL_EVERY, LONGEST_STEP_S, MANY, Follower
 from mien.media.video import VideoFrame
 from mien.pipeline import Pipeline
@@ -149,6 +149,18 @@ def test_faces_at_the_border_stay_inside_the_frame():
 def test_an_impossible_option_is_refused_before_the_first_frame(classifier, detect_every):
     with pytest.raises(UsageError, match="every 1 or more"):
         Pipeline(detector=ToldDetector(), classifier=classifier).stream([], detect_every=detect_every)
+
+
+@pytest.mark.parametrize("max_faces", [0, -1])
+def test_fewer_than_one_face_is_refused(classifier, max_faces):
+    with pytest.raises(UsageError, match="max_faces of 1 or more"):
+        Pipeline(detector=ToldDetector(), classifier=classifier).stream([], max_faces=max_faces)
+
+
+def test_points_that_are_no_faces_are_the_detectors_error(classifier):
+    detector = ToldDetector((Detection((0, 0, 40, 40), 0.9, ((5, 5),) * 5),))
+    with pytest.raises(DetectorError, match="told gave landmarks"):
+        list(Pipeline(detector=detector, classifier=classifier).stream(scene([still], 1)))
 
 
 def test_no_frames_no_results(classifier):

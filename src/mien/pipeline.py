@@ -25,7 +25,7 @@ from mien.bundles import DEFAULT, open_bundle
 from mien.classify import Classifier
 from mien.detect import Detection, Detector, find_detector
 from mien.detect.base import check_min_face
-from mien.errors import DetectorError, MienError
+from mien.errors import DetectorError, MienError, UsageError
 from mien.follow import DETECT_EVERY, Follower
 from mien.media.images import ReadLimits, read_photo
 from mien.media.sources import Source
@@ -152,12 +152,15 @@ class Pipeline:
         photo = read_photo(image.data if isinstance(image, Source) else image, limits=self._limits)
         frame = photo.frame_rgb
         faces = self._detector.detect(frame, min_face=self._min_face)
-        try:
-            chips = [chip(frame, face.landmarks, self.classifier.spec) for face in faces]
-        except ValueError as error:
-            raise DetectorError(f"{self._detector.name} gave landmarks that are no face's ({error}); try another detector") from None
+        chips = self._chips(frame, faces)
         height, width = frame.shape[:2]
         return Prepared(_name(image), width, height, faces, chips, photo.notes, frame if keep_frame else None)
+
+    def _chips(self, frame_rgb: Frame, faces: Sequence[Detection]) -> list[NDArray[np.uint8]]:
+        try:
+            return [chip(frame_rgb, face.landmarks, self.classifier.spec) for face in faces]
+        except ValueError as error:
+            raise DetectorError(f"{self._detector.name} gave landmarks that are no face's ({error}); try another detector") from None
 
     def finish(self, prepared: Sequence[Prepared]) -> list[FrameResult]:
         """Return one record a prepared photo; the faces of all of them are classified in the same batches."""
@@ -197,7 +200,8 @@ class Pipeline:
             smoothing_s: time constant of the smoothing, seconds.
 
         Raises:
-            UsageError: ``detect_every`` is below 1, or ``smoothing_s`` is not above zero.
+            UsageError: ``detect_every`` or ``max_faces`` is below 1, or ``smoothing_s`` is not above zero.
+            DetectorError: the detector gave points that are no face's.
         """
         options: dict[str, Any] = {"detect_every": detect_every, "live": live, "max_faces": max_faces, "smoothing_s": smoothing_s}
         return (result for result, _ in self.stream_with_frames(frames, source=source, **options))
@@ -213,6 +217,8 @@ class Pipeline:
         smoothing_s: float = TIME_CONSTANT_S,
     ) -> Generator[tuple[FrameResult, Frame]]:
         """Yield (record, RGB frame uint8 (H, W, 3)) as :meth:`stream` does, for callers that draw."""
+        if max_faces is not None and max_faces < 1:
+            raise UsageError(f"expected max_faces of 1 or more, got {max_faces}; leave it out for all faces")
         follower = Follower(self._detector, min_face=self._min_face, detect_every=detect_every)
         smoother = Smoother(smoothing_s)
         if live:
@@ -224,7 +230,7 @@ class Pipeline:
             height, width = frame.frame_rgb.shape[:2]
             found = follower.find(frame.time_s, frame.frame_rgb)[:max_faces]
             faces = tuple(face for face, _ in found)
-            chips = [chip(frame.frame_rgb, face.landmarks, self.classifier.spec) for face in faces]
+            chips = self._chips(frame.frame_rgb, faces)
             prepared = Prepared(source, width, height, faces, chips, (), frame.frame_rgb)
             yield _Followed(frame, tuple(track_id for _, track_id in found), prepared)
 

@@ -95,6 +95,13 @@ def test_the_table_says_no_face_and_error_in_words(folder):
     assert "error" in out
 
 
+def test_a_caller_that_closed_its_input_gets_its_records(folder):
+    command = f"'{sys.executable}' -m mien analyze one.jpg - <&-"
+    done = subprocess.run(["sh", "-c", command], cwd=folder, capture_output=True, text=True, check=False)
+    assert [record_from_dict(json.loads(line)).source for line in done.stdout.splitlines()] == ["one.jpg", "-"], done.stderr
+    assert "no input at all" in done.stderr
+
+
 def test_annotated_copies_do_not_overwrite_each_other_or_older_ones(folder):
     _, _, err = mien("analyze", "one.jpg", "sub/one.jpg", "--annotate", "out", cwd=folder)
     assert sorted(p.name for p in (folder / "out").iterdir()) == ["one-2.annotated.jpg", "one.annotated.jpg"], err

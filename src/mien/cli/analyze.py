@@ -57,7 +57,7 @@ def analyze(
         check_free(output, overwrite)
     pictures = Pictures(annotate, overwrite) if annotate else None
     pipeline = Pipeline(model=model, detector=detector, min_face=min_face, threads=threads)
-    items = expand(sources, stdin=sys.stdin.buffer)
+    items = expand(sources, stdin=sys.stdin.buffer if sys.stdin else None)  # the caller may have closed it
     if output:
         check_no_input(output, (item.data for item in items if isinstance(item, Source)))
     if annotate:

@@ -102,6 +102,13 @@ def test_a_caller_that_closed_its_input_gets_its_records(folder):
     assert "no input at all" in done.stderr
 
 
+def test_annotated_copies_keep_their_photos_names(folder):
+    for name in ("Müller.jpg", "张三.jpg"):
+        shutil.copy(demo_photo(), folder / name)
+    assert mien("analyze", "Müller.jpg", "张三.jpg", "--annotate", "out", cwd=folder)[0] == 0
+    assert {p.name for p in (folder / "out").iterdir()} == {"Müller.annotated.jpg", "张三.annotated.jpg"}
+
+
 def test_annotated_copies_do_not_overwrite_each_other_or_older_ones(folder):
     _, _, err = mien("analyze", "one.jpg", "sub/one.jpg", "--annotate", "out", cwd=folder)
     assert sorted(p.name for p in (folder / "out").iterdir()) == ["one-2.annotated.jpg", "one.annotated.jpg"], err

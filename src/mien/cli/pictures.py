@@ -47,7 +47,7 @@ class Pictures:
         return None
 
     def _name(self, source: str) -> str:
-        stem = PurePath(source.partition("?")[0]).stem.encode("ascii", "replace").decode().strip("<>?") or "photo"
+        stem = PurePath(source.partition("?")[0]).stem.strip("<>?") or "photo"
         number, name = 1, stem
         while name in self._used:
             number += 1

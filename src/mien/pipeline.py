@@ -27,7 +27,7 @@ from mien.detect import Detection, Detector, find_detector
 from mien.detect.base import check_min_face
 from mien.errors import DetectorError, MienError, UsageError
 from mien.follow import DETECT_EVERY, Follower
-from mien.media.images import ReadLimits, read_photo
+from mien.media.images import ReadLimits, display_name, read_photo
 from mien.media.sources import Source
 from mien.media.video import VideoFrame
 from mien.results import Emotions, ErrorResult, Face, FrameResult, ModelRef
@@ -315,5 +315,5 @@ def _name(image: Any) -> str:
     if isinstance(image, Source):
         return image.name
     if isinstance(image, (str, os.PathLike)):
-        return os.fsdecode(image)
+        return display_name(os.fsdecode(image))
     return f"<{type(image).__name__}>"

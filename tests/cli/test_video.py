@@ -83,6 +83,14 @@ def test_parquet_has_the_same_rows(place):
     assert sum(table[label][0] for label in ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")) == pytest.approx(1)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are text here")
+def test_a_name_that_is_no_text_is_written_as_escapes(place, tmp_path):
+    write_clip(tmp_path / "x.mp4", walk(3)).rename(tmp_path / os.fsdecode(b"caf\xe9.mp4"))
+    status, _, err = mien("video", os.fsdecode(b"caf\xe9.mp4"), "-o", "r.parquet", "--model", place / "tiny", cwd=tmp_path)
+    assert status == 0, err
+    assert set(parquet.read_table(tmp_path / "r.parquet")["source"].to_pylist()) == {r"caf\udce9.mp4"}
+
+
 def test_a_cut_video_gives_its_records_then_an_error_with_its_time(place, tmp_path):
     cut = write_clip(tmp_path / "cut.mkv", np.random.default_rng(0).integers(0, 255, (40, 64, 96, 3), dtype=np.uint8))
     cut.write_bytes(cut.read_bytes()[: cut.stat().st_size * 6 // 10])

@@ -50,6 +50,7 @@ def video(
 
     Records go to stdout as JSON Lines when nothing else is asked for.
     """
+    from mien.media.images import display_name
     from mien.media.video import check_every
     from mien.pipeline import Pipeline
     from mien.timeline import Timeline
@@ -63,13 +64,13 @@ def video(
     pipeline = Pipeline(model=model, detector=detector, min_face=min_face, threads=threads)
     story = Timeline(pipeline.labels)
     to_stdout = not (output or annotated or timeline or summary)
-    job = _Job(source, pipeline, story, every, detect_every)
+    job = _Job(source, display_name(source), pipeline, story, every, detect_every)
     try:
         with ExitStack() as stack:
             sink = _open_records(stack, output, to_stdout, overwrite, pipeline)
             complete = job.run(sink, annotated)
         if timeline:
-            _save_picture(timeline, story, job.source)
+            _save_picture(timeline, story, job.name)
     except BrokenPipeError:
         raise
     except OSError as error:  # after the files in the making were let go of
@@ -85,6 +86,7 @@ class _Job:
     """One pass over one video."""
 
     source: str
+    name: str
     pipeline: Pipeline
     story: Timeline
     every_s: float | None
@@ -124,7 +126,7 @@ class _Job:
             except MediaError as error:
                 self._tell(left_out, sink)
                 if sink:
-                    sink.write(ErrorResult(self.source, error.code, str(error), time_s=self.time_s))
+                    sink.write(ErrorResult(self.name, error.code, str(error), time_s=self.time_s))
                 say(f"mien: {error} [{error.code}]")
                 say(f"{counted(self.frames, 'frame')} before that" if self.frames else "no frame could be read")
                 return False
@@ -148,7 +150,7 @@ class _Job:
             say(f"mien: {error.message} [{error.code}]")
 
     def _results(self, frames: Iterator[VideoFrame], stopped: Event) -> Iterator[tuple[FrameResult, NDArray[np.uint8]]]:
-        stream = self.pipeline.stream_with_frames(frames, source=self.source, detect_every=self.detect_every)
+        stream = self.pipeline.stream_with_frames(frames, source=self.name, detect_every=self.detect_every)
         with closing(stream):
             for result, frame in stream:
                 self.frames, self.time_s = self.frames + 1, result.time_s

@@ -40,6 +40,9 @@ def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("video")
     tiny_bundle(folder / "tiny")
     write_clip(folder / "walk.mp4", walk(20), sound="aac")
+    (folder / "shots").mkdir()
+    for number in range(3):
+        Image.new("RGB", (64, 48)).save(folder / "shots" / f"{number}.png")
     return folder
 
 
@@ -190,6 +193,8 @@ def test_a_full_disk_is_said_and_leaves_nothing_under_a_final_name(place, tmp_pa
         pytest.param(["walk.mp4", "--timeline", "walk.mp4"], 2, ".png", id="timeline that is no picture"),
         pytest.param(["walk.mp4", "--annotated", "walk.mp4"], 2, "--overwrite", id="taken name"),
         pytest.param(["walk.mp4", "--annotated", "walk.mp4", "--overwrite"], 2, "itself", id="onto itself"),
+        pytest.param(["shots", "--timeline", "shots/1.png", "--overwrite"], 2, "itself", id="onto a picture of the folder"),
+        pytest.param(["shots/*.png", "--timeline", "shots/1.png", "--overwrite"], 2, "itself", id="onto a picture of the glob"),
         pytest.param(["walk.mp4", "--every", "0"], 2, "above 0", id="step of nothing"),
         pytest.param(["walk.mp4", "--every", "inf"], 2, "above 0", id="endless step"),
         pytest.param(["walk.mp4", "--detect-every", "0"], 2, "1 or more", id="never looking"),

@@ -51,16 +51,18 @@ def video(
     Records go to stdout as JSON Lines when nothing else is asked for.
     """
     from mien.media.images import display_name
+    from mien.media.sources import Source, expand
     from mien.media.video import check_every
     from mien.pipeline import Pipeline
     from mien.timeline import Timeline
 
     check_every(every)
+    inputs = [item.data for item in expand([source]) if isinstance(item, Source)]
     for path, endings in ((output, RECORD_ENDINGS), (annotated, (".mp4",)), (timeline, PICTURE_ENDINGS)):
         if path:
             check_ending(path, endings)
             check_free(path, overwrite)
-            check_no_input(path, [Path(source)])
+            check_no_input(path, inputs)
     pipeline = Pipeline(model=model, detector=detector, min_face=min_face, threads=threads)
     story = Timeline(pipeline.labels)
     to_stdout = not (output or annotated or timeline or summary)

@@ -132,12 +132,21 @@ def test_a_folder_of_another_job_is_left_alone(place, change, words):
     assert contents(place / "out") == before
 
 
-def test_a_folder_of_something_else_is_left_alone(place):
-    (place / "out").mkdir()
-    (place / "out" / "thesis.txt").write_text("words")
-    with pytest.raises(UsageError, match=r"thesis\.txt"):
+@pytest.mark.parametrize("name", ["thesis.txt", "plan.pdf", "scratch/thesis.txt", "records/thesis.txt"])
+def test_a_folder_of_something_else_is_left_alone(place, name):
+    thesis = place / "out" / name
+    thesis.parent.mkdir(parents=True)
+    thesis.write_text("words")
+    with pytest.raises(UsageError, match=f"which holds {name.partition('/')[0]};"):
         run(place / "out", "in")
-    assert os.listdir(place / "out") == ["thesis.txt"]
+    assert [file for file in (place / "out").rglob("*") if file.is_file()] == [thesis]
+
+
+def test_a_folder_whose_planning_was_stopped_is_used_again(place):
+    for name in ("lock", "plan.draft", "plan.jsonl.part", "records/", "scratch/"):
+        path = place / "out" / name
+        path.mkdir(parents=True) if name.endswith("/") else (path.parent.mkdir(exist_ok=True), path.touch())
+    assert run(place / "out", "in").tally.inputs == 20
     with pytest.raises(UsageError, match="got the file"):
         run(place / "in" / "none.png", "in")
 

@@ -27,6 +27,10 @@ from mien.batch.tally import Tally
 from mien.batch.workers import Done
 from mien.errors import JobError, UsageError
 
+# What a planning that was stopped may leave: these files, and the two folders without anything in them.
+DRAFTS = ("lock", "plan.draft", "plan.jsonl", "plan.jsonl.part", "shards.jsonl", "shards.jsonl.part", "job.json.part")
+EMPTY = ("records", "scratch")
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -79,10 +83,9 @@ class JobFolder:
             return
         if not self.path.is_dir():
             raise UsageError(f"expected a folder for the job, got the file {self.path}; name a folder")
-        ours = ("lock", "plan.", "shards.jsonl", "job.json", "scratch", "records")
-        foreign = sorted(file.name for file in self.path.iterdir() if not file.name.startswith(ours))
-        if foreign or (self.records.is_dir() and any(self.records.iterdir())):
-            there = ", ".join(foreign[:3]) or "records of a job without its job.json"
+        foreign = sorted(file.name for file in self.path.iterdir() if not _is_draft(file))
+        if foreign:
+            there = ", ".join(foreign[:3])
             raise UsageError(f"expected a new folder or one of a job, got {self.path}, which holds {there}; name another")
 
     def write_identity(self, identity: Identity) -> None:
@@ -193,6 +196,10 @@ def differences(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> Sequence
     """
     keys = dict.fromkeys((*there, *wanted))
     return [f"{key}: {there.get(key)!r} there, {wanted.get(key)!r} here" for key in keys if there.get(key) != wanted.get(key)]
+
+
+def _is_draft(file: Path) -> bool:
+    return (file.is_file() and file.name in DRAFTS) or (file.is_dir() and file.name in EMPTY and not any(file.iterdir()))
 
 
 def _cut_to_whole_lines(file: BinaryIO) -> None:

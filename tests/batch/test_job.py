@@ -119,6 +119,7 @@ def test_a_manifest_line_that_a_kill_has_cut_does_not_count(place):
         pytest.param({"format": "parquet"}, "format", id="format"),
         pytest.param({"model": "other"}, "model", id="model"),
         pytest.param({"sources": ["in", "more"]}, "sources", id="sources"),
+        pytest.param({"column": "b"}, "column", id="column"),
     ],
 )
 def test_a_folder_of_another_job_is_left_alone(place, change, words):
@@ -149,6 +150,11 @@ def test_a_folder_whose_planning_was_stopped_is_used_again(place):
     assert run(place / "out", "in").tally.inputs == 20
     with pytest.raises(UsageError, match="got the file"):
         run(place / "in" / "none.png", "in")
+
+
+def test_modules_that_lie_beside_the_photos_are_not_run(place):
+    (place / "queue.py").write_text("raise SystemExit('this is not the standard library')")
+    assert run(place / "out", "in").tally.inputs == 20
 
 
 def test_two_processes_do_not_work_on_one_folder(place):

@@ -113,7 +113,7 @@ def run_job(
     """
     folder = JobFolder(path)
     is_new = not path.exists()
-    identity = Identity(settings.identity(), tuple(map(_absolute, sources)), _NOTHING)
+    identity = _wanted(sources, settings, column)
     _check_same(folder, identity)
     with folder.locked():
         try:
@@ -144,7 +144,7 @@ def run_job(
 def dry_run(path: Path, sources: Sequence[str], settings: Settings, column: str | None = None) -> tuple[Planned, int]:
     """Return what :func:`run_job` would plan, and how many shards are done already; writes nothing into the folder."""
     folder = JobFolder(path)
-    identity = Identity(settings.identity(), tuple(map(_absolute, sources)), _NOTHING)
+    identity = _wanted(sources, settings, column)
     _check_same(folder, identity)
     if there := folder.identity():
         return there.planned, sum(map(folder.present, folder.entries().values()))
@@ -214,6 +214,12 @@ class _Watch:
 
 
 _NOTHING = Planned(0, 0, 0, 0, 0, 0, 0, "")
+
+
+def _wanted(sources: Sequence[str], settings: Settings, column: str | None) -> Identity:
+    """Return what the call asks for, with nothing planned yet."""
+    chosen = {} if column is None else {"column": column}
+    return Identity({**settings.identity(), **chosen}, tuple(map(_absolute, sources)), _NOTHING)
 
 
 def _check_same(folder: JobFolder, wanted: Identity) -> None:

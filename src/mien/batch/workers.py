@@ -149,7 +149,7 @@ class Worker:
             self._words = tempfile.TemporaryFile()  # noqa: SIM115  (lives as long as the process)
             # A session of its own: Ctrl-C on the terminal is for the one who gives the orders.
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "mien.batch.worker"],
+                [sys.executable, "-P", "-m", "mien.batch.worker"],  # -P: the folder that the job is started in holds photos, not modules
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._words,

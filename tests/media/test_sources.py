@@ -117,6 +117,16 @@ def test_a_folder_without_images_says_which_files_count(album: Path) -> None:
 
 
 @posix
+@pytest.mark.parametrize("argument", ["album", "album/*"])
+def test_a_pipe_among_photos_is_told_and_not_waited_for(album: Path, argument: str) -> None:
+    os.mkfifo(album / "pipe.jpg")
+    (told,) = (entry for entry in expand([argument]) if entry.__class__ is ErrorResult)
+    assert isinstance(told, ErrorResult)
+    assert (told.source, told.code) == ("album/pipe.jpg", "unsupported_media")
+    assert expand(["album/pipe.jpg"]) == [Source("album/pipe.jpg", Path("album/pipe.jpg"))]
+
+
+@posix
 def test_links_that_loop_end(album: Path) -> None:
     (album / "trip" / "up").symlink_to(album)
     (album / "trip" / "again").symlink_to(album / "trip")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from mien.errors import MienError, NotFoundError, UnreadableError, UsageError
+from mien.errors import MienError, NotFoundError, UnreadableError, UnsupportedMediaError, UsageError
 from mien.media.images import FORMATS, ReadLimits, display_name
 from mien.results import ErrorResult
 
@@ -85,14 +86,17 @@ def _stdin_source(stdin: BinaryIO | None, limits: ReadLimits) -> Source | ErrorR
         )
 
 
-def _file(path: Path) -> Source | ErrorResult:
+def _file(path: Path, *, named: bool = True) -> Source | ErrorResult:
+    """Return the photo at ``path``; only one that was ``named`` outright may be a pipe or device, which others would wait for in vain."""
     name = display_name(path)
     try:
-        path.stat()
+        status = path.stat()
     except (FileNotFoundError, NotADirectoryError):
         return _error(name, NotFoundError(f"expected a file, folder or glob, got {name}, which does not exist; check the path"))
     except (OSError, ValueError) as error:
         return _error(name, _unreadable(name, error))
+    if not named and not stat.S_ISREG(status.st_mode):
+        return _error(name, UnsupportedMediaError(f"expected a file, got {name}, a pipe, socket or device; leave it out"))
     return Source(name, path)
 
 
@@ -110,7 +114,7 @@ def _folder(folder: Path, endings: tuple[str, ...]) -> Iterator[Source | ErrorRe
         for file in sorted(files):
             if not file.startswith(".") and file.lower().endswith(endings):
                 empty = False
-                yield _file(Path(top, file))
+                yield _file(Path(top, file), named=False)
     for refusal in refusals:
         subfolder = display_name(refusal.filename)
         yield _error(subfolder, _unreadable(subfolder, refusal))
@@ -138,7 +142,7 @@ def _glob(pattern: str) -> Iterator[Source | ErrorResult]:
     if not matches:
         message = f"expected the glob {display_name(pattern)} to match files, got none; check it, and that its folders can be read"
         yield _error(pattern, NotFoundError(message))
-    yield from map(_file, matches)
+    yield from (_file(match, named=False) for match in matches)
 
 
 def _unreadable(name: str, error: OSError | ValueError) -> UnreadableError:

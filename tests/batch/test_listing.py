@@ -5,6 +5,7 @@ import os
 import tarfile
 import zipfile
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
@@ -155,6 +156,29 @@ def test_a_cut_archive_gives_what_is_there_and_says_so(place):
                 archive.read(item)
 
 
+def test_an_archive_whose_members_lead_back_ends(place):
+    header = tarfile.TarInfo("a.jpg")
+    header.size = -512
+    block = bytearray(header.tobuf(tarfile.GNU_FORMAT))
+    (place / "x.tar").write_bytes(bytes(block) + bytes(10_240))
+    (item,) = inputs(["x.tar"])
+    assert item.code == "corrupt_media"
+
+
+@pytest.mark.parametrize(("file", "mode"), [("x.tbz2", "w:bz2"), ("x.tar.xz", "w:xz"), ("x.tar.gz", "w:gz")])
+def test_damage_inside_a_packed_archive_is_told(place, file, mode):
+    data = np.random.default_rng(0).bytes(2_000_000)  # several blocks of bzip2
+    pack_tar(place / file, {"a.jpg": b"a" * 600, "b.jpg": data}, mode)
+    _, b = inputs([file])
+    packed = bytearray((place / file).read_bytes())
+    packed[len(packed) // 2 :] = bytes(len(packed) - len(packed) // 2)
+    (place / file).write_bytes(packed)
+    assert list(inputs([file]))[-1].code == "corrupt_media"
+    os.utime(place / file, ns=(b.changed_ns, b.changed_ns))
+    with pytest.raises(CorruptMediaError, match="copy it again"):
+        OpenArchives(10_000_000).read(b)
+
+
 def test_an_archive_that_changed_since_is_not_read(place):
     pack_tar(place / "x.tar", {"a.jpg": b"a" * 600})
     (item,) = inputs(["x.tar"])
@@ -197,7 +221,37 @@ def test_a_list_or_archive_that_cannot_be_opened_is_no_fault_of_the_network(plac
         list(inputs([file]))
 
 
-@pytest.mark.parametrize("file", ["broken.tar", "broken.zip", "broken.tar.gz", "broken.parquet"])
+@pytest.mark.parametrize(
+    ("column", "wanted"),
+    [
+        pytest.param([1, 2], None, id="numbers"),
+        pytest.param([{"bytes": b"x", "path": "one.jpg"}], None, id="pictures-themselves"),
+        pytest.param([b"one.jpg"], "image", id="bytes"),
+    ],
+)
+def test_a_column_that_is_no_text_is_a_wrong_call(place, column, wanted):
+    parquet.write_table(pa.table({"image": column}), place / "x.parquet")
+    with pytest.raises(UsageError, match="expected a column of text"):
+        list(inputs(["x.parquet"], wanted))
+
+
+@pytest.mark.parametrize("part", ["head", "foot"])
+def test_a_damaged_parquet_list_is_told(place, part):
+    parquet.write_table(pa.table({"path": ["one.jpg"]}), place / "x.parquet")
+    data = bytearray((place / "x.parquet").read_bytes())
+    data[slice(4, 40) if part == "head" else slice(-60, -12)] = b"\xff" * (36 if part == "head" else 48)
+    (place / "x.parquet").write_bytes(data)
+    with pytest.raises(CorruptMediaError, match="cut short or damaged"):
+        list(inputs(["x.parquet"]))
+
+
+def test_a_csv_without_an_end_of_line_is_told(place):
+    (place / "x.csv").write_bytes(b"x" * 300_000)
+    with pytest.raises(CorruptMediaError, match="expected CSV"):
+        list(inputs(["x.csv"]))
+
+
+@pytest.mark.parametrize("file", ["broken.tar", "broken.zip", "broken.tar.gz", "broken.tar.bz2", "broken.parquet"])
 def test_a_list_or_archive_of_noise_is_told(place, file):
     (place / file).write_bytes(b"noise " * 500)
     if file.endswith("parquet"):

@@ -44,6 +44,11 @@ def packing_of(name: str) -> str:
     return next((packing for ending, packing in PACKINGS.items() if name.lower().endswith(ending)), "")
 
 
+def is_damage(error: Exception) -> bool:
+    """Return whether an error tells of a file's content; libraries raise a bare OSError for it, the system's own have a number."""
+    return isinstance(error, DAMAGE) or (type(error) is OSError and error.errno is None)
+
+
 def members(name: str, place: str, suffixes: tuple[str, ...]) -> Iterator[Input]:
     """Yield the photos and videos of an archive, as they lie in it, and error records for members that are not to be read.
 
@@ -73,7 +78,9 @@ def members(name: str, place: str, suffixes: tuple[str, ...]) -> Iterator[Input]
                     yield Input.of_error(ErrorResult(source, UnsupportedMediaError.code, trouble))
                     continue
                 yield Input(source, kind_of(path), place, member_size, changed_ns, packing, position, size)
-        except DAMAGE as error:
+        except (*DAMAGE, OSError) as error:
+            if not is_damage(error):
+                raise
             message = f"expected a whole {packing} archive in {name}, got one that is cut short or damaged ({error}); copy it again"
             yield Input.of_error(ErrorResult(name, CorruptMediaError.code, message))
 
@@ -126,8 +133,10 @@ class OpenArchives:
                 self._open(item)
                 for data in self._chunks(item):
                     target.write(data)
-            except DAMAGE as error:
+            except (*DAMAGE, OSError) as error:
                 self.close()
+                if not is_damage(error):
+                    raise
                 message = f"expected a whole {item.packing} archive around {item.name}, got damage ({error}); copy it again"
                 raise CorruptMediaError(message) from None
             except BaseException:
@@ -194,6 +203,8 @@ def _tar_members(file: BinaryIO) -> Iterator[tuple[str, int, int, str]]:
     with tarfile.open(fileobj=file, mode="r:") as archive:
         while (member := archive.next()) is not None:
             archive.members = []  # type: ignore[attr-defined]  # it would remember all of them
+            if member.size < 0:  # the next member would lie before this one, again and again
+                raise tarfile.ReadError(f"a member of {member.size} bytes")
             if member.isdir():
                 continue
             plain = member.isreg() and not member.issparse()

@@ -7,9 +7,10 @@ import io
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from mien.batch import remote
+from mien.batch.archives import is_damage
 from mien.errors import CorruptMediaError, MissingExtraError, NotFoundError, UnreadableError, UsageError
 
 SUFFIXES = (".txt", ".lst", ".csv", ".tsv", ".parquet")
@@ -25,7 +26,7 @@ def entries(place: str, column: str | None) -> Iterator[str]:
     r"""Yield the paths and addresses that a list names, as they stand there.
 
     A text file has one a line, or one between null characters (what ``find -print0`` writes, for names with line breaks). CSV and
-    Parquet have a column, ``column`` or the first of :data:`COLUMNS` that is there; a table of one column needs no name.
+    Parquet have a column of text, ``column`` or the first of :data:`COLUMNS` that is there; a table of one column needs no name.
 
     Raises:
         MediaError: the list cannot be read.
@@ -68,8 +69,8 @@ def _decoded(line: bytes, null: bool) -> str:
 def _of_csv(file: BinaryIO, place: str, column: str | None, delimiter: str) -> Iterator[str]:
     with io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
         rows = csv.DictReader(text, delimiter=delimiter)
-        chosen = _column(list(rows.fieldnames or ()), place, column)
         try:
+            chosen = _column(list(rows.fieldnames or ()), place, column)
             yield from (name for row in rows if (name := row[chosen]))
         except csv.Error as error:
             raise CorruptMediaError(f"expected CSV in {place}, line {rows.line_num} is none ({error})") from None
@@ -83,11 +84,20 @@ def _of_parquet(file: BinaryIO, place: str, column: str | None) -> Iterator[str]
         raise MissingExtraError("pyarrow", "batch") from None
     try:
         table = parquet.ParquetFile(file)
-        chosen = _column(table.schema_arrow.names, place, column)
+        chosen = _column([field.name for field in table.schema_arrow if _is_text(field.type)], place, column)
         for batch in table.iter_batches(columns=[chosen]):
             yield from (cast("str", name) for name in batch.column(0).to_pylist() if name)
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and not is_damage(error):
+            raise
         raise CorruptMediaError(f"expected a Parquet file in {place}, got one that is cut short or damaged ({error})") from None
+
+
+def _is_text(kind: Any) -> bool:
+    from pyarrow import types
+
+    value = kind.value_type if types.is_dictionary(kind) else kind
+    return bool(types.is_string(value) or types.is_large_string(value))
 
 
 def _column(names: list[str], place: str, wanted: str | None) -> str:
@@ -96,4 +106,4 @@ def _column(names: list[str], place: str, wanted: str | None) -> str:
     if wanted is None and (known := [name for name in COLUMNS if name in names] or (names if len(names) == 1 else [])):
         return known[0]
     there = ", ".join(names) or "none"
-    raise UsageError(f"expected a column {wanted or ' or '.join(COLUMNS[:4])} in {place}, it has {there}; name it with --column")
+    raise UsageError(f"expected a column of text, {wanted or ' or '.join(COLUMNS[:4])}, in {place}, it has {there}; name it with --column")

@@ -2,6 +2,9 @@
 
 import asyncio
 import logging
+import socket
+from contextlib import suppress
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -29,6 +32,33 @@ def test_every_answer_carries_the_headers_that_a_browser_obeys(http, path):
     assert headers["cross-origin-opener-policy"] == "same-origin"
     assert headers["referrer-policy"] == "no-referrer"
     assert "server" not in headers
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_head_is_answered_as_get_is_without_a_body(http, path):
+    head, get = http.head(path), http.get(path)
+    assert (head.status_code, head.content) == (get.status_code, b"")
+    assert head.headers["content-length"] == get.headers["content-length"]
+
+
+@pytest.mark.parametrize(
+    ("start", "rest"),
+    [
+        pytest.param(b"", b"", id="silence"),
+        pytest.param(b"GET / HTTP/1.1\r\nHost: localhost\r\n", b"", id="half-a-head"),
+        pytest.param(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n", b"GET /", id="half-a-second-head"),
+        pytest.param(b"GET / HTTP/1.1\r\nX: ", b"x" * 1_000_000, id="endless-head"),
+    ],
+)
+def test_a_connection_that_never_asks_is_let_go(address, start, rest):
+    with socket.create_connection(urlsplit(address)[1].split(":")) as caller:
+        caller.settimeout(4.0)  # the head has a second, uvicorn's own patience with a silent caller would be endless
+        with suppress(BrokenPipeError, ConnectionResetError):
+            caller.sendall(start)
+            answer = caller.recv(10_000) if start.endswith(b"\r\n\r\n") else b""
+            caller.sendall(rest)
+            assert (b"200 OK" in answer) == bool(answer)
+            assert caller.recv(1) == b""
 
 
 def test_results_are_not_kept_by_caches(http):

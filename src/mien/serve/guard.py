@@ -39,7 +39,7 @@ HEADERS = {
 }
 ALWAYS_ANSWERED = ("/healthz", "/readyz", "/metrics")
 LOCKED = ("/v1/", "/metrics")
-READING = ("GET", "HEAD", "OPTIONS")
+READING = ("GET", "OPTIONS")
 
 
 class Gate:
@@ -78,7 +78,8 @@ class Guard:
         if scope["type"] == "websocket":
             await self._socket(scope, receive, send)
         elif scope["type"] == "http":
-            await self._request(scope, receive, send)
+            # A HEAD is a GET, of which the server sends no body.
+            await self._request({**scope, "method": "GET"} if scope["method"] == "HEAD" else scope, receive, send)
         else:
             await self._app(scope, receive, send)
 

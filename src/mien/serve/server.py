@@ -2,18 +2,65 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from mien.errors import UsageError
 from mien.serve.guard import Gate
 from mien.serve.settings import Settings
+
+LONGEST_HEAD = 2**16  # bytes of a request before its body
+
+
+class _Connection(HttpToolsProtocol):
+    """A connection that has ``head_s`` seconds and LONGEST_HEAD bytes for the head of a request; one that says nothing takes no place."""
+
+    def __init__(self, *args: Any, head_s: float, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._head_s, self._head_bytes = head_s, 0
+        self._head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        self._expect_head()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._expect_head()
+
+    def on_headers_complete(self) -> None:
+        self._stop_timer()
+        super().on_headers_complete()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._head_bytes += len(data)
+        if self._head_timer and self._head_bytes > LONGEST_HEAD:
+            self.transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def _expect_head(self) -> None:
+        self._stop_timer()
+        self._head_bytes = 0
+        self._head_timer = self.loop.call_later(self._head_s, self.transport.close)
+
+    def _stop_timer(self) -> None:
+        if self._head_timer:
+            self._head_timer.cancel()
+        self._head_timer = None
 
 
 class Server(uvicorn.Server):
@@ -31,6 +78,7 @@ class Server(uvicorn.Server):
                 port=settings.port,
                 access_log=False,  # it would write addresses that callers name; guard.py logs routes
                 log_config=None,
+                http=partial(_Connection, head_s=settings.body_timeout_s),  # type: ignore[arg-type]  # it is called, no more
                 server_header=False,
                 ws_max_size=settings.max_frame_bytes,
                 ws_max_queue=2,  # frames; newer ones replace what waits here anyway

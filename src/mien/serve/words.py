@@ -35,7 +35,7 @@ SETTINGS = {
     "max_pixels": Setting(40_000_000, "Width times height of a photo or a video's frame."),
     "max_faces": Setting(100, "Faces reported for one photo or frame, the largest ones."),
     "max_explained": Setting(8, "Faces of one photo that get a heat map, the largest ones."),
-    "body_timeout_s": Setting(30, "Time in which a request's photos must have arrived, in seconds."),
+    "body_timeout_s": Setting(30, "Time in which a request's head, and after it its photos, must have arrived, in seconds."),
     "stop_timeout_s": Setting(30, "How long running requests may take when the service is stopped, in seconds."),
     "max_streams": Setting(8, "Live sockets at once."),
     "max_frame_bytes": Setting(4_000_000, "Size of one frame on a live socket, in bytes."),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+import struct
 from pathlib import Path
 
 import pytest
@@ -39,10 +40,15 @@ def test_a_missing_label_is_named(folder: Path) -> None:
 
 
 def test_every_unreadable_file_is_named(folder: Path) -> None:
-    for n in range(5):
-        (folder / "train" / "sad" / f"broken_{n}.jpg").write_bytes(b"")
+    sad = folder / "train" / "sad"
+    (sad / "a_folder.jpg").mkdir()
+    (sad / "empty.jpg").write_bytes(b"")
+    (sad / "endless.bmp").write_bytes(struct.pack("<2sIIIIiiHHIIiiII", b"BM", 54, 0, 54, 40, 1 << 17, 1 << 17, 1, 24, 0, 0, 0, 0, 0, 0))
+    (sad / "link_to_nothing.jpg").symlink_to(folder / "nothing.jpg")
+    (sad / "text.jpg").write_text("not a picture")
     named = [p for p in check(folder).problems if p.startswith("cannot be read")]
-    assert named == [f"cannot be read: train/sad/broken_{n}.jpg" for n in range(5)]
+    names = ("a_folder.jpg", "empty.jpg", "endless.bmp", "link_to_nothing.jpg", "text.jpg")
+    assert named == [f"cannot be read: train/sad/{name}" for name in names]
 
 
 def test_copies_between_train_and_test_are_counted(folder: Path) -> None:

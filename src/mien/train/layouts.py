@@ -92,7 +92,7 @@ def _list_folder(root: Path) -> Listing:
             for entry in sorted(os.scandir(label_dir), key=lambda e: e.name):
                 if Path(entry.name).suffix.lower() not in IMAGE_SUFFIXES:
                     continue
-                stat = entry.stat()
+                stat = entry.stat(follow_symlinks=entry.is_file())  # a link to nothing has no other
                 name = f"{folder}/{label_dir.name}/{entry.name}"
                 rows.append((name, label_names.index(label_dir.name), _split(folder, entry.name)))
                 digest.update(f"{name}|{stat.st_size}|{stat.st_mtime_ns}\n".encode())
@@ -128,8 +128,10 @@ def _decode_files(root: Path, names: tuple[str, ...], out: NDArray[np.uint8]) ->
     flag = cv2.IMREAD_GRAYSCALE if out.ndim == 3 else cv2.IMREAD_COLOR_RGB
 
     def one(index: int) -> str | None:
-        data = np.fromfile(root / names[index], np.uint8)
-        image = cv2.imdecode(data, flag) if data.size else None
+        try:
+            image = cv2.imdecode(np.fromfile(root / names[index], np.uint8), flag)
+        except (OSError, cv2.error):  # no file, no bytes, or more pixels than OpenCV takes
+            image = None
         if image is None:
             return names[index]
         out[index] = resized(image, out.shape[1])

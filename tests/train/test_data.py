@@ -42,9 +42,19 @@ def test_kaggle_folders_become_train_public_and_private(shapes: Dataset) -> None
 
 def test_the_original_csv_has_its_own_label_order(tmp_path: Path) -> None:
     data = load(complete_csv(tmp_path / "fer2013.csv"), cache=tmp_path / "cache")
-    assert [data.label_names[i] for i in data.labels[:7]] == list(CSV_LABELS)
+    assert [data.label_names[i] for i in data.labels[:7]] == list(CSV_LABELS.values())
     assert data.splits.tolist() == ["train"] * 7 + ["public", "private"]
     assert (data.images[7] == 99).all()
+
+
+def test_the_csv_of_the_competition_with_other_columns_and_spaces_after_commas_is_read(tmp_path: Path) -> None:
+    file = complete_csv(tmp_path / "fer2013.csv")
+    with file.open(newline="") as rows:
+        text = "".join(f"{emotion}, {usage}, {pixels}\r\n" for emotion, pixels, usage in csv.reader(rows))
+    (tmp_path / "icml_face_data.csv").write_text(text, newline="")
+    one, other = (load(tmp_path / name, cache=tmp_path / "cache") for name in ("fer2013.csv", "icml_face_data.csv"))
+    assert fingerprint(one) == fingerprint(other)
+    assert np.array_equal(one.images, other.images)
 
 
 def test_another_folder_of_classes_keeps_its_own_labels(tmp_path: Path) -> None:
@@ -88,7 +98,10 @@ def test_unreadable_files_are_named_and_leave_no_cache(tmp_path: Path) -> None:
     [
         pytest.param([], "has no rows", id="only a header"),
         pytest.param([("7", flat(1), "Training")], "line 2: expected columns emotion", id="label out of range"),
+        pytest.param([("-1", flat(1), "Training")], "line 2: expected columns emotion", id="label below zero"),
         pytest.param([("1", flat(1), "Test")], "line 2", id="unknown usage"),
+        pytest.param([("1", flat(1))], "line 2", id="a row too short"),
+        pytest.param([("1", flat(1), "Training", "1")], "line 2: expected 3 values", id="a row too long"),
         pytest.param([("x", flat(1), "Training")], "line 2", id="label not a number"),
     ],
 )
@@ -158,7 +171,11 @@ def test_an_exclusion_of_an_unknown_file_is_an_error(shapes: Dataset) -> None:
 
 @pytest.mark.parametrize(
     ("text", "says"),
-    [pytest.param("name\na.png\n", "no 'file' column", id="other columns"), pytest.param(None, "no exclusion list", id="missing")],
+    [
+        pytest.param("name\na.png\n", "no 'file' column", id="other columns"),
+        pytest.param("name\na.png,b.png\n", "line 2: expected 1 values", id="a row longer than the header"),
+        pytest.param(None, "no exclusion list", id="missing"),
+    ],
 )
 def test_a_bad_exclusion_list(tmp_path: Path, text: str | None, says: str) -> None:
     if text is not None:
@@ -219,6 +236,14 @@ def test_the_votes_as_ferplus_publishes_them_fit_the_csv_of_fer2013(tmp_path: Pa
     data = load(complete_csv(tmp_path / "fer2013.csv"), votes=tmp_path / "fer2013new.csv", cache=tmp_path / "cache")
     assert data.votes is not None
     assert data.votes.tolist() == counts.tolist()
+
+
+@pytest.mark.parametrize("count", ["nan", "-4", "inf", "many"])
+def test_what_is_no_number_of_votes_is_named_by_line(shapes_dir: Path, tmp_path: Path, count: str) -> None:
+    file = tmp_path / "votes.csv"
+    file.write_text(f"file,{','.join(VOTE_COLUMNS)}\ntrain/happy/Training_0.png,{count}{',1' * 9}\n")
+    with pytest.raises(DataError, match="line 2: expected a number of votes"):
+        load(shapes_dir, size=SIDE, cache=tmp_path, votes=file)
 
 
 def test_votes_of_another_data_set_are_an_error(shapes_dir: Path, tmp_path: Path) -> None:

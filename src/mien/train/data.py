@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -121,12 +122,19 @@ def _read_votes(path: Path, names: tuple[str, ...]) -> NDArray[np.float32]:
             continue
         matched += 1
         try:
-            votes[at] = [float(row[column] or 0) for column in VOTE_COLUMNS]
+            votes[at] = [_count(row[column]) for column in VOTE_COLUMNS]
         except (KeyError, ValueError):
-            raise DataError(f"{path}, line {number}: expected a number in each of {', '.join(VOTE_COLUMNS)}") from None
+            raise DataError(f"{path}, line {number}: expected a number of votes in each of {', '.join(VOTE_COLUMNS)}") from None
     if not matched:
         raise DataError(f"no row of {path} names a file of this data set (expected paths such as {names[0]!r})")
     return votes
+
+
+def _count(text: str) -> float:
+    count = float(text or 0)
+    if not 0 <= count < math.inf:
+        raise ValueError(text)
+    return count
 
 
 def ferplus_targets(votes: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -46,7 +46,7 @@ def read_groups(path: str | Path, names: Sequence[str]) -> dict[str, Strings]:
     index = {row["file"]: row for row in rows}
     if not set(index) & set(names):
         raise DataError(f"no row of {file} names an image of this data set (expected names such as {names[0]!r})")
-    return {column: np.array([(index.get(name, {}).get(column) or "").strip() for name in names]) for column in columns}
+    return {column: np.array([index.get(name, {}).get(column, "").strip() for name in names]) for column in columns}
 
 
 def by_group(probabilities: NDArray[np.float64], labels: NDArray[np.int64], groups: Strings, *, seed: int = 0) -> dict[str, Any]:

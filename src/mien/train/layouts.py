@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from mien.contract import FER2013_SIDE, LABELS
 from mien.errors import DataError
 
-# The order of the labels in fer2013.csv's "emotion" column.
-CSV_LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+# What fer2013.csv's "emotion" column means.
+CSV_LABELS = {"0": "angry", "1": "disgust", "2": "fear", "3": "happy", "4": "sad", "5": "surprise", "6": "neutral"}
 CSV_USAGE = {"Training": "train", "PublicTest": "public", "PrivateTest": "private"}
 FOLDERS = ("train", "val", "validation", "test")
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
@@ -63,14 +63,17 @@ def decode(root: Path, names: tuple[str, ...], out: NDArray[np.uint8]) -> list[s
 
 
 def csv_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield (line number, row) of a CSV file with a header.
+    """Yield (line number, row) of a CSV file with a header; a value that a short row lacks is "", spaces after commas do not count.
 
     Raises:
-        DataError: it is not one.
+        DataError: it is not one, or a row is longer than the header.
     """
     with path.open(newline="", encoding="utf-8-sig") as lines:
         try:
-            yield from enumerate(csv.DictReader(lines), start=2)
+            for number, row in enumerate(csv.DictReader(lines, restval="", skipinitialspace=True), start=2):
+                if None in row:
+                    raise DataError(f"{path}, line {number}: expected {len(row) - 1} values, as the header has, got more")
+                yield number, row
         except (UnicodeDecodeError, csv.Error) as error:
             raise DataError(f"expected a CSV in UTF-8 with a header, got {path}, which is none ({error})") from None
 
@@ -112,8 +115,8 @@ def _list_csv(path: Path) -> Listing:
     rows: list[tuple[str, int, str]] = []
     for number, row in csv_rows(path):
         try:
-            rows.append((f"{row['Usage']}_{number - 2}", LABELS.index(CSV_LABELS[int(row["emotion"])]), CSV_USAGE[row["Usage"]]))
-        except (KeyError, ValueError, IndexError, TypeError):
+            rows.append((f"{row['Usage']}_{number - 2}", LABELS.index(CSV_LABELS[row["emotion"].strip()]), CSV_USAGE[row["Usage"]]))
+        except KeyError:
             got = {key: str(value)[:20] for key, value in row.items()}
             raise DataError(f"{path}, line {number}: expected columns emotion (0-6), pixels, Usage, got {got}") from None
     if not rows:
@@ -156,7 +159,7 @@ def csv_faces(path: Path) -> Iterator[tuple[int, NDArray[np.uint8] | None]]:
     """Yield (line number, uint8 (48, 48)) of a ``fer2013.csv``, None where the pixels are not 48 times 48 numbers from 0 to 255."""
     for number, row in csv_rows(path):
         try:
-            yield number, np.array((row["pixels"] or "").split(), np.uint8).reshape(FER2013_SIDE, FER2013_SIDE)
+            yield number, np.array(row["pixels"].split(), np.uint8).reshape(FER2013_SIDE, FER2013_SIDE)
         except (KeyError, ValueError, OverflowError):
             yield number, None
 

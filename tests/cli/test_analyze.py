@@ -102,6 +102,14 @@ def test_a_caller_that_closed_its_input_gets_its_records(folder):
     assert "no input at all" in done.stderr
 
 
+@pytest.mark.parametrize("stream", [">&-", "2>&-"])
+def test_a_caller_that_closed_its_output_gets_its_exit_status(folder, stream):
+    command = f"'{sys.executable}' -m mien analyze one.jpg {stream}"
+    done = subprocess.run(["sh", "-c", command], cwd=folder, capture_output=True, text=True, check=False)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False)
+    assert bool(done.stdout) == (stream == "2>&-")
+
+
 def test_annotated_copies_keep_their_photos_names(folder):
     for name in ("Müller.jpg", "张三.jpg"):
         shutil.copy(demo_photo(), folder / name)

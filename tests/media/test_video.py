@@ -12,7 +12,7 @@ from PIL import Image
 from mien.errors import MediaError, UsageError
 from mien.media import video as video_room
 from mien.media.images import ReadLimits
-from mien.media.video import open_video
+from mien.media.video import check_every, open_video
 from mien.media.video_writer import VideoWriter
 from tests.media.clips import LEFT_UP, RATE, REST, RIGHT_UP, corners, turn_mp4, write_clip
 
@@ -342,6 +342,21 @@ with VideoWriter(Path({str(tmp_path / "out.mp4")!r})) as writer:
 def test_a_place_that_cannot_be_written_is_refused_at_once(tmp_path, name):
     with pytest.raises(UsageError):
         VideoWriter(tmp_path / name)
+
+
+def test_sound_that_cannot_be_read_leaves_nothing_behind(tmp_path):
+    import av
+
+    (tmp_path / "noise.mp4").write_bytes(b"no sound at all")
+    with pytest.raises(av.error.FFmpegError):
+        VideoWriter(tmp_path / "out.mp4", sound_from=str(tmp_path / "noise.mp4"))
+    assert os.listdir(tmp_path) == ["noise.mp4"]
+
+
+@pytest.mark.parametrize("every_s", [0, -1, float("nan"), float("inf"), 1e-320])
+def test_a_step_that_no_clock_has_is_refused(every_s):
+    with pytest.raises(UsageError, match="sampling step above 0 s"):
+        check_every(every_s)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows allows no colon in names")

@@ -51,7 +51,13 @@ def counted(number: int, thing: str) -> str:
 
 
 def stay_readable() -> None:
-    """Keep the output to one line a matter: names that are not text become escapes, and Pillow's warnings stay inside."""
+    """Keep the output to one line a matter: names that are not text become escapes, and Pillow's warnings stay inside.
+
+    What is written to a stream that the caller has closed goes nowhere.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115  (lives as long as the process)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 Frame = NDArray[np.uint8]
 SEQUENCE_RATE = 25.0  # frames a second of an image sequence, FFmpeg's own convention
 OPEN_TIMEOUT_S, READ_TIMEOUT_S = 20.0, 10.0  # of a network stream that stalls
+SHORTEST_STEP_S = 1e-6  # between two frames that are looked at
 SHORT_BY_S = 0.5  # a file that ends this much before its header says was cut
 # FFmpeg's options for a file of strangers: playlists and lists of files are not among these formats, the network not among the protocols.
 SELF_CONTAINED = {"format_whitelist": "mov,mp4,matroska,webm,avi,ogg,flv,mpeg,live_flv", "protocol_whitelist": "file"}
@@ -227,9 +228,9 @@ def open_video(source: str | Path, *, limits: ReadLimits = ReadLimits()) -> Vide
 
 
 def check_every(every_s: float | None) -> float | None:
-    """Return ``every_s`` if it is None or a finite time above zero, raise UsageError otherwise."""
-    if every_s is not None and not 0 < every_s < math.inf:
-        raise UsageError(f"expected a sampling step above 0 s, got {every_s}; leave it out for every frame")
+    """Return ``every_s`` if it is None or a finite time of SHORTEST_STEP_S or more, raise UsageError otherwise."""
+    if every_s is not None and not SHORTEST_STEP_S <= every_s < math.inf:
+        raise UsageError(f"expected a sampling step above 0 s, at least {SHORTEST_STEP_S:g}, got {every_s}; leave it out for every frame")
     return every_s
 
 

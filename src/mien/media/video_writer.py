@@ -50,9 +50,14 @@ class VideoWriter:
         except OSError as error:
             raise UsageError(f"expected a folder that can be written, {path.parent} cannot ({error.strerror})") from None
         self._rate = Fraction(rate or 25).limit_denominator(1001)
-        self._sound = _Sound(self._container, sound_from) if sound_from else None
         self._stream: Any = None
         self._last_pts = -1
+        self._sound: _Sound | None = None
+        try:
+            self._sound = _Sound(self._container, sound_from) if sound_from else None
+        except BaseException:
+            self.discard()
+            raise
 
     def write(self, time_s: float, frame_rgb: NDArray[np.uint8]) -> None:
         """Append a frame, uint8 (H, W, 3); an odd side is filled up by repeating its last line, later sizes are scaled to the first.

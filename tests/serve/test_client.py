@@ -4,6 +4,7 @@ import asyncio
 import socket
 import threading
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
@@ -149,3 +150,21 @@ def test_a_service_that_is_no_mien_is_told_apart(address):
     with Client(f"{address}/page", retries=0) as client, pytest.raises(ServiceError) as failed:
         client.models()
     assert failed.value.status == 404
+
+
+def test_a_redirect_is_no_record():
+    class Moved(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(301)
+            self.send_header("Location", "https://elsewhere.example/")
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Moved) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        with Client(f"http://127.0.0.1:{server.server_port}", retries=0) as client, pytest.raises(ServiceError, match="got HTTP 301"):
+            client.models()
+        thread.join()

@@ -145,7 +145,7 @@ def _reliably(call: Call, retries: int) -> Flow[Answer]:
     """Return a good answer, after as many repetitions as are allowed and can help."""
     for attempt in range(retries + 1):
         answer: Answer = yield call
-        if answer.status is not None and answer.status < 400:
+        if answer.status is not None and answer.status < 300:
             return answer
         # 429 and 503 come before the service takes the request on, so even what must not happen twice may be sent again.
         not_taken = answer.status in (429, 503) or not answer.connected

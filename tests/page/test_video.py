@@ -119,3 +119,16 @@ def test_cancelling_leaves_nothing_behind(page, tmp_path):
         page.get_by_role("button", name="Cancel").click()
     assert removed.value.status == 204
     expect(page.get_by_role("heading", name="Drop a video here")).to_be_visible()
+
+
+def test_private_mode_calls_back_a_video_that_is_being_sent(page, clip):
+    engine = "export class PrivateEngine { async open() {} close() {} }"
+    page.route("**/private/engine.js", lambda route: route.fulfill(body=engine, content_type="text/javascript"))
+    page.route("**/v1/video?*", lambda route: None)  # never answered
+    page.reload()
+    expect(page.locator("#model")).to_contain_text("Model")
+    page.locator("#video-input").set_input_files(str(clip))
+    expect(page.locator("#video-title")).to_have_text("Sending a walk.mp4")
+    page.get_by_role("switch", name="In this browser only").click()
+    expect(page.get_by_text("nothing is sent anywhere")).to_be_visible()
+    expect(page.locator("#video-title")).to_have_text("Drop a video here")

@@ -76,7 +76,7 @@ class Page {
   askForKey() {
     if ($("notice").querySelector("form")) return;
     const form = element("form");
-    const input = element("input", { type: "password", autocomplete: "off", required: true });
+    const input = element("input", { type: "password", autocomplete: "off", required: true, pattern: "[ -~]+", title: "letters, digits and signs of ASCII, as mien serve --new-key prints them" });
     input.setAttribute("aria-label", "Key");
     form.append("This service asks for a key.", input, element("button", { textContent: "Go on" }));
     form.addEventListener("submit", (event) => {
@@ -144,6 +144,7 @@ class Page {
     button.setAttribute("aria-checked", String(Boolean(this.#engine)));
     this.#whereTo();
     this.tabs.live.connect();
+    if (this.#engine) this.tabs.video.callBack();
     await this.tabs.photo.again();
   }
 

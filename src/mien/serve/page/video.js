@@ -56,10 +56,10 @@ export class Video {
 
   /** Send a video and follow its analysis to the end. */
   async open(file) {
+    await this.#forget();
     if (this.page.engine()) {
       return this.#empty("Videos need the service", "In this browser only, Mien does photos and the camera. Switch that off to analyse a video on this computer's service.");
     }
-    await this.#forget();
     const job = { name: file.name || "video", records: [] };
     this.#job = job;
     this.#working(`Sending ${job.name}`);
@@ -72,6 +72,11 @@ export class Video {
       if (error.code === "key") this.page.askForKey();
       this.#empty("That did not work", error.message);
     }
+  }
+
+  /** Call back a video that is on its way or being analysed; a finished one stays. */
+  async callBack() {
+    if (this.#job && !this.#job.records.length) await this.#forget();
   }
 
   /** XMLHttpRequest, because fetch() does not tell how much has left. */

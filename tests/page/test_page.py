@@ -155,3 +155,17 @@ def test_an_answer_is_worded_as_by_the_library(page, uncertain, smoothed):
     emotions, steady = Emotions(("happy", "sad", "fear"), (0.2, 0.5, 0.3)), Emotions(("happy", "sad", "fear"), (0.6, 0.1, 0.3))
     face = Face((0, 0, 9, 9), 0.9, ((1, 1),) * 5, emotions, uncertain, smoothed=steady if smoothed else None)
     assert page.evaluate("async (face) => (await import('/page/emotions.js')).inWords(face)", face.to_dict()) == in_words(face)
+
+
+def test_a_key_that_no_header_can_carry_is_asked_for_again(open_page, cache):
+    running = Service(cache, MIEN_API_KEYS=hash_of("right"))
+    try:
+        page = open_page(running.address)
+        page.get_by_label("Key").fill("ключ")
+        page.get_by_role("button", name="Go on").click()
+        page.wait_for_timeout(500)
+        page.get_by_label("Key").fill("right")
+        page.get_by_role("button", name="Go on").click()
+        expect(page.locator("#model")).to_contain_text("Model")
+    finally:
+        running.kill()

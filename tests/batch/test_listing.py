@@ -157,11 +157,10 @@ def test_a_cut_archive_gives_what_is_there_and_says_so(place):
 
 
 def test_an_archive_whose_members_lead_back_ends(place):
-    header = tarfile.TarInfo("a.jpg")
-    header.size = -512
-    block = bytearray(header.tobuf(tarfile.GNU_FORMAT))
-    (place / "x.tar").write_bytes(bytes(block) + bytes(10_240))
-    (item,) = inputs(["x.tar"])
+    first, back = tarfile.TarInfo("first.jpg"), tarfile.TarInfo("back.jpg")
+    back.size = -512  # the member after it would be itself
+    (place / "x.tar").write_bytes(first.tobuf(tarfile.GNU_FORMAT) + back.tobuf(tarfile.GNU_FORMAT) + bytes(10_240))
+    *_, item = inputs(["x.tar"])
     assert item.code == "corrupt_media"
 
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mien.geometry import clip_boxes, invert, iou, similarity, transform
+from mien.geometry import clip_boxes, grown, invert, iou, similarity, transform
 
 number = st.floats(-1e4, 1e4, allow_nan=False)
 box = st.tuples(number, number, st.floats(0, 1e4), st.floats(0, 1e4)).map(lambda b: (b[0], b[1], b[0] + b[2], b[1] + b[3]))
@@ -19,6 +19,7 @@ box = st.tuples(number, number, st.floats(0, 1e4), st.floats(0, 1e4)).map(lambda
         pytest.param((0, 0, 0.5, 0.5), (0.25, 0, 0.75, 0.5), 1 / 3, id="smaller-than-a-pixel"),
         pytest.param((0, 0, 0, 0), (0, 0, 0, 0), 0.0, id="zero-area-is-not-a-match"),
         pytest.param((2, 2, 0, 0), (0, 0, 2, 2), 0.0, id="inside-out"),
+        pytest.param((2, 0, 0, 3), (0, 0, 1, 1), 0.0, id="one-side-inside-out"),
     ],
 )
 def test_iou(a, b, expected):
@@ -46,6 +47,18 @@ def test_clip_keeps_boxes_in_the_frame_and_leaves_its_input_alone():
     boxes = np.array([[-5.0, -5, 5, 5], [90, 90, 200, 200]])
     assert clip_boxes(boxes, 100, 50).tolist() == [[0, 0, 5, 5], [90, 50, 100, 50]]
     assert boxes[0, 0] == -5
+
+
+@pytest.mark.parametrize(
+    ("box", "expected"),
+    [
+        pytest.param((10.6, 10.6, 20.2, 30.2), (9, 8, 22, 33), id="outwards-to-whole-pixels"),
+        pytest.param((1, 1, 11, 21), (0, 0, 12, 23), id="cut-left-and-above"),
+        pytest.param((90, 40, 100, 50), (89, 39, 100, 50), id="cut-right-and-below"),
+    ],
+)
+def test_grown_boxes_hold_whole_pixels_of_the_frame(box, expected):
+    assert grown(box, margin=0.1, width=100, height=50) == expected
 
 
 @given(

@@ -114,6 +114,8 @@ def test_summary_is_json_ready(faces: tuple[np.ndarray, np.ndarray]) -> None:
         pytest.param(np.zeros((0, 2)), [], "at least one face", id="empty"),
         pytest.param([[0.5, 0.5]], [0, 1], r"\(1, 2\) and \(2,\)", id="one label too many"),
         pytest.param([[0.5, 0.5]], [2], "from 0 to 1, got 2 to 2", id="label outside the classes"),
+        pytest.param([[0.5, 0.5]], [-1], "from 0 to 1, got -1 to -1", id="label below zero"),
+        pytest.param([[0.5, 0.5], [np.nan, np.nan]], [0, 0], "infinity for 1 of 2 faces", id="a network whose numbers ran away"),
         pytest.param([[0.5, 0.3, 0.2]], [0], "3 columns and 2 labels", id="another number of classes"),
     ],
 )

@@ -16,7 +16,7 @@ from mien.bundles import SPEC_FILE, Bundle
 from mien.classify import softmax
 from mien.contract import InputSpec
 from mien.errors import MienWarning, UsageError
-from mien.train.metrics import risk_coverage, wilson
+from mien.train.metrics import checked, risk_coverage, wilson
 
 TARGET_ACCURACY = 0.8  # of the answers that are not marked uncertain: four of five
 FEW = 100  # faces, with fewer of which a temperature says little
@@ -34,11 +34,9 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
         labels: class indices (N,).
 
     Raises:
-        UsageError: no faces, shapes that do not fit, or answers so far below chance that they are not logits of these labels.
+        UsageError: see :func:`mien.train.metrics.checked`, or answers so far below chance that they are not logits of these labels.
     """
-    z, y = np.asarray(logits, np.float64), np.asarray(labels, np.int64)
-    if z.ndim != 2 or y.shape != z.shape[:1] or not len(y):
-        raise UsageError(f"expected logits (N, C) and labels (N,) of at least one face, got {z.shape} and {y.shape}")
+    z, y = checked(logits, labels, "logits")
     right = int((z.argmax(1) == y).sum())
     if wilson(right, len(y))[1] < 1 / z.shape[1]:
         raise UsageError(f"{right} of {len(y)} faces are right, fewer than by chance; are these logits of these labels, in the same order?")

@@ -74,26 +74,26 @@ def wilson(successes: int, total: int) -> tuple[float, float]:
 
 def accuracy(probabilities: ArrayLike, labels: ArrayLike) -> float:
     """Return the share of faces whose most probable class is their label."""
-    p, y = _checked(probabilities, labels)
+    p, y = checked(probabilities, labels)
     return float((p.argmax(1) == y).mean())
 
 
 def top_k(probabilities: ArrayLike, labels: ArrayLike, k: int = 2) -> float:
     """Return the share of faces whose label is among the ``k`` most probable classes; ties count in the order of the classes."""
-    p, y = _checked(probabilities, labels)
+    p, y = checked(probabilities, labels)
     best = np.argsort(-p, axis=1, kind="stable")[:, :k]
     return float((best == y[:, None]).any(1).mean())
 
 
 def log_loss(probabilities: ArrayLike, labels: ArrayLike) -> float:
     """Return the mean of -ln p(label) in nats, with p no smaller than 1e-15 so that one certain mistake does not make it infinite."""
-    p, y = _checked(probabilities, labels)
+    p, y = checked(probabilities, labels)
     return float(-np.log(np.maximum(p[np.arange(len(y)), y], 1e-15)).mean())
 
 
 def confusion(probabilities: ArrayLike, labels: ArrayLike) -> Ints:
     """Return counts (C, C): rows are labels, columns are predictions."""
-    p, y = _checked(probabilities, labels)
+    p, y = checked(probabilities, labels)
     classes = p.shape[1]
     return np.bincount(y * classes + p.argmax(1), minlength=classes**2).reshape(classes, classes).astype(np.int64)
 
@@ -124,7 +124,7 @@ def balanced_accuracy(matrix: ArrayLike) -> float:
 
 def reliability(probabilities: ArrayLike, labels: ArrayLike, bins: int = ECE_BINS) -> ReliabilityBins:
     """Return mean confidence and accuracy in ``bins`` intervals (lower, upper] of equal width over [0, 1]."""
-    p, y = _checked(probabilities, labels)
+    p, y = checked(probabilities, labels)
     confidence, hit = p.max(1), p.argmax(1) == y
     at = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     count = np.bincount(at, minlength=bins)
@@ -145,7 +145,7 @@ def ece(probabilities: ArrayLike, labels: ArrayLike, bins: int = ECE_BINS) -> fl
 
 def risk_coverage(probabilities: ArrayLike, labels: ArrayLike) -> RiskCoverage:
     """Return the error left at every confidence threshold (Geifman & El-Yaniv 2017, arXiv:1705.08500)."""
-    p, y = _checked(probabilities, labels)
+    p, y = checked(probabilities, labels)
     confidence = p.max(1)
     order = np.argsort(-confidence, kind="stable")
     sorted_confidence = confidence[order]
@@ -157,7 +157,7 @@ def risk_coverage(probabilities: ArrayLike, labels: ArrayLike) -> RiskCoverage:
 
 def kept(probabilities: ArrayLike, labels: ArrayLike, threshold: float) -> dict[str, Any]:
     """Return what a confidence threshold leaves: {threshold, n, coverage, accuracy: {value, low, high} or None}, JSON-ready."""
-    p, y = _checked(probabilities, labels)
+    p, y = checked(probabilities, labels)
     sure = p.max(1) >= threshold
     hits, count = int((p.argmax(1) == y)[sure].sum()), int(sure.sum())
     return {"threshold": threshold, "n": count, "coverage": count / len(y), "accuracy": share(hits, count) if count else None}
@@ -184,7 +184,7 @@ def summary(probabilities: ArrayLike, labels: ArrayLike, label_names: Sequence[s
     Raises:
         UsageError: no faces, shapes that do not fit, or labels outside the classes.
     """
-    p, y = _checked(probabilities, labels)
+    p, y = checked(probabilities, labels)
     if p.shape[1] != len(label_names):
         raise UsageError(f"expected one column a label, got {p.shape[1]} columns and {len(label_names)} labels")
     matrix = confusion(p, y)
@@ -214,10 +214,17 @@ def _ratio(above: Ints, below: Ints) -> Floats:
     return np.divide(above, below, out=np.zeros(len(above)), where=below > 0)
 
 
-def _checked(probabilities: ArrayLike, labels: ArrayLike) -> tuple[Floats, Ints]:
-    p, y = np.asarray(probabilities, np.float64), np.asarray(labels, np.int64)
+def checked(values: ArrayLike, labels: ArrayLike, kind: str = "probabilities") -> tuple[Floats, Ints]:
+    """Return the two as arrays: ``kind`` of each face, float64 (N, C), and its class index, int64 (N,).
+
+    Raises:
+        UsageError: no faces, shapes that do not fit, values that are not finite, or labels outside the classes.
+    """
+    p, y = np.asarray(values, np.float64), np.asarray(labels, np.int64)
     if p.ndim != 2 or y.shape != p.shape[:1] or not len(y):
-        raise UsageError(f"expected probabilities (N, C) and labels (N,) of at least one face, got {p.shape} and {y.shape}")
+        raise UsageError(f"expected {kind} (N, C) and labels (N,) of at least one face, got {p.shape} and {y.shape}")
+    if not (finite := np.isfinite(p).all(1)).all():
+        raise UsageError(f"expected finite {kind}, got NaN or infinity for {(~finite).sum()} of {len(p)} faces; the model is damaged")
     if y.min() < 0 or y.max() >= p.shape[1]:
         raise UsageError(f"expected labels from 0 to {p.shape[1] - 1}, got {y.min()} to {y.max()}")
     return p, y

@@ -61,6 +61,15 @@ def test_many_faces_are_chosen_by_click_and_by_key(page, crowd, shot):
     shot(page, "photo-many")
 
 
+def test_a_photo_that_has_gone_is_not_called_a_silent_service(page, tmp_path):
+    Image.fromarray(portrait(256)).save(tmp_path / "here.png")
+    choose(page, tmp_path / "here.png")
+    expect(page.locator("#photo-words")).to_contain_text("One face")
+    (tmp_path / "here.png").unlink()
+    page.get_by_role("button", name="What it rests on").click()
+    expect(page.locator("#notice")).to_contain_text("This file cannot be read any more. Choose it again.")
+
+
 def test_several_files_each_get_their_own_answer(page, tmp_path, shot):
     Image.new("RGB", (320, 240), (90, 120, 150)).save(tmp_path / "sky.png")
     (tmp_path / "diary.jpg").write_text("Dear diary,")

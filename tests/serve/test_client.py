@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from mien.client import AsyncClient, Client
-from mien.errors import NotFoundError, ServiceError
+from mien.errors import NotFoundError, ServiceError, UsageError
 from mien.results import ErrorResult
 from mien.serve.keys import hash_of, new_key
 from tests.media.clips import write_clip
@@ -60,6 +60,8 @@ def test_a_video_gives_its_records_and_leaves_nothing_behind(client, http, tmp_p
     assert http.get(seen[-1]["links"]["self"]).status_code == 404
     with pytest.raises(ServiceError, match="expected a video"):
         client.video(__file__)
+    with pytest.raises(UsageError, match="expected a folder for the annotated copy"):
+        client.video(clip, annotated=tmp_path / "missing" / "out.mp4")
 
 
 def test_a_frame_that_the_caller_cannot_read_is_the_callers_error(client, tmp_path):

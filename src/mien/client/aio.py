@@ -43,9 +43,10 @@ class AsyncClient:
         on_progress: Callable[[dict[str, Any]], None] | None = None,
     ) -> list[FrameResult]:
         """Return one record a frame of a video file; see :meth:`mien.client.Client.video`."""
-        address = await self._do(flows.hand_in(Path(path), every_s, annotated is not None, self._retries))
+        copy = Path(annotated) if annotated else None
+        address = await self._do(flows.hand_in(Path(path), every_s, copy, self._retries))
         try:
-            return await self._do(flows.outcome(address, Path(annotated) if annotated else None, on_progress, self._retries))
+            return await self._do(flows.outcome(address, copy, on_progress, self._retries))
         finally:
             await self._do(flows.remove(address))
 

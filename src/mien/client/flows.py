@@ -89,16 +89,19 @@ def models(retries: int) -> Flow[list[dict[str, Any]]]:
     return found
 
 
-def hand_in(path: Path, every_s: float | None, annotated: bool, retries: int) -> Flow[str]:
+def hand_in(path: Path, every_s: float | None, annotated: Path | None, retries: int) -> Flow[str]:
     """Return the address of a video's job.
 
     Raises:
         NotFoundError: no such file.
+        UsageError: no folder for the annotated copy.
         ServiceError: the service refuses it, or does not answer.
     """
     if not path.is_file():
         raise NotFoundError(f"expected a video file, got {path}, which does not exist; check the path")
-    options = _given({"every": every_s, "annotated": annotated})
+    if annotated and not annotated.parent.is_dir():
+        raise UsageError(f"expected a folder for the annotated copy, got {annotated.parent}, which does not exist; make it first")
+    options = _given({"every": every_s, "annotated": annotated is not None})
     answer = yield from _reliably(Call("POST", "/v1/video", options, files=[(path.name, path)], repeatable=False), retries)
     address: str = json.loads(answer.body)["links"]["self"]
     return address

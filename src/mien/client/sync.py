@@ -65,10 +65,12 @@ class Client:
         Raises:
             ServiceError: the video was refused or broke, or the service does not answer.
             NotFoundError: no such file.
+            UsageError: no folder for the annotated copy.
         """
-        address = self._do(flows.hand_in(Path(path), every_s, annotated is not None, self._retries))
+        copy = Path(annotated) if annotated else None
+        address = self._do(flows.hand_in(Path(path), every_s, copy, self._retries))
         try:
-            return self._do(flows.outcome(address, Path(annotated) if annotated else None, on_progress, self._retries))
+            return self._do(flows.outcome(address, copy, on_progress, self._retries))
         finally:
             self._do(flows.remove(address))
 

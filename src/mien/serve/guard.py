@@ -140,12 +140,13 @@ class Guard:
         """Keep out pages whose own name was made to point here (DNS rebinding)."""
         if "*" in self._settings.allowed_hosts or (not self._settings.is_local and not self._settings.allowed_hosts):
             return True
-        name = _host_name(headers.get("host", ""))
-        return is_loopback(name) or name == self._settings.host or name in self._settings.allowed_hosts
+        name = _host_name(headers.get("host", "")).lower()
+        return is_loopback(name) or name in (self._settings.host.lower(), *map(str.lower, self._settings.allowed_hosts))
 
     def _is_own_page(self, origin: str | None, headers: Mapping[str, str]) -> bool:
         """Keep out sockets and uploads of other sites' pages; browsers ask nobody before they send them."""
-        return origin is None or origin.partition("://")[2] == headers.get("host") or origin in self._settings.cors_origins
+        welcome = self._settings.cors_origins
+        return origin is None or origin.partition("://")[2] == headers.get("host") or origin in welcome or "*" in welcome
 
     def _add_headers(self, headers: MutableHeaders, scope: Scope) -> None:
         for name, value in HEADERS.items():

@@ -49,7 +49,7 @@ SETTINGS = {
     "job_ttl_s": Setting(3600, "How long a finished video's results are kept, in seconds."),
     "jobs_dir": Setting(None, "Keep videos and results here, also across restarts; if not set, nothing stays."),
     "api_keys": Setting((), "SHA-256 of each key that opens the service, from mien serve --new-key; open if there is none."),
-    "cors_origins": Setting((), "Other web sites whose pages may call the service, such as https://example.org."),
+    "cors_origins": Setting((), "Other web sites whose pages may call the service, such as https://example.org; * is any."),
     "allowed_hosts": Setting((), "Names that the service answers to, beside the one it listens on; * is any."),
     "allow_url": Setting(False, "Fetch pictures from public web addresses that callers name."),
     "url_timeout_s": Setting(10, "Time for such a download, in seconds."),

@@ -32,6 +32,7 @@ export async function call(path, options = {}) {
     answer = await fetch(path, { ...rest, headers: { ...authorization(), ...headers } });
   } catch (error) {
     if (error.name === "AbortError") throw error;
+    if (options.body instanceof Blob && (await alive())) throw new ServiceError("This file cannot be read any more. Choose it again.", "unread");
     throw new ServiceError("Mien does not answer. Is “mien serve” still running?", "gone");
   }
   if (!answer.ok) throw await refusal(answer);

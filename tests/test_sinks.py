@@ -50,6 +50,14 @@ def test_the_table_is_for_people():
     assert "0.90" in text
 
 
+def test_a_label_in_brackets_heads_its_column():
+    out, labels = io.StringIO(), ("[red]", "sad")
+    with open_sink("table", out, labels) as sink:
+        face = Face((1.5, 2.0, 30.0, 40.0), 0.9, ((1.0, 2.0),) * 5, Emotions(labels, (0.9, 0.1)), uncertain=False)
+        sink.write(FrameResult("a.png", 64, 48, (face,), MODEL))
+    assert out.getvalue().count("[red]") == 2
+
+
 def test_a_table_of_nothing_is_nothing():
     out = io.StringIO()
     open_sink("table", out, LABELS).close()

@@ -140,6 +140,7 @@ class Table(_Closing):
     def __init__(self, out: TextIO, labels: Sequence[str]) -> None:
         from rich.box import SIMPLE_HEAD
         from rich.console import Console
+        from rich.markup import escape
         from rich.table import Table as RichTable
 
         self._console = Console(file=out, highlight=False, width=None if out.isatty() else WIDE)
@@ -149,7 +150,7 @@ class Table(_Closing):
         self._table.add_column("reads as", min_width=10)
         for label in labels:
             short = label if self._console.width >= WIDE else label[:4]
-            self._table.add_column(short, justify="right", no_wrap=True)
+            self._table.add_column(escape(short), justify="right", no_wrap=True)
 
     def write(self, record: Record) -> None:
         """Add the record's rows."""

@@ -140,3 +140,10 @@ def test_audit_writes_a_list_that_evaluate_takes(mien, home: Path, tmp_path: Pat
     ]
     mien(*words)
     assert json.loads((tmp_path / "r" / "metrics.json").read_text())["splits"]["private"]["n"] == 77
+
+
+def test_labels_in_brackets_are_shown_as_they_are(tmp_path: Path) -> None:
+    for label in ("[red]", "<b>", "a,b"):
+        made_up.write(tmp_path, "train", label, "one", made_up.chip(0, 0))
+    heading = CliRunner().invoke(app, ["data", "check", str(tmp_path)]).stdout.replace("┃", " ").split()[:5]
+    assert heading == ["split", "<b>", "[red]", "a,b", "all"]

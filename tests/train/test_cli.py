@@ -67,6 +67,7 @@ def test_a_run_says_a_line_an_epoch_on_stderr_only(call, recipe: Path, shapes_di
         pytest.param(["--recipe", "compcat"], 1, "did you mean 'compact'? Shipped recipes are", id="unknown recipe"),
         pytest.param(["--recipe", "compact"], 1, "--votes FILE", id="a recipe that needs votes"),
         pytest.param(["--validation", "private"], 1, "kept for the final report", id="the reported split"),
+        pytest.param(["--validation", "train"], 1, "to choose epochs on, got 'train'", id="what it trains on"),
         pytest.param(["--exclude", "nowhere.csv"], 1, "no exclusion list", id="missing exclusions"),
         pytest.param(["--soft-labels", "nowhere.npy"], 1, "does not hold soft labels", id="missing soft labels"),
     ],

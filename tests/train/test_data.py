@@ -61,6 +61,7 @@ def test_another_folder_of_classes_keeps_its_own_labels(tmp_path: Path) -> None:
     for label in ("calm", "bored", "tense"):
         for folder in ("train", "validation"):
             (tmp_path / folder / label).mkdir(parents=True)
+            (tmp_path / folder / ".ipynb_checkpoints").mkdir(exist_ok=True)
             cv2.imwrite(str(tmp_path / folder / label / "1.JPG"), np.full((30, 20, 3), 90, np.uint8))
     data = load(tmp_path, size=16, channels=3, cache=tmp_path / "cache")
     assert data.label_names == ("bored", "calm", "tense")

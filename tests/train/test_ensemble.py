@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import keras
@@ -83,6 +84,12 @@ def test_a_network_of_other_labels_is_refused(shapes: Dataset, tmp_path: Path) -
         calibrated([tmp_path / "three.keras"], shapes)
 
 
+def test_a_file_needs_images_that_it_has_not_seen(runs: list[Path], shapes: Dataset) -> None:
+    alone = dataclasses.replace(shapes, splits=np.full(len(shapes), "train"))
+    with pytest.raises(UsageError, match=r"nothing says what .*model.keras has not seen; give its run folder"):
+        calibrated([runs[0] / "model.keras"], alone)
+
+
 def test_training_goes_on_from_a_member_of_an_ensemble(members: list[Member], shapes: Dataset, tmp_path: Path) -> None:
     combine(members).save(tmp_path / "two.keras")
     recipe = tiny_recipe(**{"model.weights": str(tmp_path / "two.keras")})
@@ -132,8 +139,6 @@ def test_a_student_learns_from_soft_labels(members: list[Member], shapes: Datase
 
 
 def test_members_of_another_size_are_refused(runs: list[Path], shapes: Dataset) -> None:
-    import dataclasses
-
     larger = dataclasses.replace(shapes, images=np.zeros((len(shapes), 48, 48), np.uint8))
     with pytest.raises(UsageError, match=r"takes chips of \(24, 24\)"):
         calibrated(runs, larger)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -46,6 +47,20 @@ def test_figures_agree_with_the_runtime_asked_image_by_image(home: Path, faces: 
     assert told["accuracy"]["value"] == pytest.approx(accuracy_score(faces.labels[rows], p.argmax(1)))
     assert told["log_loss"] == pytest.approx(-np.log(p[np.arange(len(rows)), faces.labels[rows]]).mean(), rel=1e-5)
     assert told["kept"]["coverage"] == pytest.approx((p.max(1) >= 0.6).mean())
+
+
+def test_the_figures_name_the_engine_that_answered(home: Path, faces: datasets.Dataset) -> None:
+    model = evaluate.open_model(home / "model")
+    twin = SimpleNamespace(spec=model.spec.updated(format="litert-int8"), logits=model.logits)
+    told = [evaluate.evaluate(m, faces, [splits.select(faces, "train", LABELS)]).metrics["model"]["source"] for m in (model, twin)]
+    assert told == ["onnx", "litert"]
+
+
+def test_a_network_whose_numbers_ran_away_is_an_error_that_says_so(home: Path, faces: datasets.Dataset) -> None:
+    model = evaluate.open_model(home / "model")
+    broken = SimpleNamespace(spec=model.spec, logits=lambda chips: np.full((len(chips), 7), np.nan, np.float32))
+    with pytest.raises(UsageError, match="28 of 28 faces; the model is damaged"):
+        evaluate.evaluate(broken, faces, [splits.select(faces, "train", LABELS)])
 
 
 def test_an_image_in_several_splits_is_classified_once(result: evaluate.Evaluation) -> None:

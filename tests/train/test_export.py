@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ from mien.errors import ExportError, TrainingError, UsageError
 from mien.train import export as module
 from mien.train.batches import to_input
 from mien.train.data import Dataset
-from mien.train.export import compare, export_run, inference_model, to_onnx
-from mien.train.fit import fit
+from mien.train.export import compare, export_run, inference_model, rows_of, to_onnx
+from mien.train.fit import fit, split_rows
 from mien.train.models import build_model
 from tests.support import tiny_bundle
 from tests.train.shapes import SIDE, tiny_recipe
@@ -60,6 +61,17 @@ def test_the_bundle_says_what_it_is(bundle: Path, shapes: Dataset) -> None:
     graph = onnx.load(open_bundle(bundle).model_path).graph
     assert [node.name for node in graph.input] == ["chips"]
     assert [node.name for node in graph.output] == ["logits"]
+
+
+def test_what_a_run_left_out_or_held_back_by_chance_is_told_from_what_it_trained_on(shapes: Dataset, tmp_path: Path) -> None:
+    train = shapes.rows("train")
+    seen = shapes.exclude({shapes.names[row] for row in train[[3, 50]]})
+    fit(tiny_recipe(epochs=1), seen, tmp_path / "run", validation="holdout")
+    for told, expected in zip(rows_of(tmp_path / "run", shapes), split_rows(seen, "holdout", 0), strict=True):
+        assert told.tolist() == expected.tolist()
+    renamed = replace(shapes, names=tuple("new.png" if row == train[0] else name for row, name in enumerate(shapes.names)))
+    with pytest.raises(UsageError, match="held back a tenth of its training images"):
+        rows_of(tmp_path / "run", renamed)
 
 
 def test_a_chip_and_its_mirror_image_get_the_same_answer(bundle: Path, shapes: Dataset) -> None:

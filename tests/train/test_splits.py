@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,12 @@ def test_a_folder_may_lack_labels_and_write_them_large(tmp_path: Path) -> None:
     assert found.label_names == LABELS
 
 
+def test_labels_that_differ_in_case_alone_stay_apart(tmp_path: Path) -> None:
+    for label in ("A", "a"):
+        made_up.write(tmp_path, ".", label, "one", made_up.chip(0, 0))
+    assert splits.labelled_folder(tmp_path, ("A", "a"), size=48, channels=1).labels.tolist() == [0, 1]
+
+
 def folder_with(tmp_path: Path, labels: tuple[str, ...]) -> Path:
     for label in labels:
         made_up.write(tmp_path, ".", label, "one", made_up.chip(0, 0))
@@ -114,6 +121,12 @@ def folder_with(tmp_path: Path, labels: tuple[str, ...]) -> Path:
     [
         pytest.param(lambda f, t: splits.select(f, "secret", LABELS), "unknown split 'secret'", id="unknown split"),
         pytest.param(lambda f, t: splits.select(f, "val", LABELS), "no image in the split 'val'", id="empty split"),
+        pytest.param(
+            lambda f, t: splits.select(replace(f, splits=np.full(len(f), "train")), "ferplus", LABELS), "no image", id="no PrivateTest"
+        ),
+        pytest.param(
+            lambda f, t: splits.select(replace(f, votes=np.zeros((len(f), 10))), "ferplus", LABELS), "agree on none", id="no votes"
+        ),
         pytest.param(lambda f, t: splits.select(f, "private", ("a", "b")), "does not know angry|lacks a, b", id="another model's labels"),
         pytest.param(lambda f, t: splits.labelled_folder(t / "no", LABELS, size=48, channels=1), "no folder at", id="no folder"),
         pytest.param(
@@ -140,7 +153,5 @@ def test_an_unreadable_picture_and_an_empty_folder_are_named(tmp_path: Path) -> 
 
 
 def test_ferplus_without_votes_says_what_to_add(faces: datasets.Dataset) -> None:
-    from dataclasses import replace
-
     with pytest.raises(DataError, match="--votes FILE"):
         splits.select(replace(faces, votes=None), "ferplus", LABELS)

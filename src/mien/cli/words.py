@@ -33,10 +33,10 @@ def fail(text: str, status: int = 1) -> NoReturn:
 
 
 def show(*what: RenderableType) -> None:
-    """Write tables and lines to stdout, as wide as the terminal; in a pipe nothing folds."""
+    """Write tables and lines to stdout as they are, as wide as the terminal; in a pipe nothing folds."""
     from rich.console import Console
 
-    console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else PIPE_COLUMNS)
+    console = Console(file=sys.stdout, highlight=False, markup=False, width=None if sys.stdout.isatty() else PIPE_COLUMNS)
     for thing in what:
         console.print(thing)
 

@@ -18,11 +18,10 @@ from mien.errors import DataError, UsageError
 from mien.train.batches import preprocess, to_input
 from mien.train.calibrate import fit_temperature
 from mien.train.data import Dataset, load
-from mien.train.export import export_model, inference_model, read_config, spec_of
-from mien.train.fit import computing_in, split_rows
+from mien.train.export import export_model, inference_model, read_config, rows_of, spec_of
+from mien.train.fit import computing_in, default_validation
 from mien.train.models import networks_in
 from mien.train.recipe import Recipe
-from mien.train.rundir import read_run
 from mien.train.torch_norm import fuse_norms
 
 PREDICT_BATCH = 256
@@ -64,36 +63,44 @@ def calibrated(sources: Sequence[str | Path], data: Dataset) -> list[Member]:
 
     Raises:
         BundleError: a file that holds no network.
-        UsageError: no sources, or one that does not take the same chips and answer the same labels as ``data`` has.
+        UsageError: no sources, one that does not take the same chips and answer the same labels as ``data`` has, or a file beside
+            data without a split of validation images.
     """
     if not sources:
         raise UsageError("expected at least one run folder or .keras file")
     members = []
     for source in map(Path, sources):
-        for recipe, labels, model, validation in _networks(source, data.label_names):
+        for recipe, labels, model in _networks(source, data.label_names):
             shape = (recipe.size, recipe.size) + ((3,) if recipe.channels == 3 else ())
             if labels != data.label_names or shape != data.images.shape[1:]:
                 raise UsageError(
                     f"{source} takes chips of {shape} and knows {', '.join(labels)}; "
                     f"the data has {data.images.shape[1:]} and {', '.join(data.label_names)}"
                 )
-            _, rows = split_rows(data, validation, recipe.seed)
+            rows = _unseen(data, source) if source.suffix == ".keras" else rows_of(source, data)[1]
             logits = predict(model, to_input(preprocess(np.asarray(data.images[rows]), recipe.preprocess)))
             members.append(Member(source, recipe, labels, model, rows, fit_temperature(logits, data.labels[rows])))
     return members
 
 
-def _networks(source: Path, labels: tuple[str, ...]) -> list[tuple[Recipe, tuple[str, ...], keras.Model, str | None]]:
-    """Return recipe, labels, network and validation split of a run, or of each network in a ``.keras`` file."""
+def _networks(source: Path, labels: tuple[str, ...]) -> list[tuple[Recipe, tuple[str, ...], keras.Model]]:
+    """Return recipe, labels and network of a run, or of each network in a ``.keras`` file."""
     if source.suffix != ".keras":
         recipe, own = read_config(source)
-        return [(recipe, own, inference_model(source), read_run(source).config.get("validation"))]
+        return [(recipe, own, inference_model(source))]
     networks = networks_in(source)
     answers = [tuple(output.shape[1:]) for network in networks for output in network.outputs]
     if answers != [(len(labels),)] * len(networks):
         raise UsageError(f"{source} answers {answers[0]} values; the data has the {len(labels)} labels {', '.join(labels)}")
     size, channels = _chip(networks[0])
-    return [(Recipe(name=source.stem, size=size, channels=channels), labels, network, None) for network in networks]
+    return [(Recipe(name=source.stem, size=size, channels=channels), labels, network) for network in networks]
+
+
+def _unseen(data: Dataset, source: Path) -> NDArray[np.int64]:
+    """Return the validation images that the network in a file was not trained on."""
+    if default_validation(data) == "holdout":
+        raise UsageError(f"{data.root} has no split 'public' or 'val', so nothing says what {source} has not seen; give its run folder")
+    return data.rows(default_validation(data))
 
 
 def _chip(network: keras.Model) -> tuple[int, Any]:

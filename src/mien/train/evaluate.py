@@ -164,7 +164,7 @@ def evaluate(model: Model, data: Dataset, splits: Sequence[Split], groups: dict[
         model={
             "name": spec.name,
             "version": spec.version,
-            "source": "keras" if isinstance(model, KerasModel) else "onnx",
+            "source": "keras" if isinstance(model, KerasModel) else spec.engine,
             "sha256": spec.model_sha256,
             "labels": list(spec.labels),
             "temperature": spec.temperature,

@@ -21,8 +21,8 @@ from mien.errors import ExportError, TrainingError, UsageError
 from mien.train.batches import to_input
 from mien.train.calibrate import calibrated
 from mien.train.checkpoint import load_state
-from mien.train.data import Dataset
-from mien.train.fit import split_rows
+from mien.train.data import Dataset, fingerprint
+from mien.train.fit import default_validation, split_rows
 from mien.train.models import build_model
 from mien.train.recipe import Recipe
 from mien.train.rundir import read_run
@@ -67,7 +67,7 @@ def export_run(
             f"the runtime has no {recipe.preprocess!r} step, so a model trained on it cannot be exported; train with preprocess='none'"
         )
     spec = spec_of(recipe, labels, name or recipe.name, version)
-    train_rows, val_rows = split_rows(data, read_run(run).config.get("validation"), recipe.seed)
+    train_rows, val_rows = rows_of(run, data)
     chips, truth = np.asarray(data.images[val_rows]), data.labels[val_rows]
     checked = _spread(data, train_rows, CHECKED_CHIPS)
     return export_model(inference_model(run), spec, checked, chips, truth, out, target_accuracy=target_accuracy, overwrite=overwrite)
@@ -138,6 +138,25 @@ def read_config(run: Path) -> tuple[Recipe, tuple[str, ...]]:
         raise TrainingError(f"{run} is not a run folder of mien train: expected {run / 'config.json'} ({error.strerror})") from None
     except (ValueError, KeyError) as error:
         raise TrainingError(f"{run} is not a run folder of mien train: its config.json is damaged ({error})") from None
+
+
+def rows_of(run: Path, data: Dataset) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the rows of ``data`` that a run trained on and those that chose its epoch; images that the run left out are in neither.
+
+    Raises:
+        UsageError: the run held images out by chance, and ``data`` is not what it was trained on, so that these cannot be told.
+        DataError: an image that the run left out is not there.
+    """
+    recipe, _ = read_config(run)
+    config = read_run(run).config
+    data = data.exclude(set(config.get("excluded", ())))
+    validation = config.get("validation") or default_validation(data)
+    if validation == "holdout" and config.get("data", fingerprint(data)) != fingerprint(data):
+        raise UsageError(
+            f"{run} held back a tenth of its training images, which cannot be told from the others: {data.root} is not the data set that "
+            "it was trained on, or images were added, taken away or renamed since"
+        )
+    return split_rows(data, validation, recipe.seed)
 
 
 def inference_model(run: Path) -> keras.Model:

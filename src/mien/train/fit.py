@@ -92,6 +92,7 @@ def fit(
             "labels": list(data.label_names),
             "data": fingerprint(data),
             "validation": validation,
+            "excluded": [data.names[row] for row in data.rows("excluded")],
             "soft_labels": None if soft is None else _mark([soft]),
             "teacher": None if teacher is None else _mark(teacher.get_weights()),
         }
@@ -144,8 +145,10 @@ def split_rows(data: Dataset, validation: str | None, seed: int) -> tuple[NDArra
     """Return (training rows, validation rows), never touching the splits that are only reported."""
     train = data.rows("train")
     validation = validation or default_validation(data)
-    if validation in {"private", "test"}:
-        raise DataError(f"{validation!r} is kept for the final report; choose epochs on 'public', 'val' or 'holdout'")
+    if validation not in {"public", "val", "holdout"}:
+        raise DataError(
+            f"expected 'public', 'val' or 'holdout' to choose epochs on, got {validation!r}; test images are kept for the final report"
+        )
     if validation == "holdout":
         order = np.random.default_rng(seed).permutation(train)
         cut = max(1, len(order) // 10)

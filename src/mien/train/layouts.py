@@ -78,26 +78,31 @@ def csv_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
             raise DataError(f"expected a CSV in UTF-8 with a header, got {path}, which is none ({error})") from None
 
 
+def folders_in(folder: Path) -> list[str]:
+    """Return the names of the folders in ``folder``, sorted, without hidden ones, which programs leave behind."""
+    return sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
 def _list_folder(root: Path) -> Listing:
-    top = sorted(p.name for p in root.iterdir() if p.is_dir())
+    top = folders_in(root)
     if "train" not in top:
         raise DataError(f"{root} has no 'train' folder; expected {root}/train/<label>/*.jpg, found {', '.join(top) or 'nothing'}")
-    found = sorted(p.name for p in (root / "train").iterdir() if p.is_dir())
+    found = folders_in(root / "train")
     if len(found) < 2:
         raise DataError(f"{root}/train needs at least two label folders with images, found {', '.join(found) or 'none'}")
     label_names = LABELS if set(found) == set(LABELS) else tuple(found)
     rows: list[tuple[str, int, str]] = []
     digest = hashlib.sha256()
     for folder in (name for name in top if name in FOLDERS):
-        for label_dir in sorted(p for p in (root / folder).iterdir() if p.is_dir()):
-            if label_dir.name not in label_names:
-                raise DataError(f"{label_dir} is a label that train/ does not have; known are {', '.join(label_names)}")
-            for entry in sorted(os.scandir(label_dir), key=lambda e: e.name):
+        for label in folders_in(root / folder):
+            if label not in label_names:
+                raise DataError(f"{root / folder / label} is a label that train/ does not have; known are {', '.join(label_names)}")
+            for entry in sorted(os.scandir(root / folder / label), key=lambda e: e.name):
                 if Path(entry.name).suffix.lower() not in IMAGE_SUFFIXES:
                     continue
                 stat = entry.stat(follow_symlinks=entry.is_file())  # a link to nothing has no other
-                name = f"{folder}/{label_dir.name}/{entry.name}"
-                rows.append((name, label_names.index(label_dir.name), _split(folder, entry.name)))
+                name = f"{folder}/{label}/{entry.name}"
+                rows.append((name, label_names.index(label), _split(folder, entry.name)))
                 digest.update(f"{name}|{stat.st_size}|{stat.st_mtime_ns}\n".encode())
     if not rows:
         raise DataError(f"no image in {root}/train; Mien reads {', '.join(sorted(IMAGE_SUFFIXES))}")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mien.errors import DataError
 from mien.train.data import VOTE_COLUMNS, VOTE_LABELS, Dataset
-from mien.train.layouts import IMAGE_SUFFIXES, decode
+from mien.train.layouts import IMAGE_SUFFIXES, decode, folders_in
 
 FOLDER = "folder"  # the split of every image of labelled_folder
 CONTEMPT = "contempt"  # the FER+ label that FER2013 lacks
@@ -64,10 +64,10 @@ def select(data: Dataset, name: str, label_names: Sequence[str]) -> Split:
         "ferplus": lambda: data.rows("private"),
     }
     rows = picks.get(name, lambda: data.rows(name))()
-    if name == "ferplus":
-        return _ferplus(data, rows, tuple(label_names))
     if not len(rows):
         raise DataError(f"{data.root} has no image in the split {name!r}; it has {', '.join(sorted(set(data.splits.tolist())))}")
+    if name == "ferplus":
+        return _ferplus(data, rows, tuple(label_names))
     order = np.array([list(label_names).index(label) for label in data.label_names])
     return Split(name, TITLES[name], rows, order[data.labels[rows]], tuple(label_names))
 
@@ -100,7 +100,7 @@ def ferplus_majority(votes: NDArray[np.float32]) -> NDArray[np.int64]:
 def labelled_folder(folder: str | Path, label_names: Sequence[str], *, size: int, channels: int) -> Dataset:
     """Return ``folder``/<label>/*.jpg as a data set of one split, :data:`FOLDER`; the images are faces cropped as FER2013 crops them.
 
-    Folders are matched to labels without regard to case; labels without a folder have no face in the split.
+    A folder of no label's name is matched without regard to case; labels without a folder have no face in the split.
 
     Raises:
         DataError: not a folder, a folder that is no label of the model's, no image at all, or images that cannot be read (five are named).
@@ -108,9 +108,10 @@ def labelled_folder(folder: str | Path, label_names: Sequence[str], *, size: int
     root = Path(folder)
     if not root.is_dir():
         raise DataError(f"no folder at {root}; expected {root}/<label>/*.jpg, or a split: {', '.join(PUBLISHED)}, all")
-    folders = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
-    known = {label.casefold(): label for label in label_names}
-    if foreign := [name for name in folders if name.casefold() not in known]:
+    folders = folders_in(root)
+    alike = {label.casefold(): label for label in label_names}
+    meant = {name: name if name in label_names else alike.get(name.casefold()) for name in folders}
+    if foreign := [name for name, label in meant.items() if label is None]:
         raise DataError(
             f"the model does not know {', '.join(foreign)}; expected folders in {root} named after its labels, {', '.join(label_names)}"
         )
@@ -120,7 +121,7 @@ def labelled_folder(folder: str | Path, label_names: Sequence[str], *, size: int
             f"no image in {root}/<label>/; the labels are {', '.join(label_names)}, Mien reads {', '.join(sorted(IMAGE_SUFFIXES))}"
         )
     names = tuple(f"{name}/{file.name}" for name, file in files)
-    labels = np.array([list(label_names).index(known[name.casefold()]) for name, _ in files], np.int64)
+    labels = np.array([list(label_names).index(str(meant[name])) for name, _ in files], np.int64)
     images = np.empty((len(names), size, size) + ((3,) if channels == 3 else ()), np.uint8)
     if bad := decode(root, names, images):
         raise DataError(f"{len(bad)} of {len(names)} images cannot be read: {', '.join(bad[:5])}")
@@ -143,6 +144,8 @@ def _ferplus(data: Dataset, rows: NDArray[np.int64], label_names: tuple[str, ...
         raise DataError(f"the split 'ferplus' needs the FER+ votes: add --votes FILE, a CSV with the columns file,{','.join(VOTE_COLUMNS)}")
     check_labels(label_names, tuple(VOTE_LABELS))
     majority = ferplus_majority(data.votes[rows])
+    if not (majority >= 0).any():
+        raise DataError(f"the FER+ votes agree on none of the {len(rows)} PrivateTest images")
     rows, majority = rows[majority >= 0], majority[majority >= 0]
     names = (*label_names, CONTEMPT)
     return Split("ferplus", TITLES["ferplus"], rows, np.array([names.index(FERPLUS_NAMES[i]) for i in majority], np.int64), names)

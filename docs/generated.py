@@ -75,22 +75,25 @@ def main() -> None:
 
 
 def written(text: str) -> str:
-    """Return a page with every block that it holds made anew."""
+    """Return a page with every block that is old made anew."""
 
     def fill(match: re.Match[str]) -> str:
-        return match[0] if match[2] is None else f"<!-- generated: {match[1]} -->\n\n{BLOCKS[match[1]]()}\n\n<!-- end -->"
+        if match[2] is None or _same(match[1], match[2], block := BLOCKS[match[1]]()):
+            return match[0]
+        return f"<!-- generated: {match[1]} -->\n\n{block}\n\n<!-- end -->"
 
     return PLACEHOLDER.sub(fill, text)
 
 
 def old_blocks(text: str) -> list[str]:
-    """Return the names of a page's blocks that differ from what the code gives; most decimals depend on the processor and may differ."""
-
-    def same(name: str, held: str, new: str) -> bool:
-        return held == new if name in EXACT else DECIMALS.sub("", held) == DECIMALS.sub("", new)
-
+    """Return the names of a page's blocks that differ from what the code gives."""
     held = [(match[1], match[2]) for match in PLACEHOLDER.finditer(text) if match[2] is not None]
-    return [name for name, block in held if not same(name, block, BLOCKS[name]())]
+    return [name for name, block in held if not _same(name, block, BLOCKS[name]())]
+
+
+def _same(name: str, held: str, new: str) -> bool:
+    """Return whether a block says the same; most decimals depend on the processor and may differ."""
+    return held == new if name in EXACT else DECIMALS.sub("", held) == DECIMALS.sub("", new)
 
 
 def command_line() -> str:

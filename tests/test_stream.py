@@ -130,6 +130,14 @@ def test_every_frame_is_searched_at_full_size(detect_every, fps):
     assert detector.shapes == [(360, 640)] * 5
 
 
+def test_a_picture_of_another_size_is_searched_whole():
+    detector, frames = BrightSquares(), [next(scene([still], 1, size_wh=(640, height))) for height in (360, 400, 400)]
+    follower = Follower(detector, detect_every=10)
+    counts = [len(follower.find(number / FPS, frame.frame_rgb)) for number, frame in enumerate(frames)]
+    assert (counts, detector.shapes[:2], len(detector.shapes)) == ([1, 1, 1], [(360, 640), (400, 640)], 3)
+    assert detector.shapes[2] != (400, 640)
+
+
 def test_newcomers_are_seen_at_the_next_look():
     follower = Follower(BrightSquares(), detect_every=10)
     counts = [len(follower.find(f.time_s, f.frame_rgb)) for f in scene([still, lambda i: moving(i) if i >= 3 else None], 15)]

@@ -54,19 +54,20 @@ class Follower:
         self._tracker = Tracker()
         self._frames = 0  # since the last careful look
         self._time_s = -math.inf
+        self._shape: tuple[int, ...] = ()  # of the last frame: one of another size, in a folder of pictures, shows something else
 
     def find(self, time_s: float, frame_rgb: Frame) -> tuple[tuple[Detection, int | None], ...]:
         """Return (face, track id) of every face in an RGB frame, uint8 (H, W, 3), largest first; see :meth:`mien.track.Tracker.update`."""
         self._frames += 1
         faces = None
-        if self._frames < self._careful_after() and time_s - self._time_s <= LONGEST_STEP_S:
+        if self._frames < self._careful_after() and time_s - self._time_s <= LONGEST_STEP_S and frame_rgb.shape == self._shape:
             faces = self._near(frame_rgb, self._tracker.expected(time_s))
         if faces is None:
             faces = self._detector.detect(frame_rgb, min_face=self._min_face)
             self._frames = 0
         elif self._frames % self._detect_every == 0:
             faces = self._with_newcomers(faces, frame_rgb)
-        self._time_s = time_s
+        self._time_s, self._shape = time_s, frame_rgb.shape
         boxes, scores = [face.box_xyxy for face in faces], [face.score for face in faces]
         return tuple(zip(faces, self._tracker.update(time_s, boxes, scores), strict=True))
 

@@ -119,7 +119,7 @@ def test_a_folder_that_holds_a_run_is_left_alone(unbroken: tuple[Path, RunState]
 @pytest.mark.parametrize(
     ("changes", "split", "says"),
     [
-        pytest.param({"epochs": 9}, None, "another recipe", id="recipe"),
+        pytest.param({"epochs": 9}, None, rf"another recipe \(epochs: {EPOCHS} there, 9 here\)", id="recipe"),
         pytest.param({"epochs": EPOCHS}, "holdout", "another validation", id="validation split"),
     ],
 )

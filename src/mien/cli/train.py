@@ -59,7 +59,7 @@ def train(
             progress.update(bar, description=f"epoch {epoch + 1}/{chosen.epochs}", completed=step, total=steps)
 
         def on_epoch(row: dict[str, Any]) -> None:
-            progress.console.print(epoch_line(row, chosen.epochs), highlight=False)
+            progress.console.print(epoch_line(row, chosen.epochs), highlight=False, soft_wrap=True)
 
         try:
             state = fit(

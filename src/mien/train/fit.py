@@ -210,7 +210,11 @@ def _open(run: Path, config: dict[str, Any], data: Dataset, model: keras.Model, 
         old = json.loads(file.read_text(encoding="utf-8"))
         old["recipe"] = Recipe.from_dict(old["recipe"]).to_dict()  # keys that came later take their defaults
         if changed := [key for key, value in config.items() if key in old and old[key] != value]:
-            raise TrainingError(f"{run} was started with another {' and '.join(changed)}; use the same, or choose another folder")
+            keys = "".join(f" ({'; '.join(_differences(old['recipe'], config['recipe']))})" for key in changed if key == "recipe")
+            raise TrainingError(
+                f"{run} was started with another {' and '.join(changed)}{keys}; use the same, or choose another folder, "
+                f"where --set model.weights={run / MODEL} goes on from its network"
+            )
     resumed = (run / CHECKPOINT).exists()
     if not resumed:
         chips = np.stack([data.images[row] for row in data.rows("train")[:PRETRAINED_CHIPS]])
@@ -237,6 +241,15 @@ def _open(run: Path, config: dict[str, Any], data: Dataset, model: keras.Model, 
     except OSError as error:
         raise TrainingError(f"cannot write the run folder {run}: {error}") from None
     return state
+
+
+def _differences(there: dict[str, Any], here: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    """Yield the keys of two recipes that differ, dotted, with both values."""
+    for key, value in here.items():
+        if isinstance(value, dict) and isinstance(there.get(key), dict):
+            yield from _differences(there[key], value, f"{prefix}{key}.")
+        elif there.get(key) != value:
+            yield f"{prefix}{key}: {there.get(key)!r} there, {value!r} here"
 
 
 def _keep(run: Path, state: RunState, log: TensorBoardLog) -> None:

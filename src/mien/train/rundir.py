@@ -3,7 +3,7 @@
 ::
 
     run/
-      config.json         recipe, labels, validation split and fingerprints of the data
+      config.json         recipe, labels, validation split, images left out and fingerprints of the data
       environment.json    versions, machine, git revision, images a label
       history.csv, .json  one row an epoch
       curves.png          loss and accuracy

@@ -53,7 +53,7 @@ def test_clip_keeps_boxes_in_the_frame_and_leaves_its_input_alone():
     ("box", "expected"),
     [
         pytest.param((10.6, 10.6, 20.2, 30.2), (9, 8, 22, 33), id="outwards-to-whole-pixels"),
-        pytest.param((1, 1, 11, 21), (0, 0, 12, 23), id="cut-left-and-above"),
+        pytest.param((0.5, 0.5, 10.5, 20.5), (0, 0, 12, 23), id="cut-left-and-above"),
         pytest.param((90, 40, 100, 50), (89, 39, 100, 50), id="cut-right-and-below"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -76,6 +77,28 @@ def test_a_folder_of_classes_needs_no_data_set(mien, home: Path) -> None:
     out = mien("evaluate", "--model", str(home / "good"), "--split", str(home / "data" / "train")).stdout
     assert "the folder's images" in out
     assert " 28 " in out
+
+
+def test_own_data_is_called_by_its_own_folders(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    own = tmp_path / "own"
+    for split, prefix in (("train", "Training"), ("val", "PublicTest"), ("test", "PrivateTest")):
+        for file in (home / "data").glob(f"t*/*/{prefix}_*"):
+            (own / split / file.parent.name).mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, own / split / file.parent.name / file.name.removeprefix(prefix))
+
+    def told(*words: str) -> dict[str, Any]:
+        report = str(tmp_path / "report")
+        words = ("evaluate", "--model", str(home / "good"), "--data", str(own), "--report", report, "--overwrite", *words)
+        result = CliRunner().invoke(app, words)
+        assert result.exit_code == 0, result.output
+        metrics: dict[str, Any] = json.loads((tmp_path / "report" / "metrics.json").read_text())
+        return metrics
+
+    reported, everything = told(), told("--split", "all")
+    assert {name: figures["title"] for name, figures in reported["splits"].items()} == {"test": "test images"}
+    assert {name: figures["n"] for name, figures in everything["splits"].items()} == {"test": 84, "val": 84}
+    assert "PublicTest" not in everything["protocol"]
 
 
 def test_a_folder_of_whole_photos_is_told_how_to_cut_them(mien, home: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mien.cli.evaluate import load_splits
+from mien.cli.evaluate import UNLESS_SAID, load_splits
 from mien.cli.words import show, training_wing
 from mien.errors import UsageError
 
@@ -22,7 +22,9 @@ def compare(
     model_a: Annotated[str, typer.Argument(metavar="A", help="A shipped model's name, a bundle folder, or a run folder.")],
     model_b: Annotated[str, typer.Argument(metavar="B", help="The other one.")],
     data: Annotated[Path | None, typer.Option(help="Folder with train/ and test/, or fer2013.csv. Not needed for --split FOLDER.")] = None,
-    split: Annotated[str, typer.Option(help="private, public, test, clean, ferplus, or a folder of faces, <label>/*.jpg.")] = "private",
+    split: Annotated[
+        str | None, typer.Option(help="private, public, test, clean, ferplus, val, or a folder of faces, <label>/*.jpg. " + UNLESS_SAID)
+    ] = None,
     votes: Annotated[Path | None, typer.Option(help="FER+ votes, a CSV; needed for the split ferplus.")] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads. Default: every core.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON instead of tables.")] = False,

@@ -17,14 +17,18 @@ if TYPE_CHECKING:
     from mien.train.splits import Split
 
 REPORT = "report.html"
+UNLESS_SAID = "Default: private, or test in data other than FER2013."
 
 
 def evaluate(
     data: Annotated[Path | None, typer.Option(help="Folder with train/ and test/, or fer2013.csv. Not needed for --split FOLDER.")] = None,
     model: Annotated[str, typer.Option(help="A shipped model's name, a bundle folder, or a run folder.")] = "default",
     split: Annotated[
-        str, typer.Option(help="private, public, test, clean, ferplus, train, val, all, or a folder of face crops, <label>/*.jpg.")
-    ] = "private",
+        str | None,
+        typer.Option(
+            help="private, public, test, clean, ferplus, train, val, all, or a folder of face crops, <label>/*.jpg. " + UNLESS_SAID
+        ),
+    ] = None,
     keras: Annotated[bool, typer.Option("--keras", help="Evaluate the Keras source of a run instead of the shipped file.")] = False,
     votes: Annotated[Path | None, typer.Option(help="FER+ votes, a CSV; needed for the split ferplus.")] = None,
     exclude: Annotated[Path | None, typer.Option(help="CSV with a column 'file': images to leave out, as mien audit writes.")] = None,
@@ -70,23 +74,22 @@ def evaluate(
 
 
 def load_splits(
-    spec: InputSpec, data: Path | None, split: str, votes: Path | None = None, exclude: Path | None = None
+    spec: InputSpec, data: Path | None, split: str | None, votes: Path | None = None, exclude: Path | None = None
 ) -> tuple[Dataset, list[Split]]:
-    """Return the data set in a model's size and the split(s) that ``--split`` names."""
+    """Return the data set in a model's size and the split(s) that ``--split`` names or, where it is left out, those that are reported."""
     from mien.train import data as datasets
     from mien.train import splits
 
-    if split not in (*splits.PUBLISHED, "all"):
+    if split is not None and split not in (*splits.PUBLISHED, "all"):
         folder = splits.labelled_folder(split, spec.labels, size=spec.chip_size, channels=spec.channels)
         _say_if_photos(folder)
         return folder, [splits.select(folder, splits.FOLDER, spec.labels)]
     if data is None:
-        raise UsageError(f"--split {split} needs --data DIR, the folder of FER2013; only --split FOLDER does without")
+        raise UsageError("expected --data DIR, a folder with train/ and test/ or fer2013.csv; only --split FOLDER does without")
     loaded = datasets.load(data, size=spec.chip_size, channels=spec.channels, votes=votes)
     if exclude:
         loaded = loaded.exclude(datasets.read_exclusions(exclude))
-    names = [name for name in splits.ALL if name != "ferplus" or votes] if split == "all" else [split]
-    return loaded, [splits.select(loaded, name, spec.labels) for name in names]
+    return loaded, [splits.select(loaded, name, spec.labels) for name in splits.asked(loaded, split)]
 
 
 def _say_if_photos(folder: Dataset) -> None:

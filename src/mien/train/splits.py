@@ -44,6 +44,22 @@ TITLES = {
 }
 PUBLISHED = tuple(name for name in TITLES if name != FOLDER)  # what --split takes by name
 ALL = ("private", "clean", "ferplus", "public", "test")
+OTHERS = ("test", "val")  # of a data set that is not FER2013
+
+
+def asked(data: Dataset, split: str | None) -> tuple[str, ...]:
+    """Return the names of the splits that are meant by ``--split``.
+
+    None means the images that are reported: PrivateTest, in other data sets ``test``, or ``val`` where there is no test. ``all`` means
+    every view of FER2013's test images (``ferplus`` where votes were loaded), in other data sets ``test`` and ``val``.
+    """
+    views = ALL if len(data.rows("public", "private")) else OTHERS
+    if split == "all":
+        there = {"ferplus": data.votes is not None, "test": len(data.rows("public", "private", "test")), "val": len(data.rows("val"))}
+        return tuple(name for name in views if there.get(name, True)) or views
+    if split is not None:
+        return (split,)
+    return (next((name for name in views if len(data.rows(name))), views[0]),)
 
 
 def select(data: Dataset, name: str, label_names: Sequence[str]) -> Split:
@@ -69,7 +85,8 @@ def select(data: Dataset, name: str, label_names: Sequence[str]) -> Split:
     if name == "ferplus":
         return _ferplus(data, rows, tuple(label_names))
     order = np.array([list(label_names).index(label) for label in data.label_names])
-    return Split(name, TITLES[name], rows, order[data.labels[rows]], tuple(label_names))
+    title = "test images" if name == "test" and not len(data.rows("public", "private")) else TITLES[name]
+    return Split(name, title, rows, order[data.labels[rows]], tuple(label_names))
 
 
 def check_labels(found: Sequence[str], wanted: Sequence[str]) -> None:

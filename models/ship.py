@@ -1,6 +1,7 @@
 """A trained run becomes a model of the package: ``python -m models.ship default RUN --data FER2013`` (or ``nano``).
 
-Several runs or ``.keras`` files become one model, their ensemble; ``models/emotion_recognition.keras`` stands for the present members.
+Several runs or ``.keras`` files, such as :mod:`models.keep` wrote, become one model, their ensemble; ``models/emotion_recognition.keras``
+stands for the present members.
 Writes the bundle in ``src/mien/weights``, with its weights in float16, and beside this file its Keras source and the history of the runs.
 ``mien evaluate --into-bundle`` then measures the model and writes its card.
 """
@@ -48,8 +49,13 @@ def write_source(model: keras.Model, file: Path) -> None:
                 out.writestr(entry.filename, stored.read(entry))
 
 
+def history_beside(file: Path) -> Path:
+    """Return where the history of a kept network is."""
+    return file.with_name(f"{file.stem}_history.json")
+
+
 def histories(members: Sequence[Path], name: str, continues: bool, folder: Path = HERE) -> None:
-    """Write the members' histories beside the source, one after the other; that of the present source is the one kept there.
+    """Write the members' histories beside the source, one after the other; a file's is beside it, that of the present source here.
 
     A run that ``continues`` the model it replaces goes on from the epochs kept there. Rows of an ensemble name their ``member``.
     """
@@ -57,7 +63,8 @@ def histories(members: Sequence[Path], name: str, continues: bool, folder: Path 
     told: list[dict[str, Any]] = []
     for member in members:
         if member.suffix == ".keras":
-            before = json.loads(kept.read_text(encoding="utf-8"))
+            beside = history_beside(member)
+            before = json.loads((beside if beside.exists() else kept).read_text(encoding="utf-8"))
             told += [row if "member" in row else {"member": member.stem, **row} for row in before]
             continue
         rows = read_history(member)

@@ -229,6 +229,7 @@ def test_resuming_across_the_end_of_the_frozen_phase(shapes: Dataset, tmp_path: 
         pytest.param({"precision": "mixed_bfloat16"}, id="mixed precision"),
         pytest.param({"optimizer.name": "adamw", "optimizer.clip_norm": 1.0}, id="adamw with clipping"),
         pytest.param({"optimizer.name": "adam", "optimizer.weight_decay": 0, "loss.l2": 1e-4}, id="adam with l2"),
+        pytest.param({"optimizer.name": "muon", "optimizer.learning_rate": 0.01, "optimizer.weight_decay": 0}, id="muon"),
         pytest.param({"model.options.drop_path": 0.3}, id="stochastic depth"),
         pytest.param({"augment.mixup_alpha": 0.4, "augment.cutmix_alpha": 1.0}, id="mixup and cutmix"),
         pytest.param({"loss.class_weights": True, "loss.label_smoothing": 0.1}, id="class weights"),

@@ -10,8 +10,11 @@ import pytest
 from mien.bundles import open_bundle
 from mien.classify import Classifier
 from mien.train.batches import to_input
+from mien.train.export import inference_model
+from mien.train.fit import fit
 from mien.train.models import build_model
 from mien.train.rundir import write_history, write_json
+from models.keep import keep
 from models.ship import histories, write_source
 from tests.train.shapes import tiny_recipe
 
@@ -52,6 +55,21 @@ def test_a_run_that_continues_the_shipped_model_continues_its_history(tmp_path):
     assert [row["epoch"] for row in told] == [1, 2, 3, 4]
     assert [row["loss"] for row in told] == [1, 0.5, 1, 0.5]
     assert (tmp_path / "nano_history.csv").read_text(encoding="utf-8").splitlines()[-1].startswith("4,")
+
+
+def test_a_kept_network_answers_as_its_run_does_and_brings_its_history(tmp_path, shapes):
+    recipe = tiny_recipe(epochs=2)
+    fit(recipe, shapes, tmp_path / "run")
+    file = keep(tmp_path / "run", tmp_path / "members")
+    assert file.name == f"{recipe.name}.keras"
+    chips = to_input(shapes.images[:8])
+    answers = [
+        keras.ops.convert_to_numpy(net(chips, training=False)) for net in (keras.saving.load_model(file), inference_model(tmp_path / "run"))
+    ]
+    assert answers[0] == pytest.approx(answers[1], abs=1e-2)
+    histories([file, file], "default", continues=False, folder=tmp_path)
+    told = json.loads((tmp_path / "training_history.json").read_text(encoding="utf-8"))
+    assert [(row["member"], row["epoch"]) for row in told] == 2 * [(recipe.name, 1), (recipe.name, 2)]
 
 
 def test_an_ensemble_tells_the_history_of_every_member(tmp_path):

@@ -33,6 +33,8 @@ def compile_for(model: keras.Model, recipe: Recipe, epoch: int, steps: int) -> N
     common = {"learning_rate": rate, "global_clipnorm": o.clip_norm or None, "weight_decay": o.weight_decay or None}
     if o.name == "sgd":
         optimizer = keras.optimizers.SGD(momentum=o.momentum, nesterov=o.momentum > 0, **common)
+    elif o.name == "muon":
+        optimizer = KernelMuon(momentum=o.momentum, adam_weight_decay=o.weight_decay, **common)
     elif o.name == "adam":
         optimizer = keras.optimizers.Adam(**common)
     else:
@@ -47,6 +49,25 @@ def compile_for(model: keras.Model, recipe: Recipe, epoch: int, steps: int) -> N
         jit_compile=keras.backend.backend() == "jax",  # XLA halves the speed of convolutions on a CPU under TensorFlow
     )
     model.optimizer.build(model.trainable_variables)
+
+
+class KernelMuon(keras.optimizers.Muon):  # type: ignore[misc]  # Keras has no types
+    """Muon for convolutions: each kernel is one matrix (height * width * inputs, outputs); everything else is AdamW's.
+
+    Keras's own Muon leaves kernels of four dimensions to AdamW. Sources: Jordan et al. 2024 (Muon); its step's size after Liu et al.
+    2025, arXiv:2502.16982, so that rates and decay are of AdamW's order.
+    """
+
+    def _should_use_adamw(self, variable: Any) -> bool:
+        return len(variable.shape) != 4 or variable.shape[2] == 1
+
+    def _muon_update_step(self, gradient: Any, variable: Any, lr: Any, m: Any) -> None:
+        ops = keras.ops
+        self.assign(m, ops.add(ops.multiply(m, self.momentum), gradient))
+        direction = ops.add(gradient, ops.multiply(m, self.momentum)) if self.nesterov else m
+        matrix = ops.reshape(direction, (-1, variable.shape[-1]))
+        update = self.lr_adjust(self.zeropower_via_newtonschulz5(matrix, self.ns_steps))
+        self.assign_sub(variable, ops.multiply(ops.reshape(update, variable.shape), lr))
 
 
 def _schedule(recipe: Recipe, steps: int) -> Any:

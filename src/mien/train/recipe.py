@@ -60,7 +60,7 @@ class LossTable(_Table):
 class OptimizerTable(_Table):
     """Optimiser and learning-rate schedule."""
 
-    name: Literal["sgd", "adam", "adamw"] = "sgd"
+    name: Literal["sgd", "adam", "adamw", "muon"] = "sgd"
     learning_rate: float = Field(0.1, gt=0)
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(5e-4, ge=0)

@@ -1,0 +1,44 @@
+"""A trained run is kept as a member of ensembles to come: ``python -m models.keep RUN [RUN ...]``.
+
+Writes ``models/members/NAME.keras`` after the name of its recipe, with weights in float16, and the run's history beside it.
+``mien ensemble`` and ``python -m models.ship`` take such files, so networks that were trained at different times, on different machines,
+can answer together.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from mien.train.export import inference_model
+from mien.train.rundir import read_history, read_run, write_history
+from models.ship import HERE, history_beside, write_source
+
+MEMBERS = HERE / "members"
+
+
+def keep(run: Path, folder: Path = MEMBERS) -> Path:
+    """Write the run's best network and its history into ``folder``; return the network's file."""
+    file = folder / f"{read_run(run).config['recipe']['name']}.keras"
+    folder.mkdir(parents=True, exist_ok=True)
+    write_source(inference_model(run), file)
+    with tempfile.TemporaryDirectory() as scratch:
+        write_history(Path(scratch), read_history(run))
+        shutil.copyfile(Path(scratch) / "history.json", history_beside(file))
+    return file
+
+
+def main() -> None:
+    """Write the files and say how large they are."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run folder of mien train")
+    for run in parser.parse_args().runs:
+        file = keep(run)
+        sys.stdout.write(f"{file}: {file.stat().st_size / 1e6:.2f} MB\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""Muon for convolutions, as its definition has it."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+from mien.train.optimize import KernelMuon
+
+RATE = 0.01
+
+
+def moved(variable: keras.Variable, gradient: np.ndarray, **options: float) -> np.ndarray:
+    """Return what one step subtracts from ``variable``."""
+    optimizer = KernelMuon(RATE, **{"weight_decay": None, "adam_weight_decay": None, **options})
+    before = keras.ops.convert_to_numpy(variable).copy()
+    optimizer.apply([keras.ops.convert_to_tensor(gradient)], [variable])
+    return before - keras.ops.convert_to_numpy(variable)
+
+
+@pytest.mark.parametrize("shape", [pytest.param((3, 3, 8, 16), id="taller than wide"), pytest.param((1, 1, 8, 64), id="wider than tall")])
+def test_a_kernel_moves_equally_far_in_every_direction(shape: tuple[int, ...]) -> None:
+    random = np.random.default_rng(0)
+    strong = np.where(np.arange(shape[-1]) == 0, 100.0, 1.0)  # one output whose gradient would rule every other optimiser's step
+    step = moved(keras.Variable(random.normal(size=shape).astype(np.float32)), (random.normal(size=shape) * strong).astype(np.float32))
+    values = np.linalg.svd(step.reshape(-1, shape[-1]), compute_uv=False) / (RATE * 0.2 * np.sqrt(max(np.prod(shape[:-1]), shape[-1])))
+    assert values.min() > 0.3  # Newton and Schulz's five iterations end in a band around 1
+    assert values.max() < 1.3
+
+
+@pytest.mark.parametrize("shape", [pytest.param((16,), id="bias"), pytest.param((8, 7), id="head"), pytest.param((5, 5, 1, 8), id="stem")])
+def test_the_rest_moves_as_adamw_does(shape: tuple[int, ...]) -> None:
+    gradient = np.random.default_rng(1).normal(size=shape).astype(np.float32)
+    assert moved(keras.Variable(np.ones(shape, np.float32)), gradient) == pytest.approx(RATE * np.sign(gradient), rel=0.01)  # epsilon
+
+
+def test_a_kernel_decays() -> None:
+    kernel = keras.Variable(np.ones((3, 3, 4, 4), np.float32))
+    assert moved(kernel, np.zeros((3, 3, 4, 4), np.float32), weight_decay=0.1) == pytest.approx(RATE * 0.1, rel=1e-4)

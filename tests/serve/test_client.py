@@ -42,6 +42,16 @@ def test_many_photos_give_records_in_their_order_over_several_requests(pipeline,
     assert [len(record.faces) for i, record in enumerate(records) if i != 5] == [int(i % 10 == 0) for i in range(35) if i != 5]
 
 
+def test_one_photo_that_is_missing_or_too_large_costs_the_others_nothing(pipeline, portrait, tmp_path):
+    (tmp_path / "large.jpg").write_bytes(portrait + b"\0" * 400_000)
+    photos = [portrait, tmp_path / "gone.jpg", tmp_path / "large.jpg", portrait, portrait, portrait]
+    with running(pipeline, max_bytes=300_000, max_body_bytes=350_000, max_files=3) as address, Client(address) as client:
+        records = client.analyze_many(photos)
+    assert [record.code for record in records if isinstance(record, ErrorResult)] == ["not_found", "too_large"]
+    assert [record.source for record in records[1:3]] == ["gone.jpg", "large.jpg"]
+    assert [len(records[i].faces) for i in (0, 3, 4, 5)] == [1, 1, 1, 1]
+
+
 def test_a_refusal_is_an_error_with_the_services_own_code(client):
     with pytest.raises(ServiceError, match="expected one of JPEG") as refused:
         client.analyze(b"junk")

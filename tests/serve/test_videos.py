@@ -5,6 +5,7 @@ import json
 import os
 import time
 from pathlib import Path
+from threading import Event, Thread
 
 import av
 import httpx
@@ -131,6 +132,41 @@ def test_a_large_video_is_refused_while_it_arrives(pipeline, clip, temp_root):
     with running(pipeline, max_video_bytes=5_000) as address, httpx.Client(base_url=address, timeout=60) as http:
         assert hand_in(http, clip).status_code == 413
         assert files_below(temp_root) == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+def test_a_full_disk_is_said(pipeline, clip, temp_root, monkeypatch):
+    monkeypatch.setattr("mien.serve.videos.UPLOAD", "/dev/full")
+    with running(pipeline) as address, httpx.Client(base_url=address, timeout=60) as http:
+        answer = hand_in(http, clip)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (507, "no_room")
+        assert files_below(temp_root) == []
+
+
+def test_a_video_that_is_removed_while_it_ends_leaves_nothing(pipeline, tmp_path, monkeypatch, caplog):
+    """The state says "done" a moment before the record of it is on the disk."""
+    ending, go_on = Event(), Event()
+
+    def held(path):
+        if ending.is_set():
+            assert go_on.wait(60)
+
+    monkeypatch.setattr("mien.serve.jobs._sync", held)
+    monkeypatch.setattr("mien.serve.jobs.analyze_video", lambda *_, **__: ending.set())
+    jobs = Jobs(pipeline, Settings(jobs_dir=tmp_path / "jobs"), Metrics())
+    with jobs.new_folder() as folder:
+        (folder / "upload").write_bytes(b"")
+        job = jobs.accept(folder, "talk.mp4", None, annotated=False)
+    while job.is_open:
+        time.sleep(0.01)
+    remover = Thread(target=jobs.remove, args=(job,))
+    remover.start()
+    remover.join(0.2)
+    go_on.set()
+    remover.join(60)
+    jobs.close()
+    assert not job.folder.exists()
+    assert not caplog.records
 
 
 def test_a_video_that_breaks_keeps_what_was_done_and_says_so(http, clip, tmp_path):

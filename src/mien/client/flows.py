@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mien.errors import NotFoundError, ServiceError, UnreadableError, UsageError
+from mien.errors import MediaError, NotFoundError, ServiceError, UnreadableError, UsageError
 from mien.results import ErrorResult, FrameResult, record_from_dict
 
 T = TypeVar("T")
 Photo = str | Path | bytes
 Record = FrameResult | ErrorResult
 RETRIED = (429, 502, 503, 504)
+TOO_LARGE = 413
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 10.0
 FILES_A_REQUEST, BYTES_A_REQUEST = 16, 50_000_000
 POLL_S, LONGEST_POLL_S = 0.2, 2.0
@@ -74,12 +75,29 @@ def analyze(photo: Photo, options: Mapping[str, Any], retries: int) -> Flow[Fram
 
 
 def analyze_many(photos: Sequence[Photo], options: Mapping[str, Any], retries: int) -> Flow[list[Record]]:
-    """Return one record a photo, in their order; what cannot be read is an error record."""
+    """Return one record a photo, in their order; what cannot be read, here or there, or is too large is an error record."""
     records: list[Record] = []
-    for files in _requests(photos):
-        answer = yield from _reliably(Call("POST", "/v1/analyze", _given(options), files=files), retries)
-        records += _records(answer)
+    for group in _groups(photos):
+        answered = iter((yield from _answered([item for item in group if not isinstance(item, ErrorResult)], options, retries)))
+        records += [item if isinstance(item, ErrorResult) else next(answered) for item in group]
     return records
+
+
+def _answered(files: Sequence[tuple[str, bytes]], options: Mapping[str, Any], retries: int) -> Flow[list[Record]]:
+    """Return one record a file; what is too large for the service together is sent in halves."""
+    if not files:
+        return []
+    try:
+        answer = yield from _reliably(Call("POST", "/v1/analyze", _given(options), files=files), retries)
+    except ServiceError as error:
+        if error.status != TOO_LARGE:
+            raise
+        if len(files) == 1:
+            return [ErrorResult(files[0][0], error.reason, str(error).removesuffix(f" [{error.reason}]"))]
+        middle = len(files) // 2
+        first = yield from _answered(files[:middle], options, retries)
+        return first + (yield from _answered(files[middle:], options, retries))
+    return _records(answer)
 
 
 def models(retries: int) -> Flow[list[dict[str, Any]]]:
@@ -189,16 +207,23 @@ def _records(answer: Answer) -> list[Record]:
         raise ServiceError(f"expected records of this Mien's schema, got others ({error}); use one version on both sides") from None
 
 
-def _requests(photos: Sequence[Photo]) -> Iterator[list[tuple[str, bytes]]]:
-    """Yield files for one request after the other; no more than those of one request are in memory."""
-    files: list[tuple[str, bytes]] = []
+def _groups(photos: Sequence[Photo]) -> Iterator[list[tuple[str, bytes] | ErrorResult]]:
+    """Yield the files of one request after the other, among them what could not be read; no more than those are in memory."""
+    group: list[tuple[str, bytes] | ErrorResult] = []
+    size = 0
     for photo in photos:
-        files.append(_named(photo))
-        if len(files) == FILES_A_REQUEST or sum(len(data) for _, data in files) >= BYTES_A_REQUEST:
-            yield files
-            files = []
-    if files:
-        yield files
+        try:
+            name, data = _named(photo)
+        except MediaError as error:
+            group.append(ErrorResult("<bytes>" if isinstance(photo, bytes) else Path(photo).name, error.code, str(error)))
+        else:
+            group.append((name, data))
+            size += len(data)
+        if len(group) == FILES_A_REQUEST or size >= BYTES_A_REQUEST:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
 
 
 def _named(photo: Photo) -> tuple[str, bytes]:

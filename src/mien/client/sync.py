@@ -43,7 +43,11 @@ class Client:
         return self._do(flows.analyze(photo, {"max_faces": max_faces}, self._retries))
 
     def analyze_many(self, photos: Sequence[Photo], *, max_faces: int | None = None) -> list[Record]:
-        """Return one record a photo, in their order; one that the service cannot read is an error record. Raises as :meth:`analyze`."""
+        """Return one record a photo, in their order; one that is missing, too large, or cannot be read is an error record.
+
+        Photos that are too many or too large together for one request are sent in smaller ones. Raises as :meth:`analyze` where the
+        service itself fails or does not answer.
+        """
         return self._do(flows.analyze_many(photos, {"max_faces": max_faces}, self._retries))
 
     def video(

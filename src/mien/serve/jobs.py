@@ -52,7 +52,10 @@ class Job:
     ended: float | None = None  # seconds since the epoch
     progress: Progress = field(default_factory=Progress)
     cancelled: Event = field(default_factory=Event)
-    over: Event = field(default_factory=Event)  # no thread is at work on it any more
+    idle: Event = field(default_factory=Event)  # no thread is at work on it
+
+    def __post_init__(self) -> None:
+        self.idle.set()
 
     @property
     def is_open(self) -> bool:
@@ -154,9 +157,7 @@ class Jobs:
         job.cancelled.set()
         with self._lock:
             self._jobs.pop(job.order.id, None)
-            running = job.state == "running"
-        if running:
-            job.over.wait()
+        job.idle.wait()
         shutil.rmtree(job.folder, ignore_errors=True)
 
     def sweep(self) -> None:
@@ -188,6 +189,7 @@ class Jobs:
             if job.cancelled.is_set():
                 return
             job.state = "running"
+            job.idle.clear()
         try:
             analyze_video(
                 self._pipeline,
@@ -209,7 +211,7 @@ class Jobs:
             log.exception("video %s failed", job.order.id)
             self._end(job, "failed", "internal", "something went wrong here; quote the id to the operator")
         finally:
-            job.over.set()
+            job.idle.set()
 
     def _end(self, job: Job, state: State, code: str = "", message: str = "") -> None:
         if state == "cancelled" and self._stopping.is_set():

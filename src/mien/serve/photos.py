@@ -43,7 +43,8 @@ async def analyze(
 ) -> JSONResponse:
     """One picture as the body answers one record, files of a form answer a list of records in their order.
 
-    A photo without faces is a record with an empty list; a file of a form that cannot be read is an error record among the others.
+    A photo without faces is a record with an empty list; a file of a form that cannot be read, or is too large, is an error record among
+    the others.
     """
     settings = service.settings
     most = min(max_faces or settings.max_faces, settings.max_faces)
@@ -73,6 +74,8 @@ async def _record(service: Service, photo: Source, most: int, explain: bool) -> 
 
 
 async def _attempt(service: Service, upload: Upload, most: int, explain: bool) -> dict[str, Any]:
+    if upload.refusal:
+        return ErrorResult(upload.name, upload.refusal.code, upload.refusal.message).to_dict()
     try:
         return await _record(service, Source(upload.name, upload.data), most, explain)
     except MediaError as error:

@@ -37,11 +37,19 @@ class FileStart:
 
 
 @dataclass(frozen=True)
+class FileTooLarge:
+    """The file that began last is larger than a file may be; the rest of it is left out. ``refusal`` says so."""
+
+    refusal: Refusal
+
+
+@dataclass(frozen=True)
 class Upload:
-    """One file that was sent."""
+    """One file that was sent, or the ``refusal`` of one that is too large."""
 
     name: str
     data: bytes
+    refusal: Refusal | None = None
 
 
 def is_multipart(request: Request) -> bool:
@@ -74,16 +82,21 @@ async def read_body(request: Request, limits: BodyLimits) -> bytes:
 async def read_files(request: Request, limits: BodyLimits) -> list[Upload]:
     """Return the files of a multipart form, in order, from memory; raises as :func:`read_body` does."""
     files: list[tuple[str, bytearray]] = []
+    refusals: dict[int, Refusal] = {}
     async for event in file_events(request, limits):
-        if isinstance(event, FileStart):
-            files.append((event.name, bytearray()))
-        else:
-            files[-1][1].extend(event)
-    return [Upload(name, bytes(data)) for name, data in files]
+        match event:
+            case FileStart(name):
+                files.append((name, bytearray()))
+            case FileTooLarge(refusal):
+                files[-1][1].clear()
+                refusals[len(files) - 1] = refusal
+            case _:
+                files[-1][1].extend(event)
+    return [Upload(name, bytes(data), refusals.get(index)) for index, (name, data) in enumerate(files)]
 
 
-async def file_events(request: Request, limits: BodyLimits) -> AsyncIterator[FileStart | bytes]:
-    """Yield, for every file of a multipart form, its start and then its bytes, piece by piece.
+async def file_events(request: Request, limits: BodyLimits) -> AsyncIterator[FileStart | FileTooLarge | bytes]:
+    """Yield, for every file of a multipart form, its start and then its bytes, piece by piece; of one that is too large, those that fit.
 
     Raises:
         Refusal: a body that is no such form, has other fields than ``file``, or exceeds ``limits``.
@@ -109,7 +122,7 @@ class _Form:
     """Collects what the parser tells of."""
 
     def __init__(self, limits: BodyLimits) -> None:
-        self.events: list[FileStart | bytes] = []
+        self.events: list[FileStart | FileTooLarge | bytes] = []
         self.complete = False
         self.count = 0
         self._limits = limits
@@ -160,10 +173,13 @@ class _Form:
         self.events.append(FileStart(clean_name(options.get(b"filename", b"").decode("utf-8", "replace"))))
 
     def _data(self, data: bytes, start: int, end: int) -> None:
+        most = self._limits.max_file_bytes
+        fitted = self._size <= most
         self._size += end - start
-        if self._size > self._limits.max_file_bytes:
-            raise _too_large(self._limits.max_file_bytes)
-        self.events.append(data[start:end])
+        if self._size <= most:
+            self.events.append(data[start:end])
+        elif fitted:
+            self.events.append(FileTooLarge(_too_large(most)))
 
     def _end(self) -> None:
         self.complete = True

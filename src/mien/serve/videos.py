@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
@@ -11,14 +12,16 @@ from starlette.responses import FileResponse, JSONResponse, Response
 
 from mien.serve.answers import Refusal
 from mien.serve.jobs import ANNOTATED, RESULT, UPLOAD, Job
-from mien.serve.schemas import BUSY, ERRORS, FORM_OF_ONE
+from mien.serve.schemas import BUSY, ERRORS, FORM_OF_ONE, ErrorAnswer
 from mien.serve.schemas import Job as JobSchema
 from mien.serve.service import Service, TheService
-from mien.serve.uploads import BodyLimits, FileStart, file_events, is_multipart
+from mien.serve.uploads import BodyLimits, FileStart, FileTooLarge, file_events, is_multipart
 from mien.serve.video_work import check_video
 
 router = APIRouter(tags=["videos"])
 WRITE_BYTES = 2**20  # gathered before they go to the disk
+NO_ROOM = 507
+log = logging.getLogger("mien.serve")
 
 
 @router.post(
@@ -26,7 +29,7 @@ WRITE_BYTES = 2**20  # gathered before they go to the disk
     status_code=202,
     summary="Hand in a video",
     response_model=JobSchema,
-    responses={**ERRORS, **BUSY},
+    responses={**ERRORS, **BUSY, NO_ROOM: {"model": ErrorAnswer, "description": "The service's disk is full."}},
     openapi_extra={"requestBody": {"required": True, "content": {"multipart/form-data": FORM_OF_ONE}}},
 )
 async def hand_in(
@@ -87,10 +90,13 @@ async def _save(request: Request, path: Path, service: Service) -> str:
     name, gathered = "", bytearray()
     with path.open("wb") as file:
         async for event in file_events(request, limits):
-            if isinstance(event, FileStart):
-                name = event.name
-                continue
-            gathered += event
+            match event:
+                case FileStart():
+                    name = event.name
+                case FileTooLarge():
+                    raise event.refusal
+                case _:
+                    gathered += event
             if len(gathered) >= WRITE_BYTES:
                 await asyncio.to_thread(_write, file, bytes(gathered))
                 gathered.clear()
@@ -99,7 +105,12 @@ async def _save(request: Request, path: Path, service: Service) -> str:
 
 
 def _write(file: BinaryIO, data: bytes) -> None:
-    file.write(data)
+    try:
+        file.write(data)
+        file.flush()
+    except OSError as error:
+        log.error("a video could not be kept: %s", error.strerror)
+        raise Refusal(NO_ROOM, "no_room", "the service has no room for this video; send a smaller one, or try again later") from None
 
 
 def _job(job_id: str, service: Service) -> Job:

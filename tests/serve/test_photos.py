@@ -125,6 +125,14 @@ def test_too_many_files_are_refused(http):
     assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_large")
 
 
+def test_a_file_that_is_too_large_is_an_error_among_the_others(http, portrait):
+    photos = [("a.jpg", portrait), ("large.jpg", portrait + b"\0" * 1_000_000), ("b.jpg", portrait)]
+    before, large, after = (record_from_dict(record) for record in http.post("/v1/analyze", files=form(*photos)).json()["results"])
+    assert (large.source, large.code) == ("large.jpg", "too_large")
+    assert "expected at most 1,000,000 bytes" in large.message
+    assert [(record.source, len(record.faces)) for record in (before, after)] == [("a.jpg", 1), ("b.jpg", 1)]
+
+
 def test_a_body_that_does_not_come_is_not_waited_for(address):
     where = urlsplit(address)
     with socket.create_connection((where.hostname, where.port), timeout=20) as sock:
@@ -135,6 +143,19 @@ def test_a_body_that_does_not_come_is_not_waited_for(address):
 def test_path_like_names_lose_their_folders(http):
     answer = http.post("/v1/analyze", files=form(("../../../etc/passwd\n.png", corners("PNG")), ("C:\\windows\\win.png", corners("PNG"))))
     assert [record["source"] for record in answer.json()["results"]] == ["passwd%0A.png", "win.png"]
+
+
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
+        pytest.param("/v1/analyze?max_face=3", "did you mean 'max_faces'?", id="typo"),
+        pytest.param("/v1/analyze?colour=red&max_faces=3", "got 'colour'; known here: max_faces, explain, url", id="foreign"),
+    ],
+)
+def test_a_query_key_that_nobody_reads_is_refused(http, portrait, address, says):
+    answer = http.post(address, content=portrait, headers=JPEG)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "usage")
+    assert says in answer.json()["error"]["message"]
 
 
 @pytest.mark.parametrize("query", ["max_faces=0", "max_faces=x", "explain=perhaps"])

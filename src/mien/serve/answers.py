@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,8 +21,10 @@ from mien.errors import (
     UnsupportedMediaError,
     UsageError,
 )
+from mien.sinks import printable
 
 RETRY_AFTER_S = 1
+LONGEST_KEY = 60  # characters of an unknown query key that are told
 # HTTP status of the errors that a caller can cause; anything else is the service's own fault.
 STATUS: Mapping[type[MienError], int] = {
     TooLargeError: 413,
@@ -71,6 +74,16 @@ def sentence(error: MienError) -> str:
     if isinstance(error, FetchError):
         return "expected a picture at a public web address, got none; check the address, or send the picture itself"
     return str(error)
+
+
+def known_keys(request: Request) -> None:
+    """Raise Refusal for a query key that the address does not know: ``max_face=3`` would be obeyed by nobody."""
+    known = [str(field.alias) for field in request.scope["route"].dependant.query_params]
+    for key in request.query_params:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known) or 'none'}"
+            raise Refusal(422, "usage", f"expected a query key of this address, got {printable(key[:LONGEST_KEY])!r}; {hint}")
 
 
 def install(app: FastAPI) -> None:

@@ -7,7 +7,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from mien import __version__
@@ -53,7 +53,9 @@ def create_app(settings: Settings | None = None, pipeline: Pipeline | None = Non
 
     app = FastAPI(title="Mien", version=__version__, description=ABOUT, docs_url=None, redoc_url=None, lifespan=running)
     app.state.gate = gate
-    for part in (photos, videos, streams, models, health):
+    for part in (photos, videos, models):
+        app.include_router(part.router, dependencies=[Depends(answers.known_keys)])
+    for part in (streams, health):
         app.include_router(part.router)
     pages.mount(app)
     answers.install(app)

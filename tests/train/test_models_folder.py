@@ -25,7 +25,7 @@ def test_the_source_and_the_shipped_graph_answer_alike():
     chips = np.random.default_rng(0).integers(0, 256, (32, 48, 48), dtype=np.uint8)
     source = keras.saving.load_model(MODELS / "emotion_recognition.keras")
     both = [keras.ops.convert_to_numpy(source(to_input(side), training=False)) for side in (chips, chips[:, :, ::-1])]
-    assert np.mean(both, axis=0) == pytest.approx(Classifier(open_bundle()).logits(chips), abs=1e-4)
+    assert np.mean(both, axis=0) == pytest.approx(Classifier(open_bundle()).logits(chips), abs=1e-2)  # the source's weights are in float16
 
 
 def test_the_small_source_and_its_graph_answer_alike():

@@ -146,14 +146,14 @@ def test_path_like_names_lose_their_folders(http):
 
 
 @pytest.mark.parametrize(
-    ("address", "says"),
+    ("path", "says"),
     [
         pytest.param("/v1/analyze?max_face=3", "did you mean 'max_faces'?", id="typo"),
         pytest.param("/v1/analyze?colour=red&max_faces=3", "got 'colour'; known here: max_faces, explain, url", id="foreign"),
     ],
 )
-def test_a_query_key_that_nobody_reads_is_refused(http, portrait, address, says):
-    answer = http.post(address, content=portrait, headers=JPEG)
+def test_a_query_key_that_nobody_reads_is_refused(http, portrait, path, says):
+    answer = http.post(path, content=portrait, headers=JPEG)
     assert (answer.status_code, answer.json()["error"]["code"]) == (422, "usage")
     assert says in answer.json()["error"]["message"]
 

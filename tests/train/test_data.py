@@ -139,6 +139,21 @@ def test_bad_pixels_in_a_csv_are_named_by_line(tmp_path: Path, pixels: str) -> N
         pytest.param(lambda root: (root / "train" / "happy").mkdir(parents=True), "at least two label folders", id="one label"),
         pytest.param(lambda root: [(root / "train" / x).mkdir(parents=True) for x in LABELS], "no image in", id="empty folders"),
         pytest.param(
+            lambda root: (write_shapes(root, train=1) / "train" / "fear").rename(root / "train" / "uncertain"),
+            "a label cannot be called 'uncertain'",
+            id="a label like a column of the results",
+        ),
+        pytest.param(
+            lambda root: (write_shapes(root, train=1) / "train" / "fear").rename(root / "train" / "smoothed_sad"),
+            "a label cannot be called 'smoothed_sad'",
+            id="a label like another label's column",
+        ),
+        pytest.param(
+            lambda root: [root.mkdir(), (root / "a.jpg").touch(), (root / "b.PNG").touch(), (root / "notes.txt").touch()],
+            "found 2 images outside of any folder",
+            id="photos without folders",
+        ),
+        pytest.param(
             lambda root: [p.unlink() for p in (write_shapes(root, train=1) / "train" / "fear").iterdir()],
             "no training image for fear",
             id="an empty label",

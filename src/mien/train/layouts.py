@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from mien.contract import FER2013_SIDE, LABELS
 from mien.errors import DataError
+from mien.sinks import csv_columns
 
 # What fer2013.csv's "emotion" column means.
 CSV_LABELS = {"0": "angry", "1": "disgust", "2": "fear", "3": "happy", "4": "sad", "5": "surprise", "6": "neutral"}
@@ -86,10 +87,14 @@ def folders_in(folder: Path) -> list[str]:
 def _list_folder(root: Path) -> Listing:
     top = folders_in(root)
     if "train" not in top:
-        raise DataError(f"{root} has no 'train' folder; expected {root}/train/<label>/*.jpg, found {', '.join(top) or 'nothing'}")
+        raise DataError(f"{root} has no 'train' folder; expected {root}/train/<label>/*.jpg, found {', '.join(top) or _loose(root)}")
     found = folders_in(root / "train")
     if len(found) < 2:
-        raise DataError(f"{root}/train needs at least two label folders with images, found {', '.join(found) or 'none'}")
+        there = ", ".join(found) or _loose(root / "train")
+        raise DataError(f"{root}/train needs at least two label folders with images, found {there}")
+    columns = csv_columns(found)
+    if twice := [label for label in found if columns.count(label) > 1]:
+        raise DataError(f"a label cannot be called {twice[0]!r}, like another column of the results; rename that folder")
     label_names = LABELS if set(found) == set(LABELS) else tuple(found)
     rows: list[tuple[str, int, str]] = []
     digest = hashlib.sha256()
@@ -108,6 +113,12 @@ def _list_folder(root: Path) -> Listing:
         raise DataError(f"no image in {root}/train; Mien reads {', '.join(sorted(IMAGE_SUFFIXES))}")
     names, labels, splits = zip(*rows, strict=True)
     return Listing(names, labels, splits, label_names, digest.hexdigest())
+
+
+def _loose(folder: Path) -> str:
+    """Return what lies in a folder that has no folders."""
+    images = sum(entry.suffix.lower() in IMAGE_SUFFIXES for entry in folder.iterdir())
+    return f"{images} images outside of any folder; put those of each label into one" if images else "nothing"
 
 
 def _split(folder: str, file_name: str) -> str:

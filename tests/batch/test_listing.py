@@ -1,5 +1,6 @@
 """What sources stand for: folders, lists, archives; and what is wrong with those that stand for nothing."""
 
+import codecs
 import io
 import os
 import tarfile
@@ -44,6 +45,8 @@ def test_a_folder_gives_photos_and_videos_with_their_sizes(place):
         pytest.param("list.txt", b"in/a.jpg\n\nin/deep/b.jpg\r\n", id="lines"),
         pytest.param("list.txt", b"\xef\xbb\xbfin/a.jpg\nin/deep/b.jpg", id="byte-order-mark-and-no-last-break"),
         pytest.param("list.txt", b"in/a.jpg\0in/deep/b.jpg\0", id="null-characters"),
+        pytest.param("list.txt", "in/a.jpg\r\nin/deep/b.jpg\r\n".encode("utf-16"), id="what-powershell-writes"),
+        pytest.param("list.txt", codecs.BOM_UTF16_BE + "in/a.jpg\nin/deep/b.jpg".encode("utf-16-be"), id="utf-16-of-the-other-order"),
         pytest.param("list.csv", b"id,path\n1,in/a.jpg\n2,in/deep/b.jpg\n", id="csv"),
         pytest.param("list.csv", b"whatever\nin/a.jpg\nin/deep/b.jpg\n", id="csv-of-one-column"),
         pytest.param("list.tsv", b"label\tsource\nhappy\tin/a.jpg\nsad\tin/deep/b.jpg\n", id="tab-separated"),

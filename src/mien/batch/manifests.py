@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from mien.batch.archives import is_damage
 from mien.errors import CorruptMediaError, MissingExtraError, NotFoundError, UnreadableError, UsageError
 
 SUFFIXES = (".txt", ".lst", ".csv", ".tsv", ".parquet")
+PIECE = 2**16  # bytes of a text list that are read at once
 COLUMNS = ("source", "path", "file", "url", "image", "filename", "file_name", "image_path")
 
 
@@ -49,17 +51,31 @@ def entries(place: str, column: str | None) -> Iterator[str]:
 
 
 def _of_text(file: BinaryIO) -> Iterator[str]:
-    start = file.read(2**16)
-    null = b"\0" in start
-    rest = start
+    pieces = _pieces(file)
+    rest = next(pieces, b"")
+    null = b"\0" in rest
     while rest:
         *whole, rest = rest.split(b"\0" if null else b"\n")
         yield from (name for line in whole if (name := _decoded(line, null)))
-        if not (more := file.read(2**16)):
+        if not (more := next(pieces, b"")):
             break
         rest += more
     if name := _decoded(rest, null):
         yield name
+
+
+def _pieces(file: BinaryIO) -> Iterator[bytes]:
+    """Yield a file piece by piece; one that begins as UTF-16 does, such as ``dir /b > list.txt`` in PowerShell writes, in UTF-8."""
+    piece = file.read(PIECE)
+    if not piece.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        while piece:
+            yield piece
+            piece = file.read(PIECE)
+        return
+    decoder = codecs.getincrementaldecoder("utf-16")("replace")
+    while piece:
+        yield decoder.decode(piece).encode("utf-8", "surrogatepass")
+        piece = file.read(PIECE)
 
 
 def _decoded(line: bytes, null: bool) -> str:

@@ -69,6 +69,17 @@ def test_another_folder_of_classes_keeps_its_own_labels(tmp_path: Path) -> None:
     assert len(data.rows("val")) == 3
 
 
+@pytest.mark.parametrize("channels", [pytest.param(1, id="grey"), pytest.param(3, id="colour")])
+def test_transparent_parts_lie_on_white_as_they_do_in_use(tmp_path: Path, channels: int) -> None:
+    picture = np.full((16, 16, 4), (40, 40, 40, 255), np.uint8)
+    picture[:8, :, 3], picture[8:12, :, 3] = 0, 51
+    for label in ("a", "b"):
+        (tmp_path / "train" / label).mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / "train" / label / "1.png"), picture)
+    images = load(tmp_path, size=16, channels=channels, cache=tmp_path / "cache").images
+    assert [int(images[0][y, 0].min()) for y in (0, 9, 15)] == [255, 212, 40]
+
+
 def test_the_second_start_reads_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = write_shapes(tmp_path / "data", train=1, public=1, private=1)
     first = load(root, size=SIDE, cache=tmp_path / "cache")

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -27,6 +28,7 @@ CSV_LABELS = {"0": "angry", "1": "disgust", "2": "fear", "3": "happy", "4": "sad
 CSV_USAGE = {"Training": "train", "PublicTest": "public", "PrivateTest": "private"}
 FOLDERS = ("train", "val", "validation", "test")
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
+WITH_ALPHA = (".png", ".webp")
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,10 @@ def _decode_files(root: Path, names: tuple[str, ...], out: NDArray[np.uint8]) ->
 
     def one(index: int) -> str | None:
         try:
-            image = cv2.imdecode(np.fromfile(root / names[index], np.uint8), flag)
+            encoded = np.fromfile(root / names[index], np.uint8)
+            image = cv2.imdecode(encoded, flag)
+            if image is not None and names[index].lower().endswith(WITH_ALPHA):
+                image = _on_white(image, cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED))
         except (OSError, cv2.error):  # no file, no bytes, or more pixels than OpenCV takes
             image = None
         if image is None:
@@ -158,6 +163,14 @@ def _decode_files(root: Path, names: tuple[str, ...], out: NDArray[np.uint8]) ->
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return [name for name in pool.map(one, range(len(names))) if name]
+
+
+def _on_white(image: NDArray[np.uint8], whole: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return ``image`` with the transparent parts of ``whole``, the same picture as it is stored, laid on white, as the runtime does."""
+    if whole.ndim < 3 or whole.shape[2] < 4 or whole.shape[:2] != image.shape[:2]:
+        return image
+    share = whole[..., 3] / np.iinfo(whole.dtype).max
+    return np.asarray(np.rint(255 + (image - 255.0) * (share if image.ndim == 2 else share[..., None])), np.uint8)
 
 
 def _decode_csv(path: Path, names: tuple[str, ...], out: NDArray[np.uint8]) -> list[str]:

@@ -1,6 +1,6 @@
 """A trained run is kept as a member of ensembles to come: ``python -m models.keep RUN [RUN ...]``.
 
-Writes ``models/members/NAME.keras`` after the name of its recipe, with weights in float16, and the run's history beside it.
+Writes ``models/members/RECIPE_SEED.keras`` with weights in float16, and the run's history beside it.
 ``mien ensemble`` and ``python -m models.ship`` take such files, so networks that were trained at different times, on different machines,
 can answer together.
 """
@@ -13,6 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from mien.errors import UsageError
 from mien.train.export import inference_model
 from mien.train.rundir import read_history, read_run, write_history
 from models.ship import HERE, history_beside, write_source
@@ -21,8 +22,15 @@ MEMBERS = HERE / "members"
 
 
 def keep(run: Path, folder: Path = MEMBERS) -> Path:
-    """Write the run's best network and its history into ``folder``; return the network's file."""
-    file = folder / f"{read_run(run).config['recipe']['name']}.keras"
+    """Write the run's best network and its history into ``folder``; return the network's file.
+
+    Raises:
+        UsageError: a network of the same recipe and seed is there.
+    """
+    recipe = read_run(run).config["recipe"]
+    file = folder / f"{recipe['name']}_{recipe['seed']}.keras"
+    if file.exists():
+        raise UsageError(f"{file} is there already; remove it first, or keep a run of another seed")
     folder.mkdir(parents=True, exist_ok=True)
     write_source(inference_model(run), file)
     with tempfile.TemporaryDirectory() as scratch:

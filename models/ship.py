@@ -50,8 +50,8 @@ def write_source(model: keras.Model, file: Path) -> None:
 
 
 def history_beside(file: Path) -> Path:
-    """Return where the history of a kept network is."""
-    return file.with_name(f"{file.stem}_history.json")
+    """Return where the history of a network's file is: beside a kept one, or in the run folder of a run's own."""
+    return file.with_name("history.json" if file.name == MODEL else f"{file.stem}_history.json")
 
 
 def histories(members: Sequence[Path], name: str, continues: bool, folder: Path = HERE) -> None:
@@ -63,8 +63,8 @@ def histories(members: Sequence[Path], name: str, continues: bool, folder: Path 
     told: list[dict[str, Any]] = []
     for member in members:
         if member.suffix == ".keras":
-            beside = history_beside(member)
-            before = json.loads((beside if beside.exists() else kept).read_text(encoding="utf-8"))
+            own = kept if member.name == KERAS_SOURCES[name] else history_beside(member)
+            before = json.loads(own.read_text(encoding="utf-8"))
             told += [row if "member" in row else {"member": member.stem, **row} for row in before]
             continue
         rows = read_history(member)

@@ -49,6 +49,7 @@ def test_a_folder_gives_photos_and_videos_with_their_sizes(place):
         pytest.param("list.txt", codecs.BOM_UTF16_BE + "in/a.jpg\nin/deep/b.jpg".encode("utf-16-be"), id="utf-16-of-the-other-order"),
         pytest.param("list.csv", b"id,path\n1,in/a.jpg\n2,in/deep/b.jpg\n", id="csv"),
         pytest.param("list.csv", b"whatever\nin/a.jpg\nin/deep/b.jpg\n", id="csv-of-one-column"),
+        pytest.param("list.csv", "path\r\nin/a.jpg\r\nin/deep/b.jpg\r\n".encode("utf-16"), id="csv-of-powershell"),
         pytest.param("list.tsv", b"label\tsource\nhappy\tin/a.jpg\nsad\tin/deep/b.jpg\n", id="tab-separated"),
     ],
 )

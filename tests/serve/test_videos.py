@@ -135,10 +135,11 @@ def test_a_large_video_is_refused_while_it_arrives(pipeline, clip, temp_root):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
-def test_a_full_disk_is_said(pipeline, clip, temp_root, monkeypatch):
+@pytest.mark.parametrize("size", [pytest.param(100, id="less than a buffer"), pytest.param(3_000_000, id="several writes")])
+def test_a_full_disk_is_said(pipeline, size, temp_root, monkeypatch):
     monkeypatch.setattr("mien.serve.videos.UPLOAD", "/dev/full")
     with running(pipeline) as address, httpx.Client(base_url=address, timeout=60) as http:
-        answer = hand_in(http, clip)
+        answer = hand_in(http, b"\0" * size)
         assert (answer.status_code, answer.json()["error"]["code"]) == (507, "no_room")
         assert files_below(temp_root) == []
 

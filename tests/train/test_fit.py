@@ -207,8 +207,9 @@ def test_the_frozen_phase_trains_the_heads_alone(shapes: Dataset, tmp_path: Path
     assert changed == {"emotion/kernel", "emotion/bias"}
 
 
-def test_resuming_across_the_end_of_the_frozen_phase(shapes: Dataset, tmp_path: Path) -> None:
-    recipe = tiny_recipe(**{"epochs": 3, "frozen.epochs": 1})
+@pytest.mark.parametrize("optimizer", [pytest.param("sgd", id="sgd"), pytest.param("muon", id="muon")])
+def test_resuming_across_the_end_of_the_frozen_phase(optimizer: str, shapes: Dataset, tmp_path: Path) -> None:
+    recipe = tiny_recipe(**{"epochs": 3, "frozen.epochs": 1, "optimizer.name": optimizer})
     whole = fit(recipe, shapes, tmp_path / "whole")
 
     class Stop(Exception):  # noqa: N818

@@ -9,6 +9,7 @@ import pytest
 
 from mien.bundles import open_bundle
 from mien.classify import Classifier
+from mien.errors import UsageError
 from mien.train.batches import to_input
 from mien.train.export import inference_model
 from mien.train.fit import fit
@@ -61,7 +62,9 @@ def test_a_kept_network_answers_as_its_run_does_and_brings_its_history(tmp_path,
     recipe = tiny_recipe(epochs=2)
     fit(recipe, shapes, tmp_path / "run")
     file = keep(tmp_path / "run", tmp_path / "members")
-    assert file.name == f"{recipe.name}.keras"
+    assert file.name == "tiny_0.keras"
+    with pytest.raises(UsageError, match="is there already"):
+        keep(tmp_path / "run", tmp_path / "members")
     chips = to_input(shapes.images[:8])
     answers = [
         keras.ops.convert_to_numpy(net(chips, training=False)) for net in (keras.saving.load_model(file), inference_model(tmp_path / "run"))
@@ -69,7 +72,7 @@ def test_a_kept_network_answers_as_its_run_does_and_brings_its_history(tmp_path,
     assert answers[0] == pytest.approx(answers[1], abs=1e-2)
     histories([file, file], "default", continues=False, folder=tmp_path)
     told = json.loads((tmp_path / "training_history.json").read_text(encoding="utf-8"))
-    assert [(row["member"], row["epoch"]) for row in told] == 2 * [(recipe.name, 1), (recipe.name, 2)]
+    assert [(row["member"], row["epoch"]) for row in told] == 2 * [("tiny_0", 1), ("tiny_0", 2)]
 
 
 def test_an_ensemble_tells_the_history_of_every_member(tmp_path):

@@ -29,10 +29,31 @@ def test_a_kernel_moves_equally_far_in_every_direction(shape: tuple[int, ...]) -
     assert values.max() < 1.3
 
 
-@pytest.mark.parametrize("shape", [pytest.param((16,), id="bias"), pytest.param((8, 7), id="head"), pytest.param((5, 5, 1, 8), id="stem")])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        pytest.param((16,), id="bias"),
+        pytest.param((8, 7), id="head"),
+        pytest.param((5, 5, 1, 8), id="stem"),
+        pytest.param((3, 3, 8, 1), id="depthwise"),
+    ],
+)
 def test_the_rest_moves_as_adamw_does(shape: tuple[int, ...]) -> None:
     gradient = np.random.default_rng(1).normal(size=shape).astype(np.float32)
     assert moved(keras.Variable(np.ones(shape, np.float32)), gradient) == pytest.approx(RATE * np.sign(gradient), rel=0.01)  # epsilon
+
+
+def test_the_second_step_goes_where_momentum_of_nesterov_points() -> None:
+    first, second = np.random.default_rng(2).normal(size=(2, 3, 3, 4, 8)).astype(np.float32)
+    kernel = keras.Variable(np.zeros((3, 3, 4, 8), np.float32))
+    optimizer = KernelMuon(RATE, weight_decay=None, momentum=0.9)
+    optimizer.apply([keras.ops.convert_to_tensor(first)], [kernel])
+    before = keras.ops.convert_to_numpy(kernel).copy()
+    optimizer.apply([keras.ops.convert_to_tensor(second)])
+    step = (before - keras.ops.convert_to_numpy(kernel)).reshape(-1, 8)
+    u, _, v = np.linalg.svd((second + 0.9 * (second + 0.9 * first)).reshape(-1, 8), full_matrices=False)
+    alike = np.sum(step * (u @ v)) / np.linalg.norm(step) / np.linalg.norm(u @ v)
+    assert alike > 0.97  # the exact direction; without Nesterov, or without momentum, it is 0.9 and less
 
 
 def test_a_kernel_decays() -> None:

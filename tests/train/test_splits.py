@@ -35,6 +35,14 @@ def test_sizes(faces: datasets.Dataset, name: str, count: int) -> None:
     assert len(splits.select(faces, name, LABELS)) == count
 
 
+def test_without_a_split_the_reported_images_are_meant_and_never_others(faces: datasets.Dataset) -> None:
+    assert splits.asked(faces, None) == ("private",)
+    assert splits.asked(faces, "all") == splits.ALL
+    assert splits.asked(replace(faces, votes=None), "all") == ("private", "clean", "public", "test")
+    assert splits.asked(replace(faces, splits=np.where(faces.splits == "train", "train", "val")), None) == ("test",)
+    assert splits.asked(replace(faces, splits=np.where(faces.splits == "train", "train", "val")), "all") == ("val",)
+
+
 def test_labels_come_in_the_order_of_the_model(faces: datasets.Dataset) -> None:
     backwards = LABELS[::-1]
     split = splits.select(faces, "private", backwards)

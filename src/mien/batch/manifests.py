@@ -16,6 +16,7 @@ from mien.errors import CorruptMediaError, MissingExtraError, NotFoundError, Unr
 
 SUFFIXES = (".txt", ".lst", ".csv", ".tsv", ".parquet")
 PIECE = 2**16  # bytes of a text list that are read at once
+UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 COLUMNS = ("source", "path", "file", "url", "image", "filename", "file_name", "image_path")
 
 
@@ -67,7 +68,7 @@ def _of_text(file: BinaryIO) -> Iterator[str]:
 def _pieces(file: BinaryIO) -> Iterator[bytes]:
     """Yield a file piece by piece; one that begins as UTF-16 does, such as ``dir /b > list.txt`` in PowerShell writes, in UTF-8."""
     piece = file.read(PIECE)
-    if not piece.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+    if not piece.startswith(UTF_16):
         while piece:
             yield piece
             piece = file.read(PIECE)
@@ -83,7 +84,9 @@ def _decoded(line: bytes, null: bool) -> str:
 
 
 def _of_csv(file: BinaryIO, place: str, column: str | None, delimiter: str) -> Iterator[str]:
-    with io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="") as text:
+    begins = file.peek(2) if isinstance(file, io.BufferedReader) else b""
+    encoding = "utf-16" if begins.startswith(UTF_16) else "utf-8-sig"
+    with io.TextIOWrapper(file, encoding=encoding, errors="surrogateescape", newline="") as text:
         rows = csv.DictReader(text, delimiter=delimiter)
         try:
             chosen = _column(list(rows.fieldnames or ()), place, column)

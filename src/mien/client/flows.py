@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mien.errors import MediaError, NotFoundError, ServiceError, UnreadableError, UsageError
+from mien.errors import MediaError, NotFoundError, ServiceError, TooLargeError, UnreadableError, UsageError
 from mien.results import ErrorResult, FrameResult, record_from_dict
 
 T = TypeVar("T")
@@ -93,11 +93,14 @@ def _answered(files: Sequence[tuple[str, bytes]], options: Mapping[str, Any], re
         if error.status != TOO_LARGE:
             raise
         if len(files) == 1:
-            return [ErrorResult(files[0][0], error.reason, str(error).removesuffix(f" [{error.reason}]"))]
+            return [ErrorResult(files[0][0], TooLargeError.code, str(error).removesuffix(f" [{error.reason}]"))]
         middle = len(files) // 2
         first = yield from _answered(files[:middle], options, retries)
         return first + (yield from _answered(files[middle:], options, retries))
-    return _records(answer)
+    records = _records(answer)
+    if len(records) != len(files):
+        raise ServiceError(f"expected {len(files)} records of the service, got {len(records)}; use one version on both sides")
+    return records
 
 
 def models(retries: int) -> Flow[list[dict[str, Any]]]:

@@ -76,7 +76,7 @@ def sentence(error: MienError) -> str:
     return str(error)
 
 
-def known_keys(request: Request) -> None:
+async def known_keys(request: Request) -> None:
     """Raise Refusal for a query key that the address does not know: ``max_face=3`` would be obeyed by nobody."""
     known = [str(field.alias) for field in request.scope["route"].dependant.query_params]
     for key in request.query_params:

@@ -163,7 +163,7 @@ class Jobs:
     def sweep(self) -> None:
         """Remove the finished jobs whose time is over, and the oldest ones where there are too many."""
         with self._lock:
-            ended = sorted((job for job in self._jobs.values() if not job.is_open), key=lambda job: job.ended or 0)
+            ended = sorted((job for job in self._jobs.values() if not job.is_open and job.idle.is_set()), key=lambda job: job.ended or 0)
         too_many = len(ended) - self._settings.max_kept_jobs
         for number, job in enumerate(ended):
             if number < too_many or time.time() - (job.ended or 0) > self._settings.job_ttl_s:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
@@ -21,6 +24,7 @@ from mien.serve.video_work import check_video
 router = APIRouter(tags=["videos"])
 WRITE_BYTES = 2**20  # gathered before they go to the disk
 NO_ROOM = 507
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 log = logging.getLogger("mien.serve")
 
 
@@ -41,7 +45,7 @@ async def hand_in(
     """The video is checked here and analysed in the background; ask for its state where the answer says."""
     if not is_multipart(request):
         raise Refusal(415, "unsupported_media", "expected a multipart form; curl sends one with -F file=@clip.mp4")
-    with service.gate.slot(), service.jobs.place(), service.jobs.new_folder() as folder:
+    with service.gate.slot(), service.jobs.place(), _room(), service.jobs.new_folder() as folder:
         name = await _save(request, folder / UPLOAD, service)
         await asyncio.to_thread(check_video, folder / UPLOAD, name, service.settings)
         job = await asyncio.to_thread(service.jobs.accept, folder, name, every, annotated)
@@ -105,10 +109,17 @@ async def _save(request: Request, path: Path, service: Service) -> str:
 
 
 def _write(file: BinaryIO, data: bytes) -> None:
+    file.write(data)
+
+
+@contextmanager
+def _room() -> Iterator[None]:
+    """Refuse a video for which the disk is full, at whichever write that shows."""
     try:
-        file.write(data)
-        file.flush()
+        yield
     except OSError as error:
+        if error.errno not in FULL:
+            raise
         log.error("a video could not be kept: %s", error.strerror)
         raise Refusal(NO_ROOM, "no_room", "the service has no room for this video; send a smaller one, or try again later") from None
 

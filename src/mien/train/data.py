@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import DataError
-from mien.train.layouts import Listing, csv_rows, decode, list_images
+from mien.train.layouts import WITH_ALPHA, Listing, csv_rows, decode, list_images
 
 VOTE_COLUMNS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF")
 FERPLUS_CLASSES = 8  # the first eight columns; "unknown" and "NF" (no face) are no expressions
@@ -88,7 +88,10 @@ def load(root: str | Path, *, size: int = 48, channels: int = 1, votes: str | Pa
 
 
 def _decoded(root: Path, listing: Listing, size: int, channels: int, cache: Path) -> NDArray[np.uint8]:
-    key = hashlib.sha256(f"{root.resolve()}|{listing.stamp}|{size}|{channels}".encode()).hexdigest()[:20]
+    how = (
+        "|on white" if any(name.lower().endswith(WITH_ALPHA) for name in listing.names) else ""
+    )  # not what a cache of older versions holds
+    key = hashlib.sha256(f"{root.resolve()}|{listing.stamp}|{size}|{channels}{how}".encode()).hexdigest()[:20]
     file = cache / f"{key}.npy"
     if not file.is_file():
         cache.mkdir(parents=True, exist_ok=True)

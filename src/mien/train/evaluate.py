@@ -30,7 +30,7 @@ PROTOCOL = (
     "{chosen} Intervals are 95 %."
 )
 CHOSEN_ON_FER2013 = "Epoch, temperature and the 'uncertain' threshold were chosen on PublicTest, nothing on PrivateTest."
-CHOSEN_ELSEWHERE = "Epoch, temperature and the 'uncertain' threshold are those that the model came with; nothing was chosen here."
+CHOSEN_ELSEWHERE = "Epoch, temperature and the 'uncertain' threshold are those that the model came with."
 AGREEMENT = ("all raters", "eight or nine of ten", "seven of ten or fewer")
 KERAS_BATCH = 256
 CHUNK = 1024  # faces between two looks at the clock of a progress bar

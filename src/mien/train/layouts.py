@@ -165,9 +165,9 @@ def _decode_files(root: Path, names: tuple[str, ...], out: NDArray[np.uint8]) ->
         return [name for name in pool.map(one, range(len(names))) if name]
 
 
-def _on_white(image: NDArray[np.uint8], whole: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return ``image`` with the transparent parts of ``whole``, the same picture as it is stored, laid on white, as the runtime does."""
-    if whole.ndim < 3 or whole.shape[2] < 4 or whole.shape[:2] != image.shape[:2]:
+def _on_white(image: NDArray[np.uint8], whole: Any) -> NDArray[np.uint8]:
+    """Return ``image`` with its transparent parts laid on white, as the runtime does; ``whole`` is the same picture as it is stored."""
+    if whole is None or whole.ndim < 3 or whole.shape[2] < 4 or whole.shape[:2] != image.shape[:2]:
         return image
     share = whole[..., 3] / np.iinfo(whole.dtype).max
     return np.asarray(np.rint(255 + (image - 255.0) * (share if image.ndim == 2 else share[..., None])), np.uint8)

@@ -52,14 +52,16 @@ def compile_for(model: keras.Model, recipe: Recipe, epoch: int, steps: int) -> N
 
 
 class KernelMuon(keras.optimizers.Muon):  # type: ignore[misc]  # Keras has no types
-    """Muon for convolutions: each kernel is one matrix (height * width * inputs, outputs); everything else is AdamW's.
+    """Muon for convolutions: each kernel is one matrix (height * width * inputs, outputs).
+
+    AdamW takes the rest: norms, biases, heads, and kernels of one input or one output a channel (stems of grey chips, depthwise ones).
 
     Keras's own Muon leaves kernels of four dimensions to AdamW. Sources: Jordan et al. 2024 (Muon); its step's size after Liu et al.
     2025, arXiv:2502.16982, so that rates and decay are of AdamW's order.
     """
 
     def _should_use_adamw(self, variable: Any) -> bool:
-        return len(variable.shape) != 4 or variable.shape[2] == 1
+        return len(variable.shape) != 4 or 1 in variable.shape[2:]
 
     def _muon_update_step(self, gradient: Any, variable: Any, lr: Any, m: Any) -> None:
         ops = keras.ops

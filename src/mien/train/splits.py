@@ -39,7 +39,7 @@ TITLES = {
     "clean": "PrivateTest without copies of training images",
     "ferplus": "PrivateTest with FER+ majority labels",
     "train": "training images",
-    "val": "validation images",
+    "val": "validation images (may have chosen epoch and temperature)",
     FOLDER: "the folder's images",
 }
 PUBLISHED = tuple(name for name in TITLES if name != FOLDER)  # what --split takes by name
@@ -50,16 +50,14 @@ OTHERS = ("test", "val")  # of a data set that is not FER2013
 def asked(data: Dataset, split: str | None) -> tuple[str, ...]:
     """Return the names of the splits that are meant by ``--split``.
 
-    None means the images that are reported: PrivateTest, in other data sets ``test``, or ``val`` where there is no test. ``all`` means
-    every view of FER2013's test images (``ferplus`` where votes were loaded), in other data sets ``test`` and ``val``.
+    None means the images that are reported: PrivateTest, in other data sets ``test``. ``all`` means every view of FER2013's test images
+    (``ferplus`` where votes were loaded), in other data sets those of ``test`` and ``val`` that there are.
     """
     views = ALL if len(data.rows("public", "private")) else OTHERS
     if split == "all":
         there = {"ferplus": data.votes is not None, "test": len(data.rows("public", "private", "test")), "val": len(data.rows("val"))}
         return tuple(name for name in views if there.get(name, True)) or views
-    if split is not None:
-        return (split,)
-    return (next((name for name in views if len(data.rows(name))), views[0]),)
+    return (views[0] if split is None else split,)
 
 
 def select(data: Dataset, name: str, label_names: Sequence[str]) -> Split:

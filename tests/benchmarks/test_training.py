@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 
 from benchmarks.training import measure
 from tests.train.shapes import tiny_recipe, write_shapes
+from tests.train.test_backends import QUICK_COMPILING
 
 
 def test_the_figures_are_those_of_a_run(tmp_path: Path) -> None:
@@ -23,7 +25,8 @@ def test_backends_stand_side_by_side(tmp_path: Path) -> None:
     recipe = tmp_path / "small.toml"
     recipe.write_text("size = 32\nbatch_size = 4\n[model]\noptions = { stem = 8, widths = [8, 16], depths = [1, 1] }\n")
     command = [sys.executable, "-m", "benchmarks.training", "--data", str(folder), "--recipe", str(recipe), "--steps", "2", "--compare"]
-    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False, timeout=900)
+    env = {**os.environ, "XLA_FLAGS": QUICK_COMPILING}
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], env=env, capture_output=True, text=True, check=False, timeout=900)
     assert done.returncode == 0, done.stderr[-2000:]
     rows = [line.split(" | ") for line in done.stdout.splitlines() if "bfloat16" in line]
     assert rows[0][0] == "| tensorflow"

@@ -8,14 +8,12 @@ can answer together.
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 from mien.errors import UsageError
 from mien.train.export import inference_model
-from mien.train.rundir import read_history, read_run, write_history
+from mien.train.rundir import read_history, read_run, write_json
 from models.ship import HERE, history_beside, write_source
 
 MEMBERS = HERE / "members"
@@ -33,9 +31,7 @@ def keep(run: Path, folder: Path = MEMBERS) -> Path:
         raise UsageError(f"{file} is there already; remove it first, or keep a run of another seed")
     folder.mkdir(parents=True, exist_ok=True)
     write_source(inference_model(run), file)
-    with tempfile.TemporaryDirectory() as scratch:
-        write_history(Path(scratch), read_history(run))
-        shutil.copyfile(Path(scratch) / "history.json", history_beside(file))
+    write_json(history_beside(file), read_history(run))
     return file
 
 

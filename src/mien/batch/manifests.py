@@ -67,16 +67,11 @@ def _of_text(file: BinaryIO) -> Iterator[str]:
 
 def _pieces(file: BinaryIO) -> Iterator[bytes]:
     """Yield a file piece by piece; one that begins as UTF-16 does, such as ``dir /b > list.txt`` in PowerShell writes, in UTF-8."""
-    piece = file.read(PIECE)
-    if not piece.startswith(UTF_16):
-        while piece:
-            yield piece
-            piece = file.read(PIECE)
-        return
-    decoder = codecs.getincrementaldecoder("utf-16")("replace")
-    while piece:
-        yield decoder.decode(piece).encode("utf-8", "surrogatepass")
-        piece = file.read(PIECE)
+    decoder = None
+    for number, piece in enumerate(iter(lambda: file.read(PIECE), b"")):
+        if not number and piece.startswith(UTF_16):
+            decoder = codecs.getincrementaldecoder("utf-16")("replace")
+        yield decoder.decode(piece).encode("utf-8") if decoder else piece
 
 
 def _decoded(line: bytes, null: bool) -> str:

@@ -37,13 +37,6 @@ class FileStart:
 
 
 @dataclass(frozen=True)
-class FileTooLarge:
-    """The file that began last is larger than a file may be; the rest of it is left out. ``refusal`` says so."""
-
-    refusal: Refusal
-
-
-@dataclass(frozen=True)
 class Upload:
     """One file that was sent, or the ``refusal`` of one that is too large."""
 
@@ -87,16 +80,17 @@ async def read_files(request: Request, limits: BodyLimits) -> list[Upload]:
         match event:
             case FileStart(name):
                 files.append((name, bytearray()))
-            case FileTooLarge(refusal):
+            case Refusal():
                 files[-1][1].clear()
-                refusals[len(files) - 1] = refusal
+                refusals[len(files) - 1] = event
             case _:
                 files[-1][1].extend(event)
     return [Upload(name, bytes(data), refusals.get(index)) for index, (name, data) in enumerate(files)]
 
 
-async def file_events(request: Request, limits: BodyLimits) -> AsyncIterator[FileStart | FileTooLarge | bytes]:
-    """Yield, for every file of a multipart form, its start and then its bytes, piece by piece; of one that is too large, those that fit.
+async def file_events(request: Request, limits: BodyLimits) -> AsyncIterator[FileStart | Refusal | bytes]:
+    """Yield, for every file of a multipart form, its start and then its bytes, piece by piece; of one that is too large, those that fit
+    and its refusal.
 
     Raises:
         Refusal: a body that is no such form, has other fields than ``file``, or exceeds ``limits``.
@@ -122,7 +116,7 @@ class _Form:
     """Collects what the parser tells of."""
 
     def __init__(self, limits: BodyLimits) -> None:
-        self.events: list[FileStart | FileTooLarge | bytes] = []
+        self.events: list[FileStart | Refusal | bytes] = []
         self.complete = False
         self.count = 0
         self._limits = limits
@@ -179,7 +173,7 @@ class _Form:
         if self._size <= most:
             self.events.append(data[start:end])
         elif fitted:
-            self.events.append(FileTooLarge(_too_large(most)))
+            self.events.append(_too_large(most))
 
     def _end(self) -> None:
         self.complete = True

@@ -18,7 +18,7 @@ from mien.serve.jobs import ANNOTATED, RESULT, UPLOAD, Job
 from mien.serve.schemas import BUSY, ERRORS, FORM_OF_ONE, ErrorAnswer
 from mien.serve.schemas import Job as JobSchema
 from mien.serve.service import Service, TheService
-from mien.serve.uploads import BodyLimits, FileStart, FileTooLarge, file_events, is_multipart
+from mien.serve.uploads import BodyLimits, FileStart, file_events, is_multipart
 from mien.serve.video_work import check_video
 
 router = APIRouter(tags=["videos"])
@@ -97,8 +97,8 @@ async def _save(request: Request, path: Path, service: Service) -> str:
             match event:
                 case FileStart():
                     name = event.name
-                case FileTooLarge():
-                    raise event.refusal
+                case Refusal():
+                    raise event
                 case _:
                     gathered += event
             if len(gathered) >= WRITE_BYTES:

@@ -50,6 +50,11 @@ class Dataset:
         """Return the indices of the images in any of ``splits``, in file order."""
         return np.flatnonzero(np.isin(self.splits, splits))
 
+    @property
+    def is_fer2013(self) -> bool:
+        """Whether it has FER2013's own test splits."""
+        return bool(len(self.rows("public", "private")))
+
     def exclude(self, names: set[str]) -> Dataset:
         """Return the data set with the named files moved to the split ``excluded``."""
         unknown = names - set(self.names)

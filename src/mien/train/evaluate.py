@@ -173,7 +173,7 @@ def evaluate(model: Model, data: Dataset, splits: Sequence[Split], groups: dict[
             "uncertain_below": spec.uncertain_below,
         },
         data={"fingerprint": fingerprint(data), "images": describe(data)},
-        protocol=PROTOCOL.format(chosen=CHOSEN_ON_FER2013 if len(data.rows("public", "private")) else CHOSEN_ELSEWHERE),
+        protocol=PROTOCOL.format(chosen=CHOSEN_ON_FER2013 if data.is_fer2013 else CHOSEN_ELSEWHERE),
         seconds=round(seconds, 2),
         ms_a_face=round(1000 * seconds / len(rows), 3),
         splits=figures,

@@ -63,13 +63,12 @@ class KernelMuon(keras.optimizers.Muon):  # type: ignore[misc]  # Keras has no t
     def _should_use_adamw(self, variable: Any) -> bool:
         return len(variable.shape) != 4 or 1 in variable.shape[2:]
 
-    def _muon_update_step(self, gradient: Any, variable: Any, lr: Any, m: Any) -> None:
-        ops = keras.ops
-        self.assign(m, ops.add(ops.multiply(m, self.momentum), gradient))
-        direction = ops.add(gradient, ops.multiply(m, self.momentum)) if self.nesterov else m
-        matrix = ops.reshape(direction, (-1, variable.shape[-1]))
-        update = self.lr_adjust(self.zeropower_via_newtonschulz5(matrix, self.ns_steps))
-        self.assign_sub(variable, ops.multiply(ops.reshape(update, variable.shape), lr))
+    def zeropower_via_newtonschulz5(self, x: Any, steps: int) -> Any:
+        matrix = keras.ops.reshape(x, (-1, x.shape[-1]))
+        return keras.ops.reshape(super().lr_adjust(super().zeropower_via_newtonschulz5(matrix, steps)), x.shape)
+
+    def lr_adjust(self, x: Any) -> Any:
+        return x  # done above, where the kernel is a matrix
 
 
 def _schedule(recipe: Recipe, steps: int) -> Any:

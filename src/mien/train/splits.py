@@ -53,7 +53,7 @@ def asked(data: Dataset, split: str | None) -> tuple[str, ...]:
     None means the images that are reported: PrivateTest, in other data sets ``test``. ``all`` means every view of FER2013's test images
     (``ferplus`` where votes were loaded), in other data sets those of ``test`` and ``val`` that there are.
     """
-    views = ALL if len(data.rows("public", "private")) else OTHERS
+    views = ALL if data.is_fer2013 else OTHERS
     if split == "all":
         there = {"ferplus": data.votes is not None, "test": len(data.rows("public", "private", "test")), "val": len(data.rows("val"))}
         return tuple(name for name in views if there.get(name, True)) or views
@@ -83,7 +83,7 @@ def select(data: Dataset, name: str, label_names: Sequence[str]) -> Split:
     if name == "ferplus":
         return _ferplus(data, rows, tuple(label_names))
     order = np.array([list(label_names).index(label) for label in data.label_names])
-    title = "test images" if name == "test" and not len(data.rows("public", "private")) else TITLES[name]
+    title = "test images" if name == "test" and not data.is_fer2013 else TITLES[name]
     return Split(name, title, rows, order[data.labels[rows]], tuple(label_names))
 
 

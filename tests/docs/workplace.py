@@ -1,6 +1,7 @@
 """A folder in which the documentation's commands find what they talk about: photos, a clip, two small data sets, and a few programs.
 
-What the pages name is real but tiny. Three programs stand in for what is not for a test: ``pip`` checks that what is asked for exists,
+What the pages name is real but tiny. Three programs stand in for what is not for a test: ``pip`` checks that what is asked for exists
+(and installs what has to come without its requirements),
 ``kaggle`` finds the small data set, and ``serve_and_stop`` is ``mien serve`` that does not stay.
 """
 
@@ -84,7 +85,8 @@ def environment(folder: Path) -> dict[str, str]:
         "PATH": path,
         "XDG_CACHE_HOME": str(folder / "cache"),
         "COLUMNS": "120",
-        "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]),
+        "MIEN_TEST_INSTALLED": str(folder / "installed"),
+        "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT), str(folder / "installed")]),
     }
 
 

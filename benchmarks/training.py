@@ -2,7 +2,7 @@
 
 Measured on one machine in one run: the second start of a data set, a batch made with nothing else going on, a training step, the share of
 a step that the loop waits for its batch, and peak memory. ``--compare`` instead sets the installed backends and precisions side by side,
-each in a process of its own.
+``--compare-memory`` freed memory that is kept, as ``mien train`` does, and freed memory that is returned; each in a process of its own.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import importlib.util
 import itertools
 import json
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -26,6 +27,7 @@ from benchmarks.timing import machine, markdown, memory_mb
 from mien.train.batches import TrainingBatches
 from mien.train.data import Dataset, load
 from mien.train.fit import trainable
+from mien.train.memory import keep_freed_memory
 from mien.train.optimize import compile_for
 from mien.train.recipe import Recipe
 
@@ -93,10 +95,22 @@ def compare(arguments: list[str]) -> Iterator[tuple[str, str, float]]:
         if importlib.util.find_spec(backend) is None:
             continue
         for precision in PRECISIONS:
-            command = [sys.executable, "-m", "benchmarks.training", *arguments, "--precision", precision, "--json"]
-            environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
-            done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-            yield backend, precision, json.loads(done.stdout)["step_ms"]
+            yield backend, precision, _elsewhere([*arguments, "--precision", precision], backend)["step_ms"]
+
+
+def compare_memory(arguments: list[str], turns: int = 3) -> tuple[list[float], list[float]]:
+    """Return milliseconds a step of this benchmark run with ``arguments``: freed memory returned, and kept; one of each a turn."""
+    pairs = [
+        [_elsewhere([*arguments, *flag], keras.backend.backend())["step_ms"] for flag in (["--return-memory"], [])] for _ in range(turns)
+    ]
+    return [returned for returned, _ in pairs], [kept for _, kept in pairs]
+
+
+def _elsewhere(arguments: list[str], backend: str) -> dict[str, float]:
+    command = [sys.executable, "-m", "benchmarks.training", *arguments, "--json"]
+    environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    figures: dict[str, float] = json.loads(subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout)
+    return figures
 
 
 def main() -> None:
@@ -106,21 +120,33 @@ def main() -> None:
     parser.add_argument("--recipe", default="compact")
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--precision", choices=PRECISIONS, help="instead of the recipe's")
+    parser.add_argument("--return-memory", action="store_true", help="let the process return freed memory after every step")
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--json", action="store_true", help="print the figures as JSON")
     how.add_argument("--compare", action="store_true", help="a step under every installed backend, in float32 and bfloat16")
+    how.add_argument("--compare-memory", action="store_true", help="a step with freed memory returned and kept, in turns")
     options = parser.parse_args()
     changes = {"precision": options.precision} if options.precision else {}
     recipe = Recipe.load(options.recipe, **{"loss.votes_weight": 0, "model.weights": "none", **changes})
     note = f"batch size {recipe.batch_size}; "
+    same = ["--data", str(options.data), "--recipe", options.recipe, "--steps", str(options.steps)]
+    if options.compare_memory:
+        precision = ["--precision", options.precision] if options.precision else []
+        returned, kept = (statistics.median(ms) for ms in compare_memory([*same, *precision]))
+        rows = [("returned", f"{returned:.0f} ms", "1.00"), ("kept", f"{kept:.0f} ms", f"{returned / kept:.2f}")]
+        sys.stdout.write(markdown(["freed memory", f"one step of {options.recipe}", "times as fast"], rows) + "\n\n")
+        sys.stdout.write(f"{note}Keras on {keras.backend.backend()}, median of three runs each; {machine(('numpy', 'keras'))}\n")
+        return
     if options.compare:
-        steps = list(compare(["--data", str(options.data), "--recipe", options.recipe, "--steps", str(options.steps)]))
+        steps = list(compare(same))
         packages = packages_distributions()
         slowest = max(ms for *_, ms in steps)
         rows = [(backend, precision, f"{ms:.0f} ms", f"{slowest / ms:.1f}") for backend, precision, ms in steps]
         sys.stdout.write(markdown(["backend", "precision", f"one step of {options.recipe}", "times as fast as the slowest"], rows) + "\n\n")
         sys.stdout.write(note + machine(("numpy", "keras", *dict.fromkeys(packages[backend][0] for backend, *_ in steps))) + "\n")
         return
+    if not options.return_memory:
+        keep_freed_memory()
     figures = measure(options.data, recipe, options.steps)
     if options.json:
         sys.stdout.write(json.dumps(asdict(figures)) + "\n")

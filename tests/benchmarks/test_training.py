@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.training import measure
+from benchmarks.training import compare_memory, measure
 from tests.train.shapes import tiny_recipe, write_shapes
 from tests.train.test_backends import QUICK_COMPILING
 
@@ -22,8 +22,7 @@ def test_the_figures_are_those_of_a_run(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_backends_stand_side_by_side(tmp_path: Path) -> None:
     folder = write_shapes(tmp_path / "data", train=20)
-    recipe = tmp_path / "small.toml"
-    recipe.write_text("size = 32\nbatch_size = 4\n[model]\noptions = { stem = 8, widths = [8, 16], depths = [1, 1] }\n")
+    recipe = _small(tmp_path)
     command = [sys.executable, "-m", "benchmarks.training", "--data", str(folder), "--recipe", str(recipe), "--steps", "2", "--compare"]
     env = {**os.environ, "XLA_FLAGS": QUICK_COMPILING}
     done = subprocess.run(command, cwd=Path(__file__).parents[2], env=env, capture_output=True, text=True, check=False, timeout=900)
@@ -31,3 +30,17 @@ def test_backends_stand_side_by_side(tmp_path: Path) -> None:
     rows = [line.split(" | ") for line in done.stdout.splitlines() if "bfloat16" in line]
     assert rows[0][0] == "| tensorflow"
     assert float(rows[0][3].rstrip(" |")) >= 1
+
+
+@pytest.mark.slow
+def test_kept_memory_stands_beside_returned_memory(tmp_path: Path) -> None:
+    folder = write_shapes(tmp_path / "data", train=20)
+    returned, kept = compare_memory(["--data", str(folder), "--recipe", str(_small(tmp_path)), "--steps", "2"], turns=1)
+    assert len(returned) == len(kept) == 1
+    assert min(*returned, *kept) > 0
+
+
+def _small(folder: Path) -> Path:
+    recipe = folder / "small.toml"
+    recipe.write_text("size = 32\nbatch_size = 4\n[model]\noptions = { stem = 8, widths = [8, 16], depths = [1, 1] }\n")
+    return recipe

@@ -40,8 +40,10 @@ def train(
         from mien.train import data as datasets
         from mien.train.ensemble import read_soft_labels, teacher_of
         from mien.train.fit import fit
+        from mien.train.memory import keep_freed_memory
         from mien.train.recipe import Recipe
 
+    keep_freed_memory()
     overrides = parse_settings(settings or [])
     overrides |= {key: value for key, value in (("epochs", epochs), ("seed", seed)) if value is not None}
     chosen = Recipe.load(recipe, **overrides)

@@ -22,6 +22,7 @@ from mien.errors import DataError, UsageError
 from mien.train import metrics
 from mien.train.data import Dataset, describe, fingerprint
 from mien.train.groups import Strings, by_group
+from mien.train.size import graph_size
 from mien.train.splits import FERPLUS_NAMES, Split
 
 SCHEMA = "mien-metrics/1"
@@ -171,6 +172,7 @@ def evaluate(model: Model, data: Dataset, splits: Sequence[Split], groups: dict[
             "labels": list(spec.labels),
             "temperature": spec.temperature,
             "uncertain_below": spec.uncertain_below,
+            **_size(model),
         },
         data={"fingerprint": fingerprint(data), "images": describe(data)},
         protocol=PROTOCOL.format(chosen=CHOSEN_ON_FER2013 if data.is_fer2013 else CHOSEN_ELSEWHERE),
@@ -245,6 +247,14 @@ def _figures(evaluation: Evaluation, split: Split, data: Dataset) -> dict[str, A
             if (agreement == name).any()
         }
     return figures
+
+
+def _size(model: Model) -> dict[str, Any]:
+    """Return {size}: the bytes of a shipped file and, of an ONNX graph, its parameters and multiply-adds; nothing of a Keras source."""
+    if not isinstance(model, Classifier):
+        return {}
+    files = model.bundle.model_files
+    return {"size": graph_size(files[0]) if model.spec.engine == "onnx" else {"bytes": sum(file.stat().st_size for file in files)}}
 
 
 def _reliability(p: NDArray[np.float64], labels: NDArray[np.int64]) -> dict[str, list[Any]]:

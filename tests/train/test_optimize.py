@@ -1,4 +1,4 @@
-"""Muon for convolutions, as its definition has it."""
+"""Muon for convolutions, as its definition has it; the learning rate by epoch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import keras
 import numpy as np
 import pytest
 
-from mien.train.optimize import KernelMuon
+from mien.train.models import build_model
+from mien.train.optimize import KernelMuon, compile_for
+from tests.train.shapes import tiny_recipe
 
 RATE = 0.01
 
@@ -59,3 +61,14 @@ def test_the_second_step_goes_where_momentum_of_nesterov_points() -> None:
 def test_a_kernel_decays() -> None:
     kernel = keras.Variable(np.ones((3, 3, 4, 4), np.float32))
     assert moved(kernel, np.zeros((3, 3, 4, 4), np.float32), weight_decay=0.1) == pytest.approx(RATE * 0.1, rel=1e-4)
+
+
+def test_the_rate_rises_stands_and_falls() -> None:
+    recipe = tiny_recipe(**{"epochs": 8, "optimizer.learning_rate": 0.5, "optimizer.warmup_epochs": 1, "optimizer.hold_epochs": 4})
+    model = build_model(recipe, 2)
+    compile_for(model, recipe, 0, steps=10)
+    rates = []
+    for epoch in (0, 0.5, 1, 3, 5, 6.5, 8):
+        model.optimizer.iterations.assign(round(epoch * 10))
+        rates.append(float(keras.ops.convert_to_numpy(model.optimizer.learning_rate)))
+    assert rates == pytest.approx([0.005, 0.2525, 0.5, 0.5, 0.5, 0.25, 0], abs=1e-6)

@@ -77,12 +77,32 @@ def _schedule(recipe: Recipe, steps: int) -> Any:
         return o.learning_rate
     total = max(1, recipe.epochs - recipe.frozen.epochs) * steps
     warmup = min(int(o.warmup_epochs * steps), total - 1)
-    return keras.optimizers.schedules.CosineDecay(
+    hold = min(int(o.hold_epochs * steps), total - warmup - 1)
+    return HeldCosine(
         o.learning_rate / 100 if warmup else o.learning_rate,
-        decay_steps=total - warmup,
+        decay_steps=total - warmup - hold,
         warmup_target=o.learning_rate if warmup else None,
         warmup_steps=warmup,
+        hold_steps=hold,
     )
+
+
+class HeldCosine(keras.optimizers.schedules.CosineDecay):  # type: ignore[misc]  # Keras has no types
+    """Keras's warm-up and cosine, with ``hold_steps`` at the full rate between them.
+
+    A long hold before a short fall is the warm-up-stable-decay schedule of Hu et al. 2024 (MiniCPM, arXiv:2404.06395).
+    """
+
+    def __init__(self, *args: Any, hold_steps: int = 0, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.hold_steps = hold_steps
+
+    def __call__(self, step: Any) -> Any:
+        step = keras.ops.cast(step, "float32")
+        return super().__call__(keras.ops.minimum(step, keras.ops.maximum(step - self.hold_steps, self.warmup_steps)))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "hold_steps": self.hold_steps}
 
 
 def lower_on_plateau(model: keras.Model, recipe: Recipe, history: list[dict[str, Any]]) -> None:

@@ -66,6 +66,7 @@ class OptimizerTable(_Table):
     weight_decay: float = Field(5e-4, ge=0)
     schedule: Literal["cosine", "plateau", "constant"] = "cosine"
     warmup_epochs: float = Field(2.0, ge=0)
+    hold_epochs: float = Field(0.0, ge=0)  # at the full rate, between the warm-up and the fall of a cosine
     plateau_factor: float = Field(0.5, gt=0, lt=1)
     plateau_patience: int = Field(5, ge=1)
     clip_norm: float = Field(0.0, ge=0)
@@ -107,6 +108,17 @@ class Recipe(_Table):
     def _crop_fits(self) -> Recipe:
         if self.augment.crop > self.size:
             raise ValueError(f"augment.crop is {self.augment.crop}, wider than the chip of {self.size} px")
+        return self
+
+    @model_validator(mode="after")
+    def _hold_fits(self) -> Recipe:
+        o = self.optimizer
+        if o.hold_epochs and o.schedule != "cosine":
+            raise ValueError(f"optimizer.hold_epochs needs the schedule 'cosine', got {o.schedule!r}")
+        if o.hold_epochs and o.warmup_epochs + o.hold_epochs >= self.epochs - self.frozen.epochs:
+            raise ValueError(
+                f"optimizer.hold_epochs is {o.hold_epochs:g}, which leaves none of {self.epochs - self.frozen.epochs} epochs for the fall"
+            )
         return self
 
     @classmethod

@@ -22,8 +22,7 @@ SHIPPED = sorted(file.stem for file in recipes_dir().glob("*.toml"))
         pytest.param({"epochs": "many"}, "epochs", id="wrong type"),
         pytest.param({"augment": {"flip_p": 1.5}}, "augment.flip_p", id="not a probability"),
         pytest.param({"augment": {"crop": 49}}, "augment.crop is 49, wider than the chip of 48 px", id="a crop of more than the chip"),
-        pytest.param({"epochs": 9, "optimizer": {"hold_epochs": 7}}, "hold_epochs is 7, which leaves none of 9 epochs", id="no fall left"),
-        pytest.param({"optimizer": {"hold_epochs": 7, "schedule": "plateau"}}, "needs the schedule 'cosine'", id="a hold without a fall"),
+        pytest.param({"optimizer": {"hold": 0.5, "schedule": "plateau"}}, "needs the schedule 'cosine'", id="a hold without a fall"),
     ],
 )
 def test_a_bad_recipe_names_its_key(values: dict[str, object], says: str) -> None:

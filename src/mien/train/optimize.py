@@ -77,7 +77,7 @@ def _schedule(recipe: Recipe, steps: int) -> Any:
         return o.learning_rate
     total = max(1, recipe.epochs - recipe.frozen.epochs) * steps
     warmup = min(int(o.warmup_epochs * steps), total - 1)
-    hold = min(int(o.hold_epochs * steps), total - warmup - 1)
+    hold = int(o.hold * (total - warmup))
     return HeldCosine(
         o.learning_rate / 100 if warmup else o.learning_rate,
         decay_steps=total - warmup - hold,

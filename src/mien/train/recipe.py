@@ -66,7 +66,7 @@ class OptimizerTable(_Table):
     weight_decay: float = Field(5e-4, ge=0)
     schedule: Literal["cosine", "plateau", "constant"] = "cosine"
     warmup_epochs: float = Field(2.0, ge=0)
-    hold_epochs: float = Field(0.0, ge=0)  # at the full rate, between the warm-up and the fall of a cosine
+    hold: float = Field(0.0, ge=0, lt=1)  # share of the epochs after the warm-up at the full rate, before a cosine's fall
     plateau_factor: float = Field(0.5, gt=0, lt=1)
     plateau_patience: int = Field(5, ge=1)
     clip_norm: float = Field(0.0, ge=0)
@@ -111,14 +111,9 @@ class Recipe(_Table):
         return self
 
     @model_validator(mode="after")
-    def _hold_fits(self) -> Recipe:
-        o = self.optimizer
-        if o.hold_epochs and o.schedule != "cosine":
-            raise ValueError(f"optimizer.hold_epochs needs the schedule 'cosine', got {o.schedule!r}")
-        if o.hold_epochs and o.warmup_epochs + o.hold_epochs >= self.epochs - self.frozen.epochs:
-            raise ValueError(
-                f"optimizer.hold_epochs is {o.hold_epochs:g}, which leaves none of {self.epochs - self.frozen.epochs} epochs for the fall"
-            )
+    def _hold_falls(self) -> Recipe:
+        if self.optimizer.hold and self.optimizer.schedule != "cosine":
+            raise ValueError(f"optimizer.hold needs the schedule 'cosine', got {self.optimizer.schedule!r}")
         return self
 
     @classmethod

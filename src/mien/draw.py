@@ -22,6 +22,7 @@ COLOURS = {
     "neutral": (200, 200, 200),
     "sad": (80, 150, 235),
     "surprise": (245, 145, 60),
+    "contempt": (50, 185, 170),
 }
 OTHER_COLOURS = tuple(COLOURS.values())
 PANEL = (16, 18, 22, 205)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -79,9 +80,18 @@ def test_a_model_is_equal_to_itself(judged: dict[str, evaluate.Evaluation]) -> N
     assert got["disagreements"] == []
 
 
-def test_other_label_orders_are_refused_not_misread(judged: dict[str, evaluate.Evaluation]) -> None:
+def test_labels_in_another_order_are_the_same_labels(judged: dict[str, evaluate.Evaluation]) -> None:
+    a, b = judged["good"], judged["backwards"]
+    assert compare(a, b, "private")["b"]["value"] == b.metrics["splits"]["private"]["accuracy"]["value"]
+
+
+def test_other_labels_are_refused(home: Path, judged: dict[str, evaluate.Evaluation]) -> None:
+    made_up.brightness_bundle(home / "foreign", labels=(*LABELS[:6], "awe"))
+    model = evaluate.open_model(home / "foreign")
+    faces = datasets.load(home / "data", cache=home / "cache")
+    split = replace(splits.select(faces, "private", LABELS), label_names=model.spec.labels)
     with pytest.raises(UsageError, match="other faces or other labels"):
-        compare(judged["good"], judged["backwards"], "private")
+        compare(judged["good"], evaluate.evaluate(model, faces, [split]), "private")
 
 
 def test_a_missing_split_is_named(judged: dict[str, evaluate.Evaluation]) -> None:

@@ -19,10 +19,12 @@ from mien.contract import template_for
 from mien.errors import ExportError, TrainingError, UsageError
 from mien.train import export as module
 from mien.train.batches import to_input
-from mien.train.data import Dataset
+from mien.train.calibrate import fit_temperature
+from mien.train.data import VOTE_COLUMNS, VOTE_LABELS, Dataset
 from mien.train.export import compare, export_run, inference_model, rows_of, to_onnx
 from mien.train.fit import fit, split_rows
 from mien.train.models import build_model
+from mien.train.splits import FERPLUS_NAMES, select
 from tests.support import tiny_bundle
 from tests.train.shapes import SIDE, tiny_recipe
 
@@ -61,6 +63,28 @@ def test_the_bundle_says_what_it_is(bundle: Path, shapes: Dataset) -> None:
     graph = onnx.load(open_bundle(bundle).model_path).graph
     assert [node.name for node in graph.input] == ["chips"]
     assert [node.name for node in graph.output] == ["logits"]
+
+
+def test_the_head_of_votes_answers_ferplus_labels_calibrated_on_its_own_majority(shapes: Dataset, tmp_path: Path) -> None:
+    votes = np.zeros((len(shapes), len(VOTE_COLUMNS)), np.float32)
+    votes[np.arange(len(shapes)), [VOTE_LABELS[shapes.label_names[label]] for label in shapes.labels]] = 7
+    votes[shapes.rows("public")[0]] = 1  # each rater saw something else
+    data = replace(shapes, votes=votes)
+    fit(tiny_recipe(**{"epochs": 10, "loss.votes_weight": 1.0}), data, tmp_path / "run")
+    spec = export_run(tmp_path / "run", data, tmp_path / "bundle", head="votes", target_accuracy=0.2).spec
+    assert spec.labels == FERPLUS_NAMES
+    faces = select(data, "ferplus-public", spec.labels)
+    assert len(faces) == len(shapes.rows("public")) - 1
+    logits = Classifier(open_bundle(tmp_path / "bundle")).logits(np.asarray(data.images[faces.rows]))
+    assert spec.temperature == pytest.approx(fit_temperature(logits, faces.labels), rel=1e-3)
+    assert float((logits.argmax(1) == faces.labels).mean()) > 0.3  # chance is 0.14
+    with pytest.raises(UsageError, match="add --votes FILE"):
+        export_run(tmp_path / "run", shapes, tmp_path / "other", head="votes")
+
+
+def test_a_run_without_votes_has_no_such_head(run: Path, shapes: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="has no head 'votes', only emotion"):
+        export_run(run, shapes, tmp_path / "out", head="votes")
 
 
 def test_what_a_run_left_out_or_held_back_by_chance_is_told_from_what_it_trained_on(shapes: Dataset, tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> datasets.Dataset:
         pytest.param("test", 168, id="both test splits"),
         pytest.param("clean", 77, id="without the seven copies of training images"),
         pytest.param("ferplus", 77, id="without the seven that raters did not agree on"),
+        pytest.param("ferplus-public", 84, id="PublicTest, on which they did"),
         pytest.param("train", 28, id="what the model learned from"),
     ],
 )
@@ -36,11 +37,11 @@ def test_sizes(faces: datasets.Dataset, name: str, count: int) -> None:
 
 
 def test_without_a_split_the_reported_images_are_meant_and_never_others(faces: datasets.Dataset) -> None:
-    assert splits.asked(faces, None) == ("private",)
-    assert splits.asked(faces, "all") == splits.ALL
-    assert splits.asked(replace(faces, votes=None), "all") == ("private", "clean", "public", "test")
-    assert splits.asked(replace(faces, splits=np.where(faces.splits == "train", "train", "val")), None) == ("test",)
-    assert splits.asked(replace(faces, splits=np.where(faces.splits == "train", "train", "val")), "all") == ("val",)
+    assert splits.asked(faces, None, LABELS) == ("private",)
+    assert splits.asked(faces, "all", LABELS) == splits.ALL
+    assert splits.asked(replace(faces, votes=None), "all", LABELS) == ("private", "clean", "public", "test")
+    assert splits.asked(replace(faces, splits=np.where(faces.splits == "train", "train", "val")), None, LABELS) == ("test",)
+    assert splits.asked(replace(faces, splits=np.where(faces.splits == "train", "train", "val")), "all", LABELS) == ("val",)
 
 
 def test_labels_come_in_the_order_of_the_model(faces: datasets.Dataset) -> None:
@@ -53,6 +54,24 @@ def test_contempt_is_a_label_of_its_own_under_ferplus(faces: datasets.Dataset) -
     split = splits.select(faces, "ferplus", LABELS)
     contempt = split.rows[split.labels == split.label_names.index("contempt")]
     assert {Path(faces.names[row]).stem for row in contempt} == {"PrivateTest_1"}
+
+
+def test_a_model_of_ferplus_labels_is_measured_under_them_in_its_own_order(faces: datasets.Dataset) -> None:
+    ours = splits.FERPLUS_NAMES[::-1]
+    assert splits.asked(faces, None, ours) == ("ferplus",)
+    assert splits.asked(faces, "all", ours) == ("ferplus", "ferplus-public")
+    mine, theirs = splits.select(faces, "ferplus", ours), splits.select(faces, "ferplus", LABELS)
+    assert mine.label_names == ours
+    assert [ours[i] for i in mine.labels] == [theirs.label_names[i] for i in theirs.labels]
+    with pytest.raises(DataError, match="measure it with --split ferplus or ferplus-public"):
+        splits.select(faces, "private", ours)
+
+
+def test_contempt_of_ones_own_data_is_a_label_like_others(faces: datasets.Dataset) -> None:
+    ours = (*LABELS[:6], "contempt")
+    own = replace(faces, label_names=ours)
+    assert splits.asked(own, None, ours) == ("private",)
+    assert len(splits.select(own, "private", ours)) == 84
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def analyze(
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the records here instead of to stdout.")] = None,
     annotate: Annotated[Path | None, typer.Option(help="Folder for copies of the photos with boxes, labels and charts.")] = None,
-    model: Annotated[str, typer.Option(help="default, nano, or a bundle folder.")] = "default",
+    model: Annotated[str, typer.Option(help="default, nano, ferplus, or a bundle folder.")] = "default",
     detector: Annotated[str, typer.Option(help="auto, or a YuNet .onnx file.")] = "auto",
     min_face: Annotated[float, typer.Option(help="Leave out faces whose shorter side is smaller, in pixels.")] = 20,
     threads: Annotated[int | None, typer.Option(help="CPU threads in all. Default: every core.")] = None,

@@ -38,7 +38,7 @@ def batch(
     column: Annotated[str | None, typer.Option(help="Column of a .csv or .parquet list that names the inputs.")] = None,
     every: Annotated[float | None, typer.Option(help="Analyse one frame of a video every so many seconds. Default: all frames.")] = None,
     detect_every: Annotated[int, typer.Option(help="Look for newcomers in a video every so many frames.")] = 5,
-    model: Annotated[str, typer.Option(help="default, nano, or a bundle folder.")] = "default",
+    model: Annotated[str, typer.Option(help="default, nano, ferplus, or a bundle folder.")] = "default",
     detector: Annotated[str, typer.Option(help="auto, or a YuNet .onnx file.")] = "auto",
     min_face: Annotated[float, typer.Option(help="Leave out faces whose shorter side is smaller, in pixels.")] = 20,
     provider: Annotated[list[str] | None, typer.Option(help="onnxruntime execution provider, such as CUDAExecutionProvider.")] = None,

@@ -23,9 +23,12 @@ def compare(
     model_b: Annotated[str, typer.Argument(metavar="B", help="The other one.")],
     data: Annotated[Path | None, typer.Option(help="Folder with train/ and test/, or fer2013.csv. Not needed for --split FOLDER.")] = None,
     split: Annotated[
-        str | None, typer.Option(help="private, public, test, clean, ferplus, val, or a folder of faces, <label>/*.jpg. " + UNLESS_SAID)
+        str | None,
+        typer.Option(
+            help="private, public, test, clean, ferplus, ferplus-public, val, or a folder of faces, <label>/*.jpg. " + UNLESS_SAID
+        ),
     ] = None,
-    votes: Annotated[Path | None, typer.Option(help="FER+ votes, a CSV; needed for the split ferplus.")] = None,
+    votes: Annotated[Path | None, typer.Option(help="FER+ votes, a CSV; needed for the splits ferplus and ferplus-public.")] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads. Default: every core.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON instead of tables.")] = False,
 ) -> None:

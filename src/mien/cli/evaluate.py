@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mien.train.splits import Split
 
 REPORT = "report.html"
-UNLESS_SAID = "Default: private, or test in data other than FER2013."
+UNLESS_SAID = "Default: private (of a model of FER+'s labels, ferplus), or test in data other than FER2013."
 
 
 def evaluate(
@@ -26,11 +26,12 @@ def evaluate(
     split: Annotated[
         str | None,
         typer.Option(
-            help="private, public, test, clean, ferplus, train, val, all, or a folder of face crops, <label>/*.jpg. " + UNLESS_SAID
+            help="private, public, test, clean, ferplus, ferplus-public, train, val, all, or a folder of face crops, <label>/*.jpg. "
+            + UNLESS_SAID
         ),
     ] = None,
     keras: Annotated[bool, typer.Option("--keras", help="Evaluate the Keras source of a run instead of the shipped file.")] = False,
-    votes: Annotated[Path | None, typer.Option(help="FER+ votes, a CSV; needed for the split ferplus.")] = None,
+    votes: Annotated[Path | None, typer.Option(help="FER+ votes, a CSV; needed for the splits ferplus and ferplus-public.")] = None,
     exclude: Annotated[Path | None, typer.Option(help="CSV with a column 'file': images to leave out, as mien audit writes.")] = None,
     groups: Annotated[Path | None, typer.Option(help="CSV with a column 'file' and one column a grouping: figures per group.")] = None,
     robustness: Annotated[bool, typer.Option("--robustness", help="Also measure accuracy on blurred, dark, turned, ... pictures.")] = False,
@@ -89,7 +90,7 @@ def load_splits(
     loaded = datasets.load(data, size=spec.chip_size, channels=spec.channels, votes=votes)
     if exclude:
         loaded = loaded.exclude(datasets.read_exclusions(exclude))
-    return loaded, [splits.select(loaded, name, spec.labels) for name in splits.asked(loaded, split)]
+    return loaded, [splits.select(loaded, name, spec.labels) for name in splits.asked(loaded, split, spec.labels)]
 
 
 def _say_if_photos(folder: Dataset) -> None:

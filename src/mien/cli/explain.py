@@ -17,7 +17,7 @@ MOST_CLOSEUPS = 24  # of a crowd's largest faces; the photo itself shows all
 def explain(
     photo: Annotated[str, typer.Argument(help="A photo: file or http(s) URL.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The picture to write.")] = Path("explained.jpg"),
-    model: Annotated[str, typer.Option(help="default, nano, or a bundle folder.")] = "default",
+    model: Annotated[str, typer.Option(help="default, nano, ferplus, or a bundle folder.")] = "default",
     label: Annotated[str | None, typer.Option(help="Explain this label instead of each face's most probable one.")] = None,
     grad_cam: Annotated[Path | None, typer.Option(help="Run folder: draw the Grad-CAM of its Keras network instead.")] = None,
     detector: Annotated[str, typer.Option(help="auto, or a YuNet .onnx file.")] = "auto",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +14,8 @@ from mien.errors import UsageError
 
 if TYPE_CHECKING:
     from mien.train.formats import Export
+
+HEADS = ("emotion", "votes")  # what mien.train.models builds, without its imports
 
 
 def export(
@@ -26,6 +28,10 @@ def export(
         typer.Option(help="The model's data set: a run is calibrated on its validation split, 8-bit ranges come from training chips."),
     ] = None,
     keras: Annotated[Path | None, typer.Option(help="Keras source of a bundle, for LiteRT. Default: model.keras in it.")] = None,
+    head: Annotated[
+        str, typer.Option(help="For a run: emotion, or votes, which answers FER+'s eight labels, contempt among them.")
+    ] = "emotion",
+    votes: Annotated[Path | None, typer.Option(help="FER+ votes, a CSV; needed for --head votes.")] = None,
     name: Annotated[str | None, typer.Option(help="Name in spec.json, for a run. Default: the recipe's.")] = None,
     release: Annotated[str, typer.Option(help="Version in spec.json, for a run.")] = "1.0",
     target_accuracy: Annotated[
@@ -42,17 +48,21 @@ def export(
         from mien.train.formats import check_free, convert
         from mien.train.formats.sources import is_run, load_for_run, open_source
 
+    if head not in HEADS:
+        raise UsageError(f"unknown --head {head!r}; expected {' or '.join(HEADS)}")
+    if head != HEADS[0] and not is_run(start):
+        raise UsageError(f"--head {head} is for a run of mien train; {start} has one head, its own")
     check_free(out, format, overwrite)
+    options: dict[str, Any] = {"head": head, "name": name, "version": release, "target_accuracy": target_accuracy}
     if is_run(start) and format == "onnx":
         with training_wing(networks=True):
             from mien.train.export import export_run
 
-        loaded = load_for_run(Path(start), data)
-        bundle = export_run(Path(start), loaded, out, name=name, version=release, target_accuracy=target_accuracy, overwrite=overwrite)
+        bundle = export_run(Path(start), load_for_run(Path(start), data, votes), out, overwrite=overwrite, **options)
     else:
         with (
             training_wing(networks=is_run(start) or format.startswith("litert")),
-            open_source(start, data=data, keras_file=keras, name=name, version=release, target_accuracy=target_accuracy) as opened,
+            open_source(start, data=data, votes=votes, keras_file=keras, **options) as opened,
         ):
             written = convert(opened.bundle, format, out, opened.sample, network=opened.network, overwrite=overwrite)
         bundle = written.bundle

@@ -40,7 +40,7 @@ def video(
     summary: Annotated[bool, typer.Option("--summary", help="Print the seconds a person and expression.")] = False,
     every: Annotated[float | None, typer.Option(help="Analyse one frame every so many seconds. Default: all frames.")] = None,
     detect_every: Annotated[int, typer.Option(help="Look for newcomers every so many frames; 1 is slowest and misses least.")] = 5,
-    model: Annotated[str, typer.Option(help="default, nano, or a bundle folder.")] = "default",
+    model: Annotated[str, typer.Option(help="default, nano, ferplus, or a bundle folder.")] = "default",
     detector: Annotated[str, typer.Option(help="auto, or a YuNet .onnx file.")] = "auto",
     min_face: Annotated[float, typer.Option(help="Leave out faces whose shorter side is smaller, in pixels.")] = 20,
     threads: Annotated[int, typer.Option(help="CPU threads for the model, beside those that read and search.")] = 1,

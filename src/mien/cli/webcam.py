@@ -25,7 +25,7 @@ BAR = 24  # characters
 def webcam(
     device: Annotated[str, typer.Option(help="The camera's number or path, or a stream's address.")] = "0",
     frames: Annotated[int | None, typer.Option(help="Stop after so many frames. Default: at Ctrl-C.")] = None,
-    model: Annotated[str, typer.Option(help="default, nano, or a bundle folder.")] = "default",
+    model: Annotated[str, typer.Option(help="default, nano, ferplus, or a bundle folder.")] = "default",
     detector: Annotated[str, typer.Option(help="auto, or a YuNet .onnx file.")] = "auto",
     min_face: Annotated[float, typer.Option(help="Leave out faces whose shorter side is smaller, in pixels.")] = 40,
     threads: Annotated[int, typer.Option(help="CPU threads for the model, beside those that read and search.")] = 1,

@@ -47,7 +47,7 @@ def compare(a: Evaluation, b: Evaluation, split_name: str) -> dict[str, Any]:
 
     Keys: split, n, accuracy of ``a`` and ``b``, both_right, only_a, only_b, both_wrong, difference {value, low, high} of A - B, p
     (:func:`mcnemar`), agreement (share of equal answers), by_label (label -> n, only_a, only_b) and disagreements (A's and B's answer,
-    how often, and who was right).
+    how often, and who was right). Labels come in A's order; B may have its own.
 
     Raises:
         UsageError: a split that one of them lacks, other faces, or other labels.
@@ -56,10 +56,11 @@ def compare(a: Evaluation, b: Evaluation, split_name: str) -> dict[str, Any]:
         one, other = ({split.name: split for split in e.splits}[split_name] for e in (a, b))
     except KeyError:
         raise UsageError(f"both evaluations need the split {split_name!r}") from None
-    if one.label_names != other.label_names or not np.array_equal(one.rows, other.rows):
+    if set(one.label_names) != set(other.label_names) or not np.array_equal(one.rows, other.rows):
         raise UsageError("the two models were evaluated on other faces or other labels; evaluate both on the same data and split")
     names, labels = one.label_names, one.labels
-    says_a, says_b = a.probabilities_of(one).argmax(1), b.probabilities_of(other).argmax(1)
+    order = [other.label_names.index(name) for name in names]
+    says_a, says_b = a.probabilities_of(one).argmax(1), b.probabilities_of(other)[:, order].argmax(1)
     right_a, right_b = says_a == labels, says_b == labels
     only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
     value, low, high = paired_difference(only_a, only_b, len(labels))

@@ -109,8 +109,8 @@ def _chip(network: keras.Model) -> tuple[int, Any]:
     return side, channels
 
 
-def load_for(source: str | Path, folder: Path) -> Dataset:
-    """Return the data set in ``folder``, its images as a run or a ``.keras`` file takes them.
+def load_for(source: str | Path, folder: Path, votes: Path | None = None) -> Dataset:
+    """Return the data set in ``folder``, its images as a run or a ``.keras`` file takes them, with FER+ ``votes`` if they are given.
 
     Raises:
         BundleError, DataError, TrainingError: the source or the data set cannot be read.
@@ -121,7 +121,7 @@ def load_for(source: str | Path, folder: Path) -> Dataset:
     else:
         recipe, _ = read_config(source)
         size, channels = recipe.size, recipe.channels
-    return load(folder, size=size, channels=channels)
+    return load(folder, size=size, channels=channels, votes=votes)
 
 
 def combine(members: Sequence[Member], name: str = "ensemble") -> keras.Model:

@@ -23,7 +23,7 @@ from mien.train import metrics
 from mien.train.data import Dataset, describe, fingerprint
 from mien.train.groups import Strings, by_group
 from mien.train.size import graph_size
-from mien.train.splits import FERPLUS_NAMES, Split
+from mien.train.splits import FERPLUS_NAMES, FERPLUS_VIEWS, Split
 
 SCHEMA = "mien-metrics/1"
 PROTOCOL = (
@@ -234,9 +234,10 @@ def _figures(evaluation: Evaluation, split: Split, data: Dataset) -> dict[str, A
     figures["kept"] = metrics.kept(p, split.labels, evaluation.spec.uncertain_below)
     figures["reliability"] = _reliability(p, split.labels)
     figures["risk_coverage"] = _risk_coverage(p, split.labels)
-    if split.name == "ferplus" and data.votes is not None:
+    if split.label_names != evaluation.spec.labels:
         # A label with probability 0 makes the log loss a statement about the clipping, not about the model.
         figures["log_loss"] = figures["uncalibrated"]["log_loss"] = None
+    if split.name in FERPLUS_VIEWS and data.votes is not None:
         agreement, hits = _agreement(data.votes[split.rows]), p.argmax(1) == split.labels
         figures["by_agreement"] = {
             name: {

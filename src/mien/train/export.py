@@ -26,6 +26,7 @@ from mien.train.fit import default_validation, split_rows
 from mien.train.models import build_model
 from mien.train.recipe import Recipe
 from mien.train.rundir import read_run
+from mien.train.splits import FERPLUS_NAMES, ferplus_majority
 
 OPSET = 18
 CHECKED_CHIPS = 1000
@@ -38,6 +39,7 @@ def export_run(
     data: Dataset,
     out: Path,
     *,
+    head: str = "emotion",
     name: str | None = None,
     version: str = "1.0",
     target_accuracy: float | None = None,
@@ -49,6 +51,8 @@ def export_run(
         run: a folder that :func:`mien.train.fit.fit` wrote.
         data: the data set of the run; training chips check the export, the validation split sets temperature and threshold.
         out: bundle folder.
+        head: ``emotion`` answers the data set's labels, ``votes`` those of FER+ (:data:`mien.train.splits.FERPLUS_NAMES`), calibrated on
+            the validation images whose raters agreed; ``data`` then holds the votes.
         name: the bundle's name; the recipe's if None.
         version: the bundle's version.
         target_accuracy: the accuracy wanted on validation faces that are kept as certain; see :func:`mien.train.calibrate.calibrated`.
@@ -56,8 +60,8 @@ def export_run(
 
     Raises:
         ExportError: the graph differs from its source by more than :data:`TOLERANCE`, or this backend cannot export.
-        TrainingError: ``run`` holds no finished epoch.
-        UsageError: ``out`` exists, or the data set has other labels than the run.
+        TrainingError: ``run`` holds no finished epoch, or no such head.
+        UsageError: ``out`` exists, or the data set has other labels than the run, or no votes for the head that answers them.
     """
     recipe, labels = read_config(run)
     if labels != data.label_names:
@@ -66,11 +70,18 @@ def export_run(
         raise ExportError(
             f"the runtime has no {recipe.preprocess!r} step, so a model trained on it cannot be exported; train with preprocess='none'"
         )
-    spec = spec_of(recipe, labels, name or recipe.name, version)
+    model = inference_model(run, head)
     train_rows, val_rows = rows_of(run, data)
-    chips, truth = np.asarray(data.images[val_rows]), data.labels[val_rows]
+    truth = data.labels
+    if head == "votes":
+        if data.votes is None:
+            raise UsageError("the head that answers FER+'s labels is calibrated on FER+'s votes; add --votes FILE")
+        labels, truth = FERPLUS_NAMES, ferplus_majority(data.votes)
+        val_rows = val_rows[truth[val_rows] >= 0]
+    spec = spec_of(recipe, labels, name or recipe.name, version)
     checked = _spread(data, train_rows, CHECKED_CHIPS)
-    return export_model(inference_model(run), spec, checked, chips, truth, out, target_accuracy=target_accuracy, overwrite=overwrite)
+    chips = np.asarray(data.images[val_rows])
+    return export_model(model, spec, checked, chips, truth[val_rows], out, target_accuracy=target_accuracy, overwrite=overwrite)
 
 
 def export_model(
@@ -159,15 +170,21 @@ def rows_of(run: Path, data: Dataset) -> tuple[NDArray[np.int64], NDArray[np.int
     return split_rows(data, validation, recipe.seed)
 
 
-def inference_model(run: Path) -> keras.Model:
-    """Return the float32 network of the run's best epoch, chips -> ``logits`` (N, labels), mirror-averaged if the recipe says so."""
+def inference_model(run: Path, head: str = "emotion") -> keras.Model:
+    """Return the float32 network of the run's best epoch, chips -> ``logits`` (N, labels), mirror-averaged if the recipe says so.
+
+    Raises:
+        TrainingError: ``run`` holds no finished epoch, or no such ``head`` (one of :data:`mien.train.models.HEADS`).
+    """
     recipe, labels = read_config(run)
     state = load_state(run / "checkpoint.npz")
     if not state.history:
         raise TrainingError(f"{run} has not finished an epoch yet")
     trained = build_model(recipe, len(labels))
     trained.set_weights(state.best)
-    core = keras.Model(trained.input, trained.get_layer("emotion").output)
+    if head not in trained.output_names:
+        raise TrainingError(f"{run} has no head {head!r}, only {', '.join(trained.output_names)}; a recipe with loss.votes_weight has both")
+    core = keras.Model(trained.input, trained.get_layer(head).output)
     return keras.Model(core.input, layers.Identity(name="logits")(mirrored(core) if recipe.flip_average else core.output), name=recipe.name)
 
 

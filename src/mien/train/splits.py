@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from mien.train.layouts import IMAGE_SUFFIXES, decode, folders_in
 FOLDER = "folder"  # the split of every image of labelled_folder
 CONTEMPT = "contempt"  # the FER+ label that FER2013 lacks
 FERPLUS_NAMES = (*sorted(VOTE_LABELS, key=lambda label: VOTE_LABELS[label]), CONTEMPT)
+FERPLUS_VIEWS = {"ferplus": "private", "ferplus-public": "public"}
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ TITLES = {
     "test": "test (PublicTest and PrivateTest)",
     "clean": "PrivateTest without copies of training images",
     "ferplus": "PrivateTest with FER+ majority labels",
+    "ferplus-public": "PublicTest with FER+ majority labels (chose epoch and temperature)",
     "train": "training images",
     "val": "validation images (may have chosen epoch and temperature)",
     FOLDER: "the folder's images",
@@ -47,13 +50,14 @@ ALL = ("private", "clean", "ferplus", "public", "test")
 OTHERS = ("test", "val")  # of a data set that is not FER2013
 
 
-def asked(data: Dataset, split: str | None) -> tuple[str, ...]:
-    """Return the names of the splits that are meant by ``--split``.
+def asked(data: Dataset, split: str | None, label_names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the splits that are meant by ``--split`` for a model of ``label_names``.
 
     None means the images that are reported: PrivateTest, in other data sets ``test``. ``all`` means every view of FER2013's test images
-    (``ferplus`` where votes were loaded), in other data sets those of ``test`` and ``val`` that there are.
+    (``ferplus`` where votes were loaded), in other data sets those of ``test`` and ``val`` that there are. A model of FER+'s labels is
+    measured on FER2013 under these, :data:`FERPLUS_VIEWS`.
     """
-    views = ALL if data.is_fer2013 else OTHERS
+    views = (tuple(FERPLUS_VIEWS) if speaks_ferplus(data, label_names) else ALL) if data.is_fer2013 else OTHERS
     if split == "all":
         there = {"ferplus": data.votes is not None, "test": len(data.rows("public", "private", "test")), "val": len(data.rows("val"))}
         return tuple(name for name in views if there.get(name, True)) or views
@@ -64,27 +68,38 @@ def select(data: Dataset, name: str, label_names: Sequence[str]) -> Split:
     """Return one split, its labels in the order of a model's ``label_names``.
 
     ``private``, ``public``, ``train`` and ``val`` are as published; ``test`` joins all test images; ``clean`` is PrivateTest without
-    the images whose pixels equal a training image's; ``ferplus`` is PrivateTest under :func:`ferplus_majority`.
+    the images whose pixels equal a training image's; ``ferplus`` is PrivateTest and ``ferplus-public`` PublicTest under
+    :func:`ferplus_majority`. These two have :data:`CONTEMPT` as their last label where the model lacks it.
 
     Raises:
         DataError: unknown or empty split, other labels than the model's, or FER+ votes that were not loaded.
     """
     if name not in TITLES:
         raise DataError(f"unknown split {name!r}; expected one of {', '.join(PUBLISHED)}, all, or a folder of classes")
-    check_labels(data.label_names, label_names)
+    if speaks_ferplus(data, label_names):
+        if name not in FERPLUS_VIEWS:
+            raise DataError(f"the model answers FER+'s labels, contempt among them; measure it with --split {' or '.join(FERPLUS_VIEWS)}")
+        check_labels((*data.label_names, CONTEMPT), label_names)
+    else:
+        check_labels(data.label_names, label_names)
     picks: dict[str, Callable[[], NDArray[np.int64]]] = {
         "test": lambda: data.rows("public", "private", "test"),
         "clean": lambda: _without_copies(data, data.rows("private"), data.rows("train")),
-        "ferplus": lambda: data.rows("private"),
+        **{view: partial(data.rows, split) for view, split in FERPLUS_VIEWS.items()},
     }
     rows = picks.get(name, lambda: data.rows(name))()
     if not len(rows):
         raise DataError(f"{data.root} has no image in the split {name!r}; it has {', '.join(sorted(set(data.splits.tolist())))}")
-    if name == "ferplus":
-        return _ferplus(data, rows, tuple(label_names))
+    if name in FERPLUS_VIEWS:
+        return _ferplus(data, name, rows, tuple(label_names))
     order = np.array([list(label_names).index(label) for label in data.label_names])
     title = "test images" if name == "test" and not data.is_fer2013 else TITLES[name]
     return Split(name, title, rows, order[data.labels[rows]], tuple(label_names))
+
+
+def speaks_ferplus(data: Dataset, label_names: Sequence[str]) -> bool:
+    """Return whether a model of ``label_names`` answers FER+'s contempt where ``data`` lacks it."""
+    return CONTEMPT in label_names and CONTEMPT not in data.label_names
 
 
 def check_labels(found: Sequence[str], wanted: Sequence[str]) -> None:
@@ -154,13 +169,13 @@ def _without_copies(data: Dataset, rows: NDArray[np.int64], train: NDArray[np.in
     return rows[[key.tobytes() not in seen for key in pixel_keys(data.images[rows])]]
 
 
-def _ferplus(data: Dataset, rows: NDArray[np.int64], label_names: tuple[str, ...]) -> Split:
+def _ferplus(data: Dataset, view: str, rows: NDArray[np.int64], label_names: tuple[str, ...]) -> Split:
     if data.votes is None:
-        raise DataError(f"the split 'ferplus' needs the FER+ votes: add --votes FILE, a CSV with the columns file,{','.join(VOTE_COLUMNS)}")
-    check_labels(label_names, tuple(VOTE_LABELS))
+        raise DataError(f"the split {view!r} needs the FER+ votes: add --votes FILE, a CSV with the columns file,{','.join(VOTE_COLUMNS)}")
+    names = label_names if CONTEMPT in label_names else (*label_names, CONTEMPT)
+    check_labels(names, FERPLUS_NAMES)
     majority = ferplus_majority(data.votes[rows])
     if not (majority >= 0).any():
-        raise DataError(f"the FER+ votes agree on none of the {len(rows)} PrivateTest images")
+        raise DataError(f"the FER+ votes agree on none of the {len(rows)} {view} images")
     rows, majority = rows[majority >= 0], majority[majority >= 0]
-    names = (*label_names, CONTEMPT)
-    return Split("ferplus", TITLES["ferplus"], rows, np.array([names.index(FERPLUS_NAMES[i]) for i in majority], np.int64), names)
+    return Split(view, TITLES[view], rows, np.array([names.index(FERPLUS_NAMES[i]) for i in majority], np.int64), names)

@@ -8,6 +8,7 @@ export const COLOURS = {
   neutral: [200, 200, 200],
   sad: [80, 150, 235],
   surprise: [245, 145, 60],
+  contempt: [50, 185, 170],
 };
 
 /** The CSS colour that stands for a label; labels of other data sets take the palette in their order. */

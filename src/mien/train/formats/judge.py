@@ -13,7 +13,7 @@ from mien.assets import demo_photo
 from mien.classify import Classifier, softmax
 from mien.contract import InputSpec
 from mien.train.data import Dataset
-from mien.train.splits import TITLES, select
+from mien.train.splits import TITLES, select, speaks_ferplus
 
 CALIBRATION_CHIPS = 512
 CROPS = 256
@@ -59,11 +59,14 @@ def sample_of(spec: InputSpec, data: Dataset | None) -> Sample:
     Where there is nothing but training images, whose holdout only the run knows, they are the sample.
 
     Raises:
-        DataError: the data set has other labels than the model.
+        DataError: the data set has other labels than the model, or no votes for a model of FER+'s labels.
     """
     if data is None:
         return Sample("crops of the demo photograph", demo_crops(spec))
-    name = next(name for name in ("public", "val", "private", "test", "train") if len(data.rows(name)))
+    if speaks_ferplus(data, spec.labels):
+        name = "ferplus-public"
+    else:
+        name = next(name for name in ("public", "val", "private", "test", "train") if len(data.rows(name)))
     split = select(data, name, spec.labels)
     train = data.rows("train")
     spread = train[np.linspace(0, len(train) - 1, min(CALIBRATION_CHIPS, len(train))).astype(int)]

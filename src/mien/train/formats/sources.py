@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import mien
 from mien.bundles import Bundle, open_bundle
@@ -38,20 +38,18 @@ def open_source(
     model: str | Path,
     *,
     data: Path | None = None,
+    votes: Path | None = None,
     keras_file: Path | None = None,
-    name: str | None = None,
-    version: str = "1.0",
-    target_accuracy: float | None = None,
+    **options: Any,
 ) -> Iterator[Source]:
     """Give the source of an export; the bundle that is made of a run lives as long as the context.
 
     Args:
         model: a run folder, a bundle folder, or a shipped model's name.
         data: the model's data set; a run needs it.
+        votes: FER+ votes on the images of ``data``, where the model answers FER+'s labels.
         keras_file: Keras source of a bundle; by default its ``model.keras``, and for a shipped model the one in a source checkout.
-        name: as in :func:`mien.train.export.export_run`; for runs only, like the next two.
-        version: the bundle's version.
-        target_accuracy: the accuracy wanted on validation faces that are kept as certain.
+        options: keywords of :func:`mien.train.export.export_run`, for runs only.
 
     Raises:
         UsageError: a run without ``data``.
@@ -59,10 +57,10 @@ def open_source(
     """
     if is_run(model):
         with tempfile.TemporaryDirectory(prefix="mien-run-") as scratch:
-            yield _run_source(Path(model), data, Path(scratch) / "bundle", name, version, target_accuracy)
+            yield _run_source(Path(model), load_for_run(Path(model), data, votes), Path(scratch) / "bundle", **options)
         return
     bundle = open_bundle(model)
-    loaded = None if data is None else load(data, size=bundle.spec.chip_size, channels=bundle.spec.channels)
+    loaded = None if data is None else load(data, size=bundle.spec.chip_size, channels=bundle.spec.channels, votes=votes)
     file = keras_file or _keras_beside(bundle, model)
     yield Source(bundle, sample_of(bundle.spec, loaded), None if file is None else lambda: _network(bundle, file))
 
@@ -72,7 +70,7 @@ def is_run(model: str | Path) -> bool:
     return (Path(model) / "config.json").is_file()
 
 
-def load_for_run(run: Path, data: Path | None) -> Dataset:
+def load_for_run(run: Path, data: Path | None, votes: Path | None = None) -> Dataset:
     """Return a run's data set, its images as the run's network takes them.
 
     Raises:
@@ -83,15 +81,14 @@ def load_for_run(run: Path, data: Path | None) -> Dataset:
     if data is None:
         raise UsageError(f"{run} is a run, which is calibrated on its validation split; add --data DIR, the data set it was trained on")
     recipe, _ = read_config(run)
-    return load(data, size=recipe.size, channels=recipe.channels)
+    return load(data, size=recipe.size, channels=recipe.channels, votes=votes)
 
 
-def _run_source(run: Path, data: Path | None, folder: Path, name: str | None, version: str, target_accuracy: float | None) -> Source:
+def _run_source(run: Path, data: Dataset, folder: Path, *, head: str = "emotion", **options: Any) -> Source:
     from mien.train.export import export_run, inference_model
 
-    loaded = load_for_run(run, data)
-    bundle = export_run(run, loaded, folder, name=name, version=version, target_accuracy=target_accuracy)
-    return Source(bundle, sample_of(bundle.spec, loaded), lambda: inference_model(run))
+    bundle = export_run(run, data, folder, head=head, **options)
+    return Source(bundle, sample_of(bundle.spec, data), lambda: inference_model(run, head))
 
 
 def _keras_beside(bundle: Bundle, model: str | Path) -> Path | None:

@@ -17,10 +17,10 @@ from typing import Any
 from benchmarks.cost import table as cost_table
 from benchmarks.exports import table as exports_table
 from benchmarks.timing import markdown
-from mien.bundles import open_bundle
+from mien.bundles import DEFAULT, open_bundle, shipped
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("README.md", "docs/video.md", "docs/edge.md", "docs/web.md", "docs/benchmarks.md")
+PAGES = ("README.md", "docs/evaluation.md", "docs/video.md", "docs/edge.md", "docs/web.md", "docs/benchmarks.md")
 RESULTS = Path(__file__).parent / "results"
 BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 SPLIT_NAMES = {
@@ -70,6 +70,25 @@ def accuracy() -> str:
     return markdown(("images", "n", "accuracy (95 % interval)", "macro-F1", "log loss", "ECE"), rows)
 
 
+def models() -> str:
+    """Return the bundles in the package: what they answer, how well under either set of labels, and what they cost."""
+    rows = []
+    for name in shipped():
+        metrics = _metrics(name)
+        size = metrics["model"]["size"]
+        rows.append(
+            (
+                f"`{name}`",
+                str(len(metrics["model"]["labels"])),
+                *(_share(metrics["splits"].get(split)) for split in ("private", "ferplus")),
+                f"{size['parameters'] / 1e6:.2f} M",
+                f"{size['mmac']:.0f}",
+                f"{size['bytes'] / 1e6:.2f}",
+            )
+        )
+    return markdown(("model", "labels", "FER2013's labels, %", "FER+ majority, %", "parameters", "MMAC a face", "MB"), rows)
+
+
 def scenes() -> str:
     """Return the sentence of the scenes benchmark."""
     return str(_result("scenes")["markdown"])
@@ -113,6 +132,7 @@ def peers_page() -> str:
 
 BLOCKS: dict[str, Callable[[], str]] = {
     "accuracy": accuracy,
+    "models": models,
     "scenes": scenes,
     "speed": partial(plain, "inference", 2),
     "video": partial(plain, "video", 1),
@@ -125,10 +145,17 @@ BLOCKS: dict[str, Callable[[], str]] = {
 }
 
 
-def _metrics() -> dict[str, Any]:
-    metrics = open_bundle().metrics()
+def _share(split: dict[str, Any] | None) -> str:
+    if split is None:
+        return "-"
+    value, low, high = (100 * split["accuracy"][key] for key in ("value", "low", "high"))
+    return f"{value:.2f} ({low:.2f} to {high:.2f})"
+
+
+def _metrics(name: str = DEFAULT) -> dict[str, Any]:
+    metrics = open_bundle(name).metrics()
     if metrics is None:
-        raise SystemExit("the shipped default has no metrics.json; run mien evaluate")
+        raise SystemExit(f"the shipped {name} has no metrics.json; run mien evaluate")
     return metrics
 
 

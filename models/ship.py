@@ -1,8 +1,9 @@
-"""A trained run becomes a model of the package: ``python -m models.ship default RUN --data FER2013`` (or ``nano``).
+"""A trained run becomes a model of the package: ``python -m models.ship default RUN --data FER2013`` (or ``nano``, ``ferplus``).
 
 Several runs or ``.keras`` files, such as :mod:`models.keep` wrote, become one model, their ensemble; ``models/emotion_recognition.keras``
-stands for the present members.
-Writes the bundle in ``src/mien/weights``, with its weights in float16, and beside this file its Keras source and the history of the runs.
+stands for the present members. ``ferplus`` is a run's second head, which answers FER+'s labels; it needs ``--votes``.
+Writes the bundle in ``src/mien/weights``, with its weights in float16, and beside this file its Keras source and the history of the runs;
+of ``ferplus`` the bundle alone, for its source and history are those of the run that the default was made of.
 ``mien evaluate --into-bundle`` then measures the model and writes its card.
 """
 
@@ -22,6 +23,7 @@ import keras
 import numpy as np
 
 from mien.bundles import Bundle, weights_dir
+from mien.train.data import Dataset
 from mien.train.ensemble import calibrated, combine, export_ensemble, load_for
 from mien.train.export import export_run
 from mien.train.formats import convert
@@ -31,6 +33,7 @@ from mien.train.rundir import MODEL, read_history, read_run, write_history
 
 HERE = Path(__file__).parent
 HISTORIES = {"default": "training_history", "nano": "nano_history"}
+FERPLUS = "ferplus"
 
 
 def write_source(model: keras.Model, file: Path) -> None:
@@ -54,10 +57,10 @@ def history_beside(file: Path) -> Path:
     return file.with_name("history.json" if file.name == MODEL else f"{file.stem}_history.json")
 
 
-def histories(members: Sequence[Path], name: str, continues: bool, folder: Path = HERE) -> None:
+def histories(members: Sequence[Path], name: str, after: Path | None = None, folder: Path = HERE) -> None:
     """Write the members' histories beside the source, one after the other; a file's is beside it, that of the present source here.
 
-    A run that ``continues`` the model it replaces goes on from the epochs kept there. Rows of an ensemble name their ``member``.
+    A run that began with another network goes on from its epochs, the JSON file ``after``. Rows of an ensemble name their ``member``.
     """
     kept = folder / f"{HISTORIES[name]}.json"
     told: list[dict[str, Any]] = []
@@ -68,9 +71,12 @@ def histories(members: Sequence[Path], name: str, continues: bool, folder: Path 
             told += [row if "member" in row else {"member": member.stem, **row} for row in before]
             continue
         rows = read_history(member)
-        if continues:
-            before = json.loads(kept.read_text(encoding="utf-8"))
-            rows = before + [row | {"epoch": len(before) + row["epoch"]} for row in rows]
+        if after:
+            before = json.loads(after.read_text(encoding="utf-8"))
+            if "member" in rows[0]:
+                rows = [{"member": after.parent.name, **row} for row in before] + rows
+            else:
+                rows = before + [row | {"epoch": len(before) + row["epoch"]} for row in rows]
         told += [{"member": read_run(member).config["recipe"]["name"], **row} for row in rows] if len(members) > 1 else rows
     with tempfile.TemporaryDirectory() as scratch:
         write_history(Path(scratch), told)
@@ -78,16 +84,20 @@ def histories(members: Sequence[Path], name: str, continues: bool, folder: Path 
             shutil.copyfile(Path(scratch) / f"history{suffix}", folder / f"{HISTORIES[name]}{suffix}")
 
 
-def write_bundle(members: Sequence[Path], folder: Path, name: str, title: str | None, version: str) -> tuple[Bundle, keras.Model]:
-    """Export the run, or the ensemble, as ``title`` and keep its weights in float16; return the bundle and its Keras source."""
-    data = load_for(members[0], folder)
+def write_bundle(members: Sequence[Path], data: Dataset, name: str, title: str | None, version: str) -> tuple[Bundle, keras.Model]:
+    """Export the run, its second head or the ensemble as ``title``, weights in float16; return the bundle and its Keras source.
+
+    FER+'s labels are cleaner: four of five answers are right without any threshold, so ``ferplus`` is asked for nine of ten.
+    """
     networks = calibrated(members, data)
     with tempfile.TemporaryDirectory() as scratch:
+        draft = Path(scratch) / "bundle"
         if len(networks) > 1:
-            float_bundle = export_ensemble(networks, data, Path(scratch) / "bundle", name=title or name, version=version)
+            float_bundle = export_ensemble(networks, data, draft, name=title or name, version=version)
             source = combine(networks, title or name)
         else:
-            float_bundle = export_run(members[0], data, Path(scratch) / "bundle", name=title, version=version)
+            how: dict[str, Any] = {"head": "votes", "target_accuracy": 0.9} if name == FERPLUS else {}
+            float_bundle = export_run(members[0], data, draft, name=title, version=version, **how)
             source = keras.saving.load_model(members[0] / MODEL)
         sample = sample_of(float_bundle.spec, data)
         return convert(float_bundle, "onnx-fp16", weights_dir() / name, sample, overwrite=True).bundle, source
@@ -96,18 +106,22 @@ def write_bundle(members: Sequence[Path], folder: Path, name: str, title: str | 
 def main() -> None:
     """Write the files and say how large they are."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("name", choices=sorted(HISTORIES), help="the shipped model that is replaced")
+    parser.add_argument("name", choices=[*HISTORIES, FERPLUS], help="the shipped model that is replaced")
     parser.add_argument("members", type=Path, nargs="+", metavar="MEMBER", help="run folder of mien train, or a .keras file")
     parser.add_argument("--data", type=Path, required=True, help="FER2013")
+    parser.add_argument("--votes", type=Path, help="FER+ votes, for ferplus")
     parser.add_argument("--title", help="the model's name in results; by default the recipe's, of an ensemble the shipped name")
     parser.add_argument("--release", default="1.0", help="the model's version")
-    parser.add_argument("--continues", action="store_true", help="the run began with the weights of the model that it replaces")
+    parser.add_argument("--after", type=Path, metavar="JSON", help="history of the network that the run began with; its epochs come first")
     options = parser.parse_args()
-    bundle, model = write_bundle(options.members, options.data, options.name, options.title, options.release)
-    source = HERE / KERAS_SOURCES[options.name]
-    write_source(model, source)
-    histories(options.members, options.name, options.continues)
-    for file in (bundle.model_path, source):
+    data = load_for(options.members[0], options.data, options.votes)
+    bundle, model = write_bundle(options.members, data, options.name, options.title, options.release)
+    files = [bundle.model_path]
+    if options.name != FERPLUS:
+        files.append(HERE / KERAS_SOURCES[options.name])
+        write_source(model, files[-1])
+        histories(options.members, options.name, options.after)
+    for file in files:
         sys.stdout.write(f"{file}: {file.stat().st_size / 1e6:.2f} MB\n")
 
 

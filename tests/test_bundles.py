@@ -12,7 +12,7 @@ def test_a_written_bundle_opens(tmp_path):
 
 
 def test_the_default_is_shipped_whole():
-    assert shipped() == ("default", "nano")
+    assert shipped() == ("default", "ferplus", "nano")
     bundle = open_bundle()
     assert {f.name for f in bundle.folder.iterdir()} >= {"model.onnx", "spec.json", "metrics.json", "card.md"}
     assert sum(f.stat().st_size for f in bundle.folder.iterdir()) < 12e6

@@ -1,0 +1,57 @@
+"""Runs that ended differently from one beginning become one network: ``python -m models.soup RUN RUN --out RUN``.
+
+The mean of their weights is no slower than one of them and errs less, as long as they left the same path late (Wortsman et al. 2022,
+arXiv:2203.05482). The new run folder goes wherever one of ``mien train`` goes, but cannot be resumed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mien.errors import UsageError
+from mien.train.checkpoint import RunState, load_state, save_state
+from mien.train.export import read_config
+from mien.train.fit import CHECKPOINT, export_keras
+from mien.train.rundir import MODEL, read_run, write_history, write_json
+
+
+def soup(runs: Sequence[Path], out: Path) -> None:
+    """Write the run ``out`` whose network has the mean of the best weights of ``runs``; its history tells theirs, each row its ``member``.
+
+    Raises:
+        UsageError: ``out`` is there, or the runs are of different networks.
+    """
+    if out.exists():
+        raise UsageError(f"{out} is there already; choose another folder")
+    recipe, labels = read_config(runs[0])
+    states = [load_state(run / CHECKPOINT) for run in runs]
+    if len({tuple(array.shape for array in state.best) for state in states}) > 1:
+        raise UsageError(f"the networks of {', '.join(map(str, runs))} differ; the mean of weights needs runs of one network")
+    mean = [np.mean(arrays, axis=0, dtype=np.float64).astype(np.float32) for arrays in zip(*(state.best for state in states), strict=True)]
+    history = [{"member": run.name, **row} for run, state in zip(runs, states, strict=True) for row in state.history]
+    out.mkdir(parents=True)
+    first = read_run(runs[0])
+    write_json(out / "config.json", first.config)
+    write_json(out / "environment.json", first.environment)
+    write_history(out, history)
+    save_state(out / CHECKPOINT, RunState(mean, [], [], mean, mean, history=history))
+    export_keras(recipe, labels, mean, out / MODEL)
+
+
+def main() -> None:
+    """Write the run and say where it is."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run folder of mien train")
+    parser.add_argument("--out", type=Path, required=True, help="run folder that is written")
+    options = parser.parse_args()
+    soup(options.runs, options.out)
+    sys.stdout.write(f"{options.out / MODEL}\n")
+
+
+if __name__ == "__main__":
+    main()

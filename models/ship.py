@@ -1,8 +1,7 @@
 """A trained run becomes a model of the package: ``python -m models.ship default RUN --data FER2013`` (or ``nano``, ``ferplus``).
 
 Several runs or ``.keras`` files, such as :mod:`models.keep` wrote, become one model, their ensemble; ``models/emotion_recognition.keras``
-stands for the present members; alone, it is calibrated anew. ``ferplus`` is a run's second head, which answers FER+'s labels; it needs
-``--votes``.
+stands for the present members. ``ferplus`` is a run's second head, which answers FER+'s labels; it needs ``--votes``.
 Writes the bundle in ``src/mien/weights``, with its weights in float16, and beside this file its Keras source and the history of the runs;
 of ``ferplus`` the bundle alone, for its source and history are those of the run that the default was made of.
 ``mien evaluate --into-bundle`` then measures the model and writes its card.
@@ -25,8 +24,8 @@ import numpy as np
 
 from mien.bundles import Bundle, weights_dir
 from mien.train.data import Dataset
-from mien.train.ensemble import calibrated, combine, export_networks, load_for
-from mien.train.export import export_run, inference_model, scale_labels
+from mien.train.ensemble import calibrated, combine, export_ensemble, load_for
+from mien.train.export import export_run
 from mien.train.formats import convert
 from mien.train.formats.judge import sample_of
 from mien.train.formats.sources import KERAS_SOURCES
@@ -90,20 +89,16 @@ def write_bundle(members: Sequence[Path], data: Dataset, name: str, title: str |
 
     FER+'s labels are cleaner: four of five answers are right without any threshold, so ``ferplus`` is asked for nine of ten.
     """
+    networks = calibrated(members, data)
     with tempfile.TemporaryDirectory() as scratch:
         draft = Path(scratch) / "bundle"
-        if name == FERPLUS:
-            float_bundle = export_run(members[0], data, draft, head="votes", name=title, version=version, target_accuracy=0.9)
-            source = inference_model(members[0], "votes")
+        if len(networks) > 1:
+            float_bundle = export_ensemble(networks, data, draft, name=title or name, version=version)
+            source = combine(networks, title or name)
         else:
-            networks = calibrated(members, data)
-            if len(networks) > 1:
-                answering = source = combine(networks, title or name)
-            else:
-                answering, scales = networks[0].model, networks[0].scales
-                scale_labels(answering, scales / np.exp(np.log(scales).mean()))
-                source = keras.Model(answering.input, answering.get_layer("emotion").output, name=answering.name)
-            float_bundle = export_networks(answering, networks, data, draft, name=title or name, version=version)
+            how: dict[str, Any] = {"head": "votes", "target_accuracy": 0.9} if name == FERPLUS else {}
+            float_bundle = export_run(members[0], data, draft, name=title, version=version, **how)
+            source = keras.saving.load_model(members[0] / MODEL)
         sample = sample_of(float_bundle.spec, data)
         return convert(float_bundle, "onnx-fp16", weights_dir() / name, sample, overwrite=True).bundle, source
 
@@ -115,7 +110,7 @@ def main() -> None:
     parser.add_argument("members", type=Path, nargs="+", metavar="MEMBER", help="run folder of mien train, or a .keras file")
     parser.add_argument("--data", type=Path, required=True, help="FER2013")
     parser.add_argument("--votes", type=Path, help="FER+ votes, for ferplus")
-    parser.add_argument("--title", help="the model's name in results; by default the shipped one")
+    parser.add_argument("--title", help="the model's name in results; by default the recipe's, of an ensemble the shipped name")
     parser.add_argument("--release", default="1.0", help="the model's version")
     parser.add_argument("--after", type=Path, metavar="JSON", help="history of the network that the run began with; its epochs come first")
     options = parser.parse_args()
@@ -125,8 +120,7 @@ def main() -> None:
     if options.name != FERPLUS:
         files.append(HERE / KERAS_SOURCES[options.name])
         write_source(model, files[-1])
-        if [member.resolve() for member in options.members] != [files[-1].resolve()]:
-            histories(options.members, options.name, options.after)
+        histories(options.members, options.name, options.after)
     for file in files:
         sys.stdout.write(f"{file}: {file.stat().st_size / 1e6:.2f} MB\n")
 

@@ -11,7 +11,7 @@ from mien.bundles import open_bundle
 from mien.contract import InputSpec
 from mien.errors import MienWarning, UsageError
 from mien.train import metrics
-from mien.train.calibrate import calibrated, choose_threshold, fit_label_scales, fit_temperature, write_spec
+from mien.train.calibrate import calibrated, choose_threshold, fit_temperature, write_spec
 from tests.support import tiny_bundle
 
 
@@ -37,27 +37,6 @@ def test_temperature_is_the_minimum_of_the_log_loss(honest: tuple[np.ndarray, np
     best = fit_temperature(logits * 2, labels)
     losses = [metrics.log_loss(softmax(logits * 2 / t, axis=1), labels) for t in (best * 0.99, best, best * 1.01)]
     assert losses[1] == min(losses)
-
-
-def test_label_scales_find_the_timid_labels(honest: tuple[np.ndarray, np.ndarray]) -> None:
-    logits, labels = honest
-    timid = np.array([1, 2, 1, 1.5, 1, 1, 1])
-    scales = fit_label_scales(logits * 3 / timid, labels)
-    assert scales == pytest.approx(timid / timid.prod() ** (1 / 7), rel=0.1)
-    assert scales.prod() == pytest.approx(1)
-
-
-def test_label_scales_leave_alone_what_they_cannot_better(honest: tuple[np.ndarray, np.ndarray]) -> None:
-    logits, labels = honest
-    assert fit_label_scales(logits * 3, labels).tolist() == [1] * 7
-    assert fit_label_scales(logits[:99] / [1, 9, 1, 1, 1, 1, 1], labels[:99]).tolist() == [1] * 7  # too few faces
-
-
-def test_a_label_without_faces_keeps_the_scale_of_the_others(honest: tuple[np.ndarray, np.ndarray]) -> None:
-    logits, labels = honest
-    seen = labels != 1
-    scales = fit_label_scales(logits[seen] / [1, 1, 1, 3, 1, 1, 1], labels[seen])
-    assert scales[1] == pytest.approx(np.median(scales), rel=0.3)
 
 
 def test_threshold_is_the_lowest_that_reaches_the_target(honest: tuple[np.ndarray, np.ndarray]) -> None:

@@ -68,7 +68,7 @@ def test_a_file_is_a_member_and_an_ensembles_file_stands_for_its_members(
     chips = shapes.images[shapes.rows("private")][..., None].astype(np.float32)
     (single,) = calibrated([runs[0] / "model.keras"], shapes)
     assert predict(single.model, chips) == pytest.approx(predict(members[0].model, chips), abs=1e-5)
-    assert single.scales == pytest.approx(members[0].scales, rel=1e-3)
+    assert single.temperature == pytest.approx(members[0].temperature, rel=1e-3)
     combine(members).save(tmp_path / "two.keras")
     again = calibrated([tmp_path / "two.keras", runs[0]], shapes)
     assert [member.source for member in again] == [tmp_path / "two.keras"] * 2 + [runs[0]]

@@ -21,7 +21,7 @@ from mien.train import export as module
 from mien.train.batches import to_input
 from mien.train.calibrate import fit_temperature
 from mien.train.data import VOTE_COLUMNS, VOTE_LABELS, Dataset
-from mien.train.export import compare, export_run, inference_model, predict, rows_of, scale_labels, to_onnx
+from mien.train.export import compare, export_run, inference_model, rows_of, to_onnx
 from mien.train.fit import fit, split_rows
 from mien.train.models import build_model
 from mien.train.splits import FERPLUS_NAMES, select
@@ -52,13 +52,6 @@ def test_the_bundle_answers_as_the_keras_network_does(run: Path, bundle: Path, s
     exported = Classifier(open_bundle(bundle)).logits(chips)
     assert np.abs(source - exported).max() < 1e-4
     assert exported.std() > 0.01, "a network that answers the same for every chip would agree with anything"
-
-
-def test_label_scales_are_part_of_the_head_and_of_its_mirror(run: Path, shapes: Dataset) -> None:
-    model, chips = inference_model(run), to_input(np.asarray(shapes.images[:9]))
-    before = predict(model, chips)
-    scale_labels(model, np.arange(1, 8))
-    assert predict(model, chips) == pytest.approx(before * np.arange(1, 8), abs=1e-4)
 
 
 def test_the_bundle_says_what_it_is(bundle: Path, shapes: Dataset) -> None:

@@ -31,8 +31,7 @@ def ensemble(
     networks = calibrated(members, loaded)
     bundle = export_ensemble(networks, loaded, out, name=name, version=release, overwrite=overwrite)
     for network in networks:
-        scales = ", ".join(f"{label} {scale:.2f}" for label, scale in zip(network.labels, network.scales, strict=True))
-        say(f"{network.source}: logits times {scales}")
+        say(f"{network.source}: temperature {network.temperature:.3f}")
     say(f"{bundle.folder}: {bundle.spec.name} {bundle.spec.version}, {len(networks)} members")
 
 

@@ -1,6 +1,6 @@
-"""Confidence that means what it says: scales and a temperature for the logits, and the threshold behind ``uncertain``.
+"""Confidence that means what it says: a temperature for the logits and the threshold behind ``uncertain``.
 
-All are chosen on PublicTest, never on the images that are reported. docs/calibration.md explains them without formulas.
+Both are chosen on PublicTest, never on the images that are reported. docs/calibration.md explains them without formulas.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import minimize, minimize_scalar
+from numpy.typing import ArrayLike
+from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
 from mien.bundles import SPEC_FILE, Bundle
@@ -21,8 +21,6 @@ from mien.train.metrics import checked, risk_coverage, wilson
 TARGET_ACCURACY = 0.8  # of the answers that are not marked uncertain: four of five
 FEW = 100  # faces, with fewer of which a temperature says little
 TEMPERATURES = (0.05, 20.0)
-SPREAD = 0.5  # standard deviation of the logarithm of a label's scale, before any face has spoken
-FOLDS = 5
 
 
 def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
@@ -49,55 +47,6 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
     low, high = 1 / TEMPERATURES[1], 1 / TEMPERATURES[0]
     inverse = float(minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-6}).x)
     return 1 / inverse
-
-
-def fit_label_scales(logits: ArrayLike, labels: ArrayLike) -> NDArray[np.float64]:
-    """Return a scale for each label's logit, (C,), their geometric mean 1, that lowers the log loss below what a temperature alone can.
-
-    Vector scaling (Guo et al. 2017, arXiv:1706.04599) without its bias: a network that saw a label rarely, smoothed and mixed with others,
-    is too timid about it, and one temperature for all cannot say so. Scales have a normal prior around the temperature, so that a label
-    with few faces keeps to it, and one without any stays there. All are 1 unless they lower the log loss of held-out fifths by more than
-    its standard error, and below :data:`FEW` faces.
-
-    Args:
-        logits: raw model outputs (N, C).
-        labels: class indices (N,).
-
-    Raises:
-        UsageError: see :func:`fit_temperature`.
-    """
-    z, y = checked(logits, labels, "logits")
-    z = z / fit_temperature(z, y)
-    same = np.ones(z.shape[1])
-    if len(y) < FEW:
-        return same
-    folds = np.random.default_rng(0).permutation(len(y)) % FOLDS
-    gain = np.empty(len(y))
-    for fold in range(FOLDS):
-        held = folds == fold
-        scales = _scales(z[~held], y[~held])
-        gain[held] = _losses(z[held], y[held]) - _losses(z[held] * scales, y[held])
-    if gain.mean() <= gain.std() / np.sqrt(len(y)):
-        return same
-    scales = _scales(z, y)
-    return np.asarray(scales / np.exp(np.log(scales).mean()), np.float64)
-
-
-def _losses(z: NDArray[np.float64], y: NDArray[np.int64]) -> NDArray[np.float64]:
-    return np.asarray(-log_softmax(z, axis=1)[np.arange(len(y)), y], np.float64)
-
-
-def _scales(z: NDArray[np.float64], y: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the scales (C,) that minimise log loss and prior."""
-    truth = np.eye(z.shape[1])[y]
-    bounds = [(None, None) if label in y else (0, 0) for label in range(z.shape[1])]
-
-    def objective(logs: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        scaled = z * np.exp(logs)
-        slope = ((softmax(scaled) - truth) * scaled).sum(0) + logs / SPREAD**2
-        return float(_losses(scaled, y).sum() + (logs**2).sum() / (2 * SPREAD**2)), slope
-
-    return np.asarray(np.exp(minimize(objective, np.zeros(z.shape[1]), jac=True, method="L-BFGS-B", bounds=bounds).x), np.float64)
 
 
 def choose_threshold(probabilities: ArrayLike, labels: ArrayLike, target_accuracy: float = TARGET_ACCURACY) -> float:

@@ -16,18 +16,20 @@ from mien.bundles import Bundle
 from mien.classify import softmax
 from mien.errors import DataError, UsageError
 from mien.train.batches import preprocess, to_input
-from mien.train.calibrate import fit_label_scales, fit_temperature
+from mien.train.calibrate import fit_temperature
 from mien.train.data import Dataset, load
-from mien.train.export import export_model, inference_model, predict, read_config, rows_of, spec_of
+from mien.train.export import export_model, inference_model, read_config, rows_of, spec_of
 from mien.train.fit import computing_in, default_validation
 from mien.train.models import networks_in
 from mien.train.recipe import Recipe
 from mien.train.torch_norm import fuse_norms
 
+PREDICT_BATCH = 256
+
 
 @dataclass(frozen=True)
 class Member:
-    """A trained network (chips -> logits), its validation images, and the factor for each logit (labels,) that calibrates it on them.
+    """A trained network (chips -> logits), its validation images, and the temperature that calibrates it on them.
 
     ``source`` is the run folder or the ``.keras`` file that it was read from.
     """
@@ -37,16 +39,22 @@ class Member:
     labels: tuple[str, ...]
     model: keras.Model
     validation_rows: NDArray[np.int64]
-    scales: NDArray[np.float64]
+    temperature: float
 
     def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Return calibrated probabilities (N, labels) of images, uint8 (N, side, side[, 3])."""
         logits = predict(self.model, to_input(preprocess(np.asarray(images), self.recipe.preprocess)))
-        return softmax(logits * self.scales)
+        return softmax(logits, self.temperature)
+
+
+def predict(model: keras.Model, chips: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the output (N, C) of a one-output network on chips (N, H, W, C)."""
+    batches = [model.predict_on_batch(chips[i : i + PREDICT_BATCH]) for i in range(0, len(chips), PREDICT_BATCH)]
+    return np.concatenate(batches).astype(np.float64)
 
 
 def calibrated(sources: Sequence[str | Path], data: Dataset) -> list[Member]:
-    """Return the networks of some sources, each with the scales that fit its own validation split.
+    """Return the networks of some sources, each with the temperature that fits its own validation split.
 
     Args:
         sources: run folders, whose best epoch counts, or ``.keras`` files, which answer the labels of ``data`` in its order; an
@@ -71,9 +79,7 @@ def calibrated(sources: Sequence[str | Path], data: Dataset) -> list[Member]:
                 )
             rows = _unseen(data, source) if source.suffix == ".keras" else rows_of(source, data)[1]
             logits = predict(model, to_input(preprocess(np.asarray(data.images[rows]), recipe.preprocess)))
-            scales = fit_label_scales(logits, data.labels[rows])
-            scales /= fit_temperature(logits * scales, data.labels[rows])
-            members.append(Member(source, recipe, labels, model, rows, scales))
+            members.append(Member(source, recipe, labels, model, rows, fit_temperature(logits, data.labels[rows])))
     return members
 
 
@@ -134,7 +140,7 @@ def combine(members: Sequence[Member], name: str = "ensemble") -> keras.Model:
     log_probabilities = []
     for index, member in enumerate(members):
         network = keras.Model(member.model.input, member.model.output, name=f"member_{index}")
-        log_probabilities.append(keras.ops.log_softmax(network(chips) * member.scales.astype(np.float32), axis=-1))
+        log_probabilities.append(keras.ops.log_softmax(network(chips) / member.temperature, axis=-1))
     together = keras.ops.logsumexp(keras.ops.stack(log_probabilities, axis=0), axis=0) - float(np.log(len(members)))
     return keras.Model(chips, layers.Identity(name="logits")(together), name=name)
 
@@ -163,13 +169,6 @@ def export_ensemble(
         UsageError: ``out`` exists, or there is no such image.
         ExportError: the graph differs from its source.
     """
-    return export_networks(combine(members, name), members, data, out, name=name, version=version, overwrite=overwrite)
-
-
-def export_networks(
-    network: keras.Model, members: Sequence[Member], data: Dataset, out: Path, *, name: str, version: str, overwrite: bool = False
-) -> Bundle:
-    """Write the bundle of a network (chips -> logits) that was made of ``members``, as :func:`export_ensemble` does."""
     rows = members[0].validation_rows
     for member in members[1:]:
         rows = np.intersect1d(rows, member.validation_rows)
@@ -177,7 +176,7 @@ def export_networks(
         raise UsageError("the members share no validation image; train them with the same --validation split, or with the same seed")
     chips, truth = np.asarray(data.images[rows]), data.labels[rows]
     spec = spec_of(members[0].recipe, members[0].labels, name, version)
-    return export_model(network, spec, chips, chips, truth, out, overwrite=overwrite)
+    return export_model(combine(members, name), spec, chips, chips, truth, out, overwrite=overwrite)
 
 
 def soft_labels(members: Sequence[Member], data: Dataset) -> NDArray[np.float32]:

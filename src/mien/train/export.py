@@ -19,7 +19,7 @@ from mien.classify import Classifier
 from mien.contract import InputSpec, template_for
 from mien.errors import ExportError, TrainingError, UsageError
 from mien.train.batches import to_input
-from mien.train.calibrate import calibrated, fit_label_scales
+from mien.train.calibrate import calibrated
 from mien.train.checkpoint import load_state
 from mien.train.data import Dataset, fingerprint
 from mien.train.fit import default_validation, split_rows
@@ -31,7 +31,7 @@ from mien.train.splits import FERPLUS_NAMES, ferplus_majority
 OPSET = 18
 CHECKED_CHIPS = 1000
 TOLERANCE = 1e-4  # largest difference between a Keras logit and its ONNX twin
-BATCH = 250
+EXPORT_BATCH = 250
 
 
 def export_run(
@@ -49,7 +49,7 @@ def export_run(
 
     Args:
         run: a folder that :func:`mien.train.fit.fit` wrote.
-        data: the data set of the run; training chips check the export, the validation split sets label scales, temperature and threshold.
+        data: the data set of the run; training chips check the export, the validation split sets temperature and threshold.
         out: bundle folder.
         head: ``emotion`` answers the data set's labels, ``votes`` those of FER+ (:data:`mien.train.splits.FERPLUS_NAMES`), calibrated on
             the validation images whose raters agreed; ``data`` then holds the votes.
@@ -63,49 +63,25 @@ def export_run(
         TrainingError: ``run`` holds no finished epoch, or no such head.
         UsageError: ``out`` exists, or the data set has other labels than the run, or no votes for the head that answers them.
     """
-    recipe, _ = read_config(run)
+    recipe, labels = read_config(run)
+    if labels != data.label_names:
+        raise UsageError(f"the run was trained on {', '.join(labels)}; the data set has {', '.join(data.label_names)}")
     if recipe.preprocess != "none":
         raise ExportError(
             f"the runtime has no {recipe.preprocess!r} step, so a model trained on it cannot be exported; train with preprocess='none'"
         )
-    model, labels, chips, truth = balanced(run, data, head)
-    spec = spec_of(recipe, labels, name or recipe.name, version)
-    checked = _spread(data, rows_of(run, data)[0], CHECKED_CHIPS)
-    return export_model(model, spec, checked, chips, truth, out, target_accuracy=target_accuracy, overwrite=overwrite)
-
-
-def balanced(run: Path, data: Dataset, head: str) -> tuple[keras.Model, tuple[str, ...], NDArray[np.uint8], NDArray[np.int64]]:
-    """Return :func:`inference_model`, its logits scaled by label, with the labels it answers, and the images and truth that set the scales.
-
-    Raises:
-        TrainingError, UsageError: see :func:`export_run`.
-    """
-    _, labels = read_config(run)
-    if labels != data.label_names:
-        raise UsageError(f"the run was trained on {', '.join(labels)}; the data set has {', '.join(data.label_names)}")
     model = inference_model(run, head)
-    _, rows = rows_of(run, data)
+    train_rows, val_rows = rows_of(run, data)
     truth = data.labels
     if head == "votes":
         if data.votes is None:
             raise UsageError("the head that answers FER+'s labels is calibrated on FER+'s votes; add --votes FILE")
         labels, truth = FERPLUS_NAMES, ferplus_majority(data.votes)
-        rows = rows[truth[rows] >= 0]
-    chips, truth = np.asarray(data.images[rows]), truth[rows]
-    scale_labels(model, fit_label_scales(predict(model, to_input(chips)), truth), head)
-    return model, labels, chips, truth
-
-
-def scale_labels(model: keras.Model, scales: NDArray[np.float64], head: str = "emotion") -> None:
-    """Multiply the logits of a network (chips -> ``logits``) by ``scales`` (labels,), within the weights of its head."""
-    layer = model.get_layer(head)
-    layer.set_weights([weight * scales.astype(np.float32) for weight in layer.get_weights()])
-
-
-def predict(model: keras.Model, chips: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the output (N, C) of a one-output network on chips (N, H, W, C)."""
-    batches = [model.predict_on_batch(chips[i : i + BATCH]) for i in range(0, len(chips), BATCH)]
-    return np.concatenate(batches).astype(np.float64)
+        val_rows = val_rows[truth[val_rows] >= 0]
+    spec = spec_of(recipe, labels, name or recipe.name, version)
+    checked = _spread(data, train_rows, CHECKED_CHIPS)
+    chips = np.asarray(data.images[val_rows])
+    return export_model(model, spec, checked, chips, truth[val_rows], out, target_accuracy=target_accuracy, overwrite=overwrite)
 
 
 def export_model(
@@ -252,7 +228,13 @@ def compare(model: keras.Model, classifier: Classifier, chips: NDArray[np.uint8]
     Raises:
         ExportError: it is above :data:`TOLERANCE`.
     """
-    difference = float(np.abs(predict(model, to_input(chips)) - classifier.logits(chips)).max())
+    source = np.concatenate(
+        [
+            keras.ops.convert_to_numpy(model(to_input(chips[i : i + EXPORT_BATCH]), training=False))
+            for i in range(0, len(chips), EXPORT_BATCH)
+        ]
+    )
+    difference = float(np.abs(source - classifier.logits(chips)).max())
     if difference > TOLERANCE:
         raise ExportError(
             f"the exported graph differs from its source by {difference:.2g} on {len(chips)} chips; at most {TOLERANCE:.0e} is allowed"

@@ -85,10 +85,10 @@ def load_for_run(run: Path, data: Path | None, votes: Path | None = None) -> Dat
 
 
 def _run_source(run: Path, data: Dataset, folder: Path, *, head: str = "emotion", **options: Any) -> Source:
-    from mien.train.export import balanced, export_run
+    from mien.train.export import export_run, inference_model
 
     bundle = export_run(run, data, folder, head=head, **options)
-    return Source(bundle, sample_of(bundle.spec, data), lambda: balanced(run, data, head)[0])
+    return Source(bundle, sample_of(bundle.spec, data), lambda: inference_model(run, head))
 
 
 def _keras_beside(bundle: Bundle, model: str | Path) -> Path | None:

@@ -96,8 +96,9 @@ def write_bundle(members: Sequence[Path], data: Dataset, name: str, title: str |
             float_bundle = export_ensemble(networks, data, draft, name=title or name, version=version)
             source = combine(networks, title or name)
         else:
-            how: dict[str, Any] = {"head": "votes", "target_accuracy": 0.9} if name == FERPLUS else {}
-            float_bundle = export_run(members[0], data, draft, name=title, version=version, **how)
+            head, target = ("votes", 0.9) if name == FERPLUS else ("emotion", None)
+            title = title or (FERPLUS if name == FERPLUS else None)
+            float_bundle = export_run(members[0], data, draft, head=head, name=title, version=version, target_accuracy=target)
             source = keras.saving.load_model(members[0] / MODEL)
         sample = sample_of(float_bundle.spec, data)
         return convert(float_bundle, "onnx-fp16", weights_dir() / name, sample, overwrite=True).bundle, source
@@ -110,10 +111,16 @@ def main() -> None:
     parser.add_argument("members", type=Path, nargs="+", metavar="MEMBER", help="run folder of mien train, or a .keras file")
     parser.add_argument("--data", type=Path, required=True, help="FER2013")
     parser.add_argument("--votes", type=Path, help="FER+ votes, for ferplus")
-    parser.add_argument("--title", help="the model's name in results; by default the recipe's, of an ensemble the shipped name")
+    parser.add_argument(
+        "--title", help="the model's name in results; by default the recipe's, of an ensemble and of ferplus the shipped one"
+    )
     parser.add_argument("--release", default="1.0", help="the model's version")
     parser.add_argument("--after", type=Path, metavar="JSON", help="history of the network that the run began with; its epochs come first")
     options = parser.parse_args()
+    if options.name == FERPLUS and (len(options.members) > 1 or options.after):
+        parser.error("ferplus is the second head of one run, and its history that of the default: give one run and no --after")
+    if len(options.members) == 1 and options.members[0].suffix == ".keras":
+        parser.error(f"{options.members[0]} alone says nothing of its recipe; give the run folder")
     data = load_for(options.members[0], options.data, options.votes)
     bundle, model = write_bundle(options.members, data, options.name, options.title, options.release)
     files = [bundle.model_path]

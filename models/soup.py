@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mien.errors import UsageError
+from mien.errors import TrainingError, UsageError
 from mien.train.checkpoint import RunState, load_state, save_state
 from mien.train.export import read_config
 from mien.train.fit import CHECKPOINT, export_keras
@@ -24,20 +24,30 @@ def soup(runs: Sequence[Path], out: Path) -> None:
     """Write the run ``out`` whose network has the mean of the best weights of ``runs``; its history tells theirs, each row its ``member``.
 
     Raises:
-        UsageError: ``out`` is there, or the runs are of different networks.
+        UsageError: ``out`` is there, or the runs are fewer than two, of different networks, or of different data.
+        TrainingError: one has not finished an epoch.
     """
+    if len(runs) < 2:
+        raise UsageError("the mean of weights needs two runs or more")
     if out.exists():
         raise UsageError(f"{out} is there already; choose another folder")
     recipe, labels = read_config(runs[0])
+    configs = [read_run(run).config for run in runs]
+    for key in ("labels", "data", "validation", "excluded"):
+        if any(config.get(key) != configs[0].get(key) for config in configs):
+            raise UsageError(f"{', '.join(map(str, runs))} differ in their {key}; the mean of weights needs runs on the same images")
+    if configs[0].get("validation") == "holdout" and len({config["recipe"]["seed"] for config in configs}) > 1:
+        raise UsageError(f"{', '.join(map(str, runs))} held back other images, as their seeds differ; give --validation, or the same seed")
     states = [load_state(run / CHECKPOINT) for run in runs]
+    if unfinished := [run for run, state in zip(runs, states, strict=True) if not state.history]:
+        raise TrainingError(f"{unfinished[0]} has not finished an epoch yet")
     if len({tuple(array.shape for array in state.best) for state in states}) > 1:
         raise UsageError(f"the networks of {', '.join(map(str, runs))} differ; the mean of weights needs runs of one network")
     mean = [np.mean(arrays, axis=0, dtype=np.float64).astype(np.float32) for arrays in zip(*(state.best for state in states), strict=True)]
     history = [{"member": run.name, **row} for run, state in zip(runs, states, strict=True) for row in state.history]
     out.mkdir(parents=True)
-    first = read_run(runs[0])
-    write_json(out / "config.json", first.config)
-    write_json(out / "environment.json", first.environment)
+    write_json(out / "config.json", configs[0])
+    write_json(out / "environment.json", read_run(runs[0]).environment)
     write_history(out, history)
     save_state(out / CHECKPOINT, RunState(mean, [], [], mean, mean, history=history))
     export_keras(recipe, labels, mean, out / MODEL)

@@ -13,8 +13,9 @@ from typer.testing import CliRunner, Result
 from mien.assets import demo_photo
 from mien.bundles import weights_dir
 from mien.cli import app
-from mien.contract import InputSpec
-from mien.errors import UsageError
+from mien.contract import LABELS, InputSpec
+from mien.errors import DataError, UsageError
+from mien.train.splits import CONTEMPT
 from tests.support import tiny_bundle
 from tests.train import made_up
 
@@ -124,8 +125,18 @@ def test_calibrate_rewrites_the_spec_and_never_sees_what_is_reported(mien, tmp_p
     spec = InputSpec.read(bundle.folder / "spec.json")
     assert spec.temperature != 1
     assert spec.uncertain_below > 0
-    with pytest.raises(UsageError, match="public, val or a folder"):
+    with pytest.raises(UsageError, match="public, ferplus-public, val or a folder"):
         mien("calibrate", str(bundle.folder), "--split", "private")
+
+
+def test_a_model_of_ferplus_labels_is_compared_and_calibrated_under_them(mien, home: Path, tmp_path: Path) -> None:
+    eight = made_up.brightness_bundle(tmp_path / "eight", labels=(*LABELS, CONTEMPT))
+    votes = ("--votes", str(home / "votes.csv"))
+    assert json.loads(mien("compare", str(eight.folder), str(home / "good"), "--json", *votes).stdout)["n"] == 77
+    mien("calibrate", str(eight.folder), *votes, "--target-accuracy", "0.3")
+    assert InputSpec.read(eight.folder / "spec.json").temperature != 1
+    with pytest.raises(DataError, match="add --votes FILE"):
+        mien("calibrate", str(eight.folder))
 
 
 def test_calibrate_takes_a_folder_of_ones_own(mien, home: Path, tmp_path: Path) -> None:

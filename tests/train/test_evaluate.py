@@ -89,10 +89,20 @@ def test_files_can_be_read_back(tmp_path: Path, faces: datasets.Dataset, result:
     share = sum(row["label"] == row["predicted"] for row in private) / len(private)
     assert share == pytest.approx(result.metrics["splits"]["private"]["accuracy"]["value"])
     assert all(abs(sum(float(row[label]) for label in LABELS) - 1) < 1e-9 for row in rows)
+    assert "contempt" not in {row["label"] for row in rows}  # FER2013's labels come first
 
     import pyarrow.parquet
 
     assert pyarrow.parquet.read_table(parquet).num_rows == len(rows)
+
+
+def test_the_table_of_answers_has_the_labels_that_they_were_measured_by(tmp_path: Path, home: Path, faces: datasets.Dataset) -> None:
+    told = evaluate.evaluate(evaluate.open_model(home / "model"), faces, [splits.select(faces, "ferplus", LABELS)])
+    evaluate.write_predictions(told, faces, tmp_path)
+    with (tmp_path / "predictions.csv").open(newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    assert sum(row["label"] == "contempt" for row in rows) == 7
+    assert sum(row["correct"] == "True" for row in rows) == round(77 * told.metrics["splits"]["ferplus"]["accuracy"]["value"])
 
 
 def test_groups_have_their_own_figures_and_a_gap(tmp_path: Path, home: Path, faces: datasets.Dataset) -> None:

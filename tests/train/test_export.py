@@ -15,14 +15,18 @@ import pytest
 
 from mien.bundles import open_bundle
 from mien.classify import Classifier
+from mien.cli.export import HEADS
 from mien.contract import template_for
 from mien.errors import ExportError, TrainingError, UsageError
 from mien.train import export as module
+from mien.train import models
 from mien.train.batches import to_input
 from mien.train.calibrate import fit_temperature
 from mien.train.data import VOTE_COLUMNS, VOTE_LABELS, Dataset
+from mien.train.evaluate import KerasModel
 from mien.train.export import compare, export_run, inference_model, rows_of, to_onnx
 from mien.train.fit import fit, split_rows
+from mien.train.formats.judge import sample_of
 from mien.train.models import build_model
 from mien.train.splits import FERPLUS_NAMES, select
 from tests.support import tiny_bundle
@@ -80,6 +84,17 @@ def test_the_head_of_votes_answers_ferplus_labels_calibrated_on_its_own_majority
     assert float((logits.argmax(1) == faces.labels).mean()) > 0.3  # chance is 0.14
     with pytest.raises(UsageError, match="add --votes FILE"):
         export_run(tmp_path / "run", shapes, tmp_path / "other", head="votes")
+    undecided = votes.copy()
+    undecided[shapes.rows("public")] = 1
+    with pytest.raises(UsageError, match="agree on none of the 42 validation images"):
+        export_run(tmp_path / "run", replace(shapes, votes=undecided), tmp_path / "other", head="votes")
+    own = replace(data, splits=np.where(data.splits == "public", "val", np.where(data.splits == "private", "test", data.splits)))
+    sample = sample_of(spec, own)  # of data with a split 'val'
+    assert sample.truth is not None
+    assert sample.truth.tolist() == faces.labels.tolist()
+    export_run(tmp_path / "run", data, tmp_path / "run/bundle", head="votes", target_accuracy=0.2)
+    assert KerasModel(tmp_path / "run").spec.labels == shapes.label_names  # the bundle of the other head says nothing of this one
+    assert HEADS == models.HEADS
 
 
 def test_a_run_without_votes_has_no_such_head(run: Path, shapes: Dataset, tmp_path: Path) -> None:

@@ -9,12 +9,12 @@ import pytest
 
 from mien.bundles import open_bundle
 from mien.classify import Classifier
-from mien.errors import UsageError
+from mien.errors import TrainingError, UsageError
 from mien.train.batches import to_input
 from mien.train.export import inference_model
 from mien.train.fit import fit
 from mien.train.models import build_model
-from mien.train.rundir import write_history, write_json
+from mien.train.rundir import read_history, write_history, write_json
 from models.keep import keep
 from models.ship import histories, write_source
 from models.soup import soup
@@ -105,10 +105,18 @@ def test_a_soup_is_the_mean_of_weights_and_goes_where_a_run_goes(tmp_path, shape
     for one, other, mean in zip(a, b, c, strict=True):
         assert mean == pytest.approx((one + other) / 2, abs=1e-6)
     (tmp_path / "first").mkdir()
-    write_json(tmp_path / "first/history.json", [{"epoch": 1}])
+    write_json(tmp_path / "first/history.json", read_history(tmp_path / "a"))
     histories([tmp_path / "c"], "default", tmp_path / "first/history.json", folder=tmp_path)
     told = json.loads((tmp_path / "training_history.json").read_text(encoding="utf-8"))
     assert [(row["member"], row["epoch"]) for row in told] == [("first", 1), ("a", 1), ("b", 1)]
+
+
+def test_a_soup_cannot_be_resumed_and_says_what_to_do(tmp_path, shapes):
+    for name in ("a", "b"):
+        fit(tiny_recipe(epochs=1), shapes, tmp_path / name)
+    soup([tmp_path / "a", tmp_path / "b"], tmp_path / "c")
+    with pytest.raises(TrainingError, match=r"mean of other runs .* --set model\.weights="):
+        fit(tiny_recipe(epochs=1), shapes, tmp_path / "c", resume=True)
 
 
 def test_a_soup_of_different_networks_is_refused(tmp_path, shapes):
@@ -116,4 +124,13 @@ def test_a_soup_of_different_networks_is_refused(tmp_path, shapes):
     fit(tiny_recipe(**{"epochs": 1, "model.options.widths": [4, 4]}), shapes, tmp_path / "b")
     with pytest.raises(UsageError, match="needs runs of one network"):
         soup([tmp_path / "a", tmp_path / "b"], tmp_path / "c")
+    with pytest.raises(UsageError, match="two runs or more"):
+        soup([tmp_path / "a"], tmp_path / "c")
+    fit(tiny_recipe(epochs=1), shapes.exclude({shapes.names[0]}), tmp_path / "d")
+    with pytest.raises(UsageError, match="differ in their"):
+        soup([tmp_path / "a", tmp_path / "d"], tmp_path / "c")
+    fit(tiny_recipe(epochs=1), shapes, tmp_path / "e", validation="holdout")
+    fit(tiny_recipe(epochs=1, seed=1), shapes, tmp_path / "f", validation="holdout")
+    with pytest.raises(UsageError, match="held back other images"):
+        soup([tmp_path / "e", tmp_path / "f"], tmp_path / "c")
     assert not (tmp_path / "c").exists()

@@ -42,5 +42,26 @@ def test_a_convolution_in_groups_sums_its_own_channels(tmp_path: Path) -> None:
     assert told["mmac"] == round(200 * 24 * 24 * 2 * 9 / 1e6, 1)
 
 
+def test_weights_of_eight_bits_count_and_their_scales_do_not(tmp_path: Path) -> None:
+    stored = {"weights": np.zeros((48 * 48, 7), np.int8), "scale": np.ones(7, np.float32), "zero": np.zeros(7, np.int8)}
+    graph = helper.make_graph(
+        [
+            helper.make_node("Flatten", ["chips"], ["flat"]),
+            helper.make_node("DequantizeLinear", list(stored), ["wide"], axis=1),
+            helper.make_node("MatMul", ["flat", "wide"], ["logits"]),
+        ],
+        "eight bits",
+        [helper.make_tensor_value_info("chips", TensorProto.FLOAT, ["n", 48, 48, 1])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 7])],
+        [numpy_helper.from_array(array, name) for name, array in stored.items()],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), tmp_path / "small.onnx")
+
+    told = graph_size(tmp_path / "small.onnx")
+
+    assert told["parameters"] == 48 * 48 * 7
+    assert told["mmac"] == round(48 * 48 * 7 / 1e6, 1)
+
+
 def test_nano_is_as_small_as_it_says() -> None:
     assert graph_size(open_bundle("nano").model_path)["parameters"] <= 300_000

@@ -65,6 +65,9 @@ def test_a_model_of_ferplus_labels_is_measured_under_them_in_its_own_order(faces
     assert [ours[i] for i in mine.labels] == [theirs.label_names[i] for i in theirs.labels]
     with pytest.raises(DataError, match="measure it with --split ferplus or ferplus-public"):
         splits.select(faces, "private", ours)
+    own = replace(faces, splits=np.where(faces.splits == "train", "train", "val"))
+    with pytest.raises(DataError, match="the data lacks contempt"):
+        splits.select(own, "val", ours)
 
 
 def test_contempt_of_ones_own_data_is_a_label_like_others(faces: datasets.Dataset) -> None:

@@ -11,13 +11,20 @@ from mien.cli.evaluate import load_splits
 from mien.cli.words import training_wing
 from mien.errors import UsageError
 
+CHOOSING = ("public", "ferplus-public", "val")  # splits that choose; the others are reported
+
 
 def calibrate(
     bundle: Annotated[Path, typer.Argument(help="Bundle folder whose spec.json is to be rewritten.")],
     data: Annotated[Path | None, typer.Option(help="Folder with train/ and test/, or fer2013.csv. Not needed for --split FOLDER.")] = None,
     split: Annotated[
-        str, typer.Option(help="public, val, or a folder of face crops, <label>/*.jpg: images that no figure is reported on.")
-    ] = "public",
+        str | None,
+        typer.Option(
+            help="public, ferplus-public, val, or a folder of face crops, <label>/*.jpg: images that no figure is reported on. "
+            "Default: public, of a model of FER+'s labels ferplus-public."
+        ),
+    ] = None,
+    votes: Annotated[Path | None, typer.Option(help="FER+ votes, a CSV; needed for the split ferplus-public.")] = None,
     target_accuracy: Annotated[
         float | None, typer.Option(help="Accuracy wanted on the faces that are not 'uncertain'. Default: 0.8, or the best that can be had.")
     ] = None,
@@ -30,19 +37,22 @@ def calibrate(
         from mien.classify import Classifier, softmax
         from mien.train import metrics
         from mien.train.calibrate import calibrated, write_spec
-        from mien.train.splits import PUBLISHED
+        from mien.train.splits import FERPLUS_NAMES, PUBLISHED
 
-    if split in (*PUBLISHED, "all") and split not in ("public", "val"):
+    if split in (*PUBLISHED, "all") and split not in CHOOSING:
         raise UsageError(
-            f"calibration must not see the images that are reported; expected --split public, val or a folder of your own, got {split!r}"
+            f"calibration must not see the images that are reported; expected --split {', '.join(CHOOSING)} or a folder of your own, "
+            f"got {split!r}"
         )
     opened = open_bundle(bundle)
+    if split is None:
+        split = "ferplus-public" if set(opened.spec.labels) == set(FERPLUS_NAMES) else "public"
     if opened.folder.resolve().parent == weights_dir().resolve():
         raise UsageError(f"{opened.folder} lies in the package; calibrate a copy: mien export {opened.folder.name} --out FOLDER")
     if target_accuracy is not None and not 0 < target_accuracy < 1:
         raise UsageError(f"expected a --target-accuracy between 0 and 1, got {target_accuracy:g}")
     spec = opened.spec
-    loaded, (faces,) = load_splits(spec, data, split)
+    loaded, (faces,) = load_splits(spec, data, split, votes)
     logits = Classifier(opened).logits(np.asarray(loaded.images[faces.rows]))
     new = calibrated(spec, logits, faces.labels, target_accuracy)
     write_spec(opened, new)

@@ -13,7 +13,7 @@ from mien.cli.words import show, training_wing
 from mien.errors import UsageError
 
 if TYPE_CHECKING:
-    from mien.train.evaluate import Evaluation
+    from mien.train.evaluate import Evaluation, Model
 
 SHOWN = 10  # most frequent disagreements printed
 
@@ -36,16 +36,20 @@ def compare(
     with training_wing():
         from mien.train.compare import compare as compare_evaluations
         from mien.train.evaluate import evaluate, open_model
+        from mien.train.splits import FERPLUS_NAMES
 
     if split == "all":
         raise UsageError("compare takes one split at a time; 'all' is for mien evaluate")
 
-    def judge(name: str) -> Evaluation:
-        model = open_model(name, threads=threads)
+    models = [open_model(name, threads=threads) for name in (model_a, model_b)]
+    if split is None and [set(model.spec.labels) == set(FERPLUS_NAMES) for model in models].count(True) == 1:
+        split = "ferplus"  # the view that both can be measured in
+
+    def judge(model: Model) -> Evaluation:
         loaded, splits = load_splits(model.spec, data, split, votes)
         return evaluate(model, loaded, splits)
 
-    a, b = judge(model_a), judge(model_b)
+    a, b = map(judge, models)
     result = compare_evaluations(a, b, a.splits[0].name)
     if as_json:
         typer.echo(json.dumps(result, indent=1))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,7 @@ from mien.errors import UsageError
 
 if TYPE_CHECKING:
     from mien.train.formats import Export
+    from mien.train.formats.sources import RunOptions
 
 HEADS = ("emotion", "votes")  # what mien.train.models builds, without its imports
 
@@ -53,7 +54,7 @@ def export(
     if head != HEADS[0] and not is_run(start):
         raise UsageError(f"--head {head} is for a run of mien train; {start} has one head, its own")
     check_free(out, format, overwrite)
-    options: dict[str, Any] = {"head": head, "name": name, "version": release, "target_accuracy": target_accuracy}
+    options: RunOptions = {"head": head, "name": name, "version": release, "target_accuracy": target_accuracy}
     if is_run(start) and format == "onnx":
         with training_wing(networks=True):
             from mien.train.export import export_run

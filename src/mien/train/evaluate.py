@@ -48,7 +48,7 @@ class Model(Protocol):
 
 
 class KerasModel:
-    """The Keras source of a run: its best epoch, with the temperature and threshold of the run's bundle where there is one."""
+    """The Keras source of a run: its best epoch, with the temperature and threshold of the run's bundle where that has its labels."""
 
     def __init__(self, run: Path) -> None:
         """Build the network.
@@ -62,11 +62,9 @@ class KerasModel:
         self._model = inference_model(run)
         bundle = run / "bundle" / SPEC_FILE
         size = self._recipe.size
-        self.spec = (
-            InputSpec.read(bundle)
-            if bundle.is_file()
-            else InputSpec(self._recipe.name, "keras", labels, size, self._recipe.channels, template=template_for(size))
-        )
+        self.spec = InputSpec(self._recipe.name, "keras", labels, size, self._recipe.channels, template=template_for(size))
+        if bundle.is_file() and (spec := InputSpec.read(bundle)).labels == labels:  # that of the other head has others
+            self.spec = spec
 
     def logits(self, chips: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return raw logits (N, labels), after the recipe's preprocessing."""
@@ -191,13 +189,16 @@ def write_metrics(evaluation: Evaluation, file: Path) -> None:
 def write_predictions(evaluation: Evaluation, data: Dataset, folder: Path) -> list[Path]:
     """Write one row an image to predictions.csv, and to predictions.parquet where pyarrow is installed; return the files.
 
-    Columns: file, split, label, predicted, confidence, uncertain, correct, then the calibrated probability of each label.
+    Columns: file, split, label (of the first evaluated split that holds the image), predicted, confidence, uncertain, correct, then the
+    calibrated probability of each label.
     """
     spec = evaluation.spec
     p = softmax(evaluation.logits, spec.temperature)
     confidence = p.max(1)
     predicted = np.array(spec.labels)[p.argmax(1)]
-    label = np.array(data.label_names)[data.labels[evaluation.rows]]
+    label = np.full(len(evaluation.rows), "", object)
+    for split in reversed(evaluation.splits):
+        label[np.searchsorted(evaluation.rows, split.rows)] = np.array(split.label_names)[split.labels]
     columns: dict[str, list[Any]] = {
         "file": [data.names[row] for row in evaluation.rows],
         "split": data.splits[evaluation.rows].tolist(),

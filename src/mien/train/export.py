@@ -61,7 +61,8 @@ def export_run(
     Raises:
         ExportError: the graph differs from its source by more than :data:`TOLERANCE`, or this backend cannot export.
         TrainingError: ``run`` holds no finished epoch, or no such head.
-        UsageError: ``out`` exists, or the data set has other labels than the run, or no votes for the head that answers them.
+        UsageError: ``out`` exists, or the data set has other labels than the run, or no votes for the head that answers them,
+            or none that agree on a validation image.
     """
     recipe, labels = read_config(run)
     if labels != data.label_names:
@@ -77,7 +78,9 @@ def export_run(
         if data.votes is None:
             raise UsageError("the head that answers FER+'s labels is calibrated on FER+'s votes; add --votes FILE")
         labels, truth = FERPLUS_NAMES, ferplus_majority(data.votes)
-        val_rows = val_rows[truth[val_rows] >= 0]
+        if not (agreed := truth[val_rows] >= 0).any():
+            raise UsageError(f"the FER+ votes agree on none of the {len(val_rows)} validation images, which are to calibrate the head")
+        val_rows = val_rows[agreed]
     spec = spec_of(recipe, labels, name or recipe.name, version)
     checked = _spread(data, train_rows, CHECKED_CHIPS)
     chips = np.asarray(data.images[val_rows])

@@ -223,6 +223,10 @@ def _open(run: Path, config: dict[str, Any], data: Dataset, model: keras.Model, 
         state = RunState(weights=start, optimizer=[], seeds=[], average=[array.copy() for array in start], best=start)
     else:
         state = load_state(run / CHECKPOINT)
+        if not state.optimizer:
+            raise TrainingError(
+                f"{run} is a mean of other runs and has no step to go on from; --set model.weights={run / MODEL} begins with it"
+            )
     # The saved optimiser is that of the last epoch's phase; a new phase begins with its own.
     compile_for(model, recipe, max(0, len(state.history) - 1), steps)
     if resumed:

@@ -9,13 +9,15 @@ from typing import Any
 import onnx
 from onnx import numpy_helper, shape_inference
 
+QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
 CONTRACTIONS = ("Conv", "Gemm", "MatMul")  # where the multiply-adds of our networks are
 
 
 def graph_size(file: Path) -> dict[str, Any]:
     """Return {parameters, mmac, bytes} of an ONNX graph.
 
-    ``parameters`` are the numbers that the graph stores, shapes and axes left out, norms as they were folded. ``mmac`` are the million
+    ``parameters`` are the numbers that the graph stores, shapes, axes and the scales of 8-bit weights left out, norms as they were
+    folded. ``mmac`` are the million
     multiply-adds of convolutions and matrix products for one face: outputs times the inputs that each of them sums.
     """
     model = onnx.load(file)
@@ -29,8 +31,11 @@ def graph_size(file: Path) -> dict[str, Any]:
     stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     shapes |= {name: list(array.shape) for name, array in stored.items()}
     macs = sum(_summed(node, shapes) * math.prod(shapes[node.output[0]]) for node in graph.node if node.op_type in CONTRACTIONS)
+    quantized = {node.input[0] for node in graph.node if node.op_type == "DequantizeLinear"}
+    scales = {name for node in graph.node if node.op_type in QUANTIZERS for name in node.input[1:]}
+    counted = [array for name, array in stored.items() if name in quantized or (array.dtype.kind == "f" and name not in scales)]
     return {
-        "parameters": sum(array.size for array in stored.values() if array.dtype.kind == "f"),
+        "parameters": sum(array.size for array in counted),
         "mmac": round(macs / 1e6, 1),
         "bytes": file.stat().st_size,
     }

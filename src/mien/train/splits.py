@@ -76,10 +76,9 @@ def select(data: Dataset, name: str, label_names: Sequence[str]) -> Split:
     """
     if name not in TITLES:
         raise DataError(f"unknown split {name!r}; expected one of {', '.join(PUBLISHED)}, all, or a folder of classes")
-    if speaks_ferplus(data, label_names):
+    if speaks_ferplus(data, label_names) and data.is_fer2013:
         if name not in FERPLUS_VIEWS:
             raise DataError(f"the model answers FER+'s labels, contempt among them; measure it with --split {' or '.join(FERPLUS_VIEWS)}")
-        check_labels((*data.label_names, CONTEMPT), label_names)
     else:
         check_labels(data.label_names, label_names)
     picks: dict[str, Callable[[], NDArray[np.int64]]] = {
@@ -91,15 +90,15 @@ def select(data: Dataset, name: str, label_names: Sequence[str]) -> Split:
     if not len(rows):
         raise DataError(f"{data.root} has no image in the split {name!r}; it has {', '.join(sorted(set(data.splits.tolist())))}")
     if name in FERPLUS_VIEWS:
-        return _ferplus(data, name, rows, tuple(label_names))
+        return ferplus_split(data, name, rows, tuple(label_names))
     order = np.array([list(label_names).index(label) for label in data.label_names])
     title = "test images" if name == "test" and not data.is_fer2013 else TITLES[name]
     return Split(name, title, rows, order[data.labels[rows]], tuple(label_names))
 
 
 def speaks_ferplus(data: Dataset, label_names: Sequence[str]) -> bool:
-    """Return whether a model of ``label_names`` answers FER+'s contempt where ``data`` lacks it."""
-    return CONTEMPT in label_names and CONTEMPT not in data.label_names
+    """Return whether a model of ``label_names`` answers FER+'s labels where ``data`` lacks contempt."""
+    return set(label_names) == set(FERPLUS_NAMES) and CONTEMPT not in data.label_names
 
 
 def check_labels(found: Sequence[str], wanted: Sequence[str]) -> None:
@@ -169,13 +168,18 @@ def _without_copies(data: Dataset, rows: NDArray[np.int64], train: NDArray[np.in
     return rows[[key.tobytes() not in seen for key in pixel_keys(data.images[rows])]]
 
 
-def _ferplus(data: Dataset, view: str, rows: NDArray[np.int64], label_names: tuple[str, ...]) -> Split:
+def ferplus_split(data: Dataset, name: str, rows: NDArray[np.int64], label_names: tuple[str, ...]) -> Split:
+    """Return those of ``rows`` whose raters agreed, under their :func:`ferplus_majority`, as a split called ``name``.
+
+    Raises:
+        DataError: no votes were loaded, they agree on none of the rows, or ``label_names`` are neither FER+'s nor those without contempt.
+    """
     if data.votes is None:
-        raise DataError(f"the split {view!r} needs the FER+ votes: add --votes FILE, a CSV with the columns file,{','.join(VOTE_COLUMNS)}")
+        raise DataError(f"the split {name!r} needs the FER+ votes: add --votes FILE, a CSV with the columns file,{','.join(VOTE_COLUMNS)}")
     names = label_names if CONTEMPT in label_names else (*label_names, CONTEMPT)
     check_labels(names, FERPLUS_NAMES)
     majority = ferplus_majority(data.votes[rows])
     if not (majority >= 0).any():
-        raise DataError(f"the FER+ votes agree on none of the {len(rows)} {view} images")
+        raise DataError(f"the FER+ votes agree on none of the {len(rows)} images of the split {name!r}")
     rows, majority = rows[majority >= 0], majority[majority >= 0]
-    return Split(view, TITLES[view], rows, np.array([names.index(FERPLUS_NAMES[i]) for i in majority], np.int64), names)
+    return Split(name, TITLES[name], rows, np.array([names.index(FERPLUS_NAMES[i]) for i in majority], np.int64), names)

@@ -13,7 +13,7 @@ from mien.assets import demo_photo
 from mien.classify import Classifier, softmax
 from mien.contract import InputSpec
 from mien.train.data import Dataset
-from mien.train.splits import TITLES, select, speaks_ferplus
+from mien.train.splits import TITLES, ferplus_split, select, speaks_ferplus
 
 CALIBRATION_CHIPS = 512
 CROPS = 256
@@ -63,11 +63,11 @@ def sample_of(spec: InputSpec, data: Dataset | None) -> Sample:
     """
     if data is None:
         return Sample("crops of the demo photograph", demo_crops(spec))
+    name = next(name for name in ("public", "val", "private", "test", "train") if len(data.rows(name)))
     if speaks_ferplus(data, spec.labels):
-        name = "ferplus-public"
+        split = ferplus_split(data, name, data.rows(name), spec.labels)
     else:
-        name = next(name for name in ("public", "val", "private", "test", "train") if len(data.rows(name)))
-    split = select(data, name, spec.labels)
+        split = select(data, name, spec.labels)
     train = data.rows("train")
     spread = train[np.linspace(0, len(train) - 1, min(CALIBRATION_CHIPS, len(train))).astype(int)]
     return Sample(TITLES[name].split(" (")[0], np.asarray(data.images[split.rows]), split.labels, np.asarray(data.images[spread]))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import mien
 from mien.bundles import Bundle, open_bundle
@@ -22,6 +22,15 @@ KERAS_FILE = "model.keras"
 # The Keras sources of the shipped models, in models/ of a source checkout.
 KERAS_SOURCES = {"default": "emotion_recognition.keras", "nano": "nano.keras"}
 SAME_ON = 32  # chips that a bundle and a .keras file are compared on
+
+
+class RunOptions(TypedDict, total=False):
+    """Keywords of :func:`mien.train.export.export_run`."""
+
+    head: str
+    name: str | None
+    version: str
+    target_accuracy: float | None
 
 
 @dataclass(frozen=True)
@@ -40,7 +49,7 @@ def open_source(
     data: Path | None = None,
     votes: Path | None = None,
     keras_file: Path | None = None,
-    **options: Any,
+    **options: Unpack[RunOptions],
 ) -> Iterator[Source]:
     """Give the source of an export; the bundle that is made of a run lives as long as the context.
 
@@ -84,11 +93,11 @@ def load_for_run(run: Path, data: Path | None, votes: Path | None = None) -> Dat
     return load(data, size=recipe.size, channels=recipe.channels, votes=votes)
 
 
-def _run_source(run: Path, data: Dataset, folder: Path, *, head: str = "emotion", **options: Any) -> Source:
+def _run_source(run: Path, data: Dataset, folder: Path, **options: Unpack[RunOptions]) -> Source:
     from mien.train.export import export_run, inference_model
 
-    bundle = export_run(run, data, folder, head=head, **options)
-    return Source(bundle, sample_of(bundle.spec, data), lambda: inference_model(run, head))
+    bundle = export_run(run, data, folder, **options)
+    return Source(bundle, sample_of(bundle.spec, data), lambda: inference_model(run, options.get("head", "emotion")))
 
 
 def _keras_beside(bundle: Bundle, model: str | Path) -> Path | None:

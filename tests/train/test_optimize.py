@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from tests.train.shapes import tiny_recipe
 RATE = 0.01
 
 
-def moved(variable: keras.Variable, gradient: np.ndarray, **options: float) -> np.ndarray:
+def moved(variable: keras.Variable, gradient: np.ndarray, **options: Any) -> np.ndarray:
     """Return what one step subtracts from ``variable``."""
     optimizer = KernelMuon(RATE, **{"weight_decay": None, "adam_weight_decay": None, **options})
     before = keras.ops.convert_to_numpy(variable).copy()
@@ -21,11 +23,13 @@ def moved(variable: keras.Variable, gradient: np.ndarray, **options: float) -> n
     return before - keras.ops.convert_to_numpy(variable)
 
 
+@pytest.mark.parametrize("iterate_in", ["float32", "bfloat16"])
 @pytest.mark.parametrize("shape", [pytest.param((3, 3, 8, 16), id="taller than wide"), pytest.param((1, 1, 8, 64), id="wider than tall")])
-def test_a_kernel_moves_equally_far_in_every_direction(shape: tuple[int, ...]) -> None:
+def test_a_kernel_moves_equally_far_in_every_direction(shape: tuple[int, ...], iterate_in: str) -> None:
     random = np.random.default_rng(0)
     strong = np.where(np.arange(shape[-1]) == 0, 100.0, 1.0)  # one output whose gradient would rule every other optimiser's step
-    step = moved(keras.Variable(random.normal(size=shape).astype(np.float32)), (random.normal(size=shape) * strong).astype(np.float32))
+    gradient = (random.normal(size=shape) * strong).astype(np.float32)
+    step = moved(keras.Variable(random.normal(size=shape).astype(np.float32)), gradient * 1e-6, iterate_in=iterate_in)
     values = np.linalg.svd(step.reshape(-1, shape[-1]), compute_uv=False) / (RATE * 0.2 * np.sqrt(max(np.prod(shape[:-1]), shape[-1])))
     assert values.min() > 0.3  # Newton and Schulz's five iterations end in a band around 1
     assert values.max() < 1.3

@@ -34,7 +34,8 @@ def compile_for(model: keras.Model, recipe: Recipe, epoch: int, steps: int) -> N
     if o.name == "sgd":
         optimizer = keras.optimizers.SGD(momentum=o.momentum, nesterov=o.momentum > 0, **common)
     elif o.name == "muon":
-        optimizer = KernelMuon(momentum=o.momentum, adam_weight_decay=o.weight_decay, **common)
+        half = recipe.precision == "mixed_bfloat16"
+        optimizer = KernelMuon(momentum=o.momentum, adam_weight_decay=o.weight_decay, iterate_in="bfloat16" if half else "float32", **common)
     elif o.name == "adam":
         optimizer = keras.optimizers.Adam(**common)
     else:
@@ -58,17 +59,30 @@ class KernelMuon(keras.optimizers.Muon):  # type: ignore[misc]  # Keras has no t
 
     Keras's own Muon leaves kernels of four dimensions to AdamW. Sources: Jordan et al. 2024 (Muon); its step's size after Liu et al.
     2025, arXiv:2502.16982, so that rates and decay are of AdamW's order.
+
+    Args:
+        iterate_in: type of the Newton-Schulz iteration. Jordan et al. take bfloat16: only the direction of a step depends on it.
     """
+
+    def __init__(self, *args: Any, iterate_in: str = "float32", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.iterate_in = iterate_in
 
     def _should_use_adamw(self, variable: Any) -> bool:
         return len(variable.shape) != 4 or 1 in variable.shape[2:]
 
     def zeropower_via_newtonschulz5(self, x: Any, steps: int) -> Any:
         matrix = keras.ops.reshape(x, (-1, x.shape[-1]))
-        return keras.ops.reshape(super().lr_adjust(super().zeropower_via_newtonschulz5(matrix, steps)), x.shape)
+        # Brought to norm 1 first: small gradients lose no more digits in bfloat16 than large ones.
+        matrix = keras.ops.cast(matrix / (keras.ops.norm(matrix) + 1e-7), self.iterate_in)
+        step = keras.ops.cast(super().zeropower_via_newtonschulz5(matrix, steps), x.dtype)
+        return keras.ops.reshape(super().lr_adjust(step), x.shape)
 
     def lr_adjust(self, x: Any) -> Any:
         return x  # done above, where the kernel is a matrix
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "iterate_in": self.iterate_in}
 
 
 def _schedule(recipe: Recipe, steps: int) -> Any:

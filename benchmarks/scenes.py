@@ -11,6 +11,7 @@ import argparse
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from benchmarks.timing import markdown
 from mien.bundles import open_bundle
 from mien.classify import Classifier
 from mien.contract import template_for
+from mien.detect.base import SURE_FACE
 from mien.draw import annotate
 from mien.geometry import Floats, invert, iou, transform
 from mien.pipeline import Pipeline
@@ -40,6 +42,7 @@ TEXTURES = ("brick", "grass", "gravel", "coffee", "rocket", "text")  # pictures 
 FACE_BOX = (0.07, -0.01, 0.9, 1.02)
 MATCH_IOU = 0.35
 BANDS = ((2, 3), (3, 4), (4, 5), (5, 6))
+SCORES = (0, 0.5, 0.6, SURE_FACE, 0.8, 0.85, 0.9, 1)  # of the detector, always below 1
 
 Grey = NDArray[np.uint8]
 Frame = NDArray[np.uint8]
@@ -70,7 +73,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one pasted face; the last three are None for a face that was not found.
+    """What became of one pasted face; the last four are None for a face that was not found.
 
     ``landmark_error`` is the mean distance of the five landmarks from the template, in pixels of a 48 px crop.
     """
@@ -81,6 +84,7 @@ class Outcome:
     right: bool | None = None
     right_on_crop: bool | None = None
     landmark_error: float | None = None
+    score: float | None = None
 
 
 def main() -> None:
@@ -104,9 +108,16 @@ def main() -> None:
     labels = [faces.label_names[index] for index in faces.labels[rows]]
     made = scenes(faces.images[rows], count=options.count, seed=options.seed)
     outcomes, count, false = measure(pipeline, classifier, faces.images[rows], labels, made, options.save)
-    figures = {"scenes": count, "false detections": false, **summary(outcomes)}
+    figures = {"scenes": count, "false detections": len(false), **summary(outcomes)}
     head = ("enlarged", "faces", "found, %", "landmark error, px of 48", "accuracy, %", "on the plain crops, %")
-    tables = f"{markdown(('what', options.split), figures.items())}\n\n{markdown(head, by_scale(outcomes))}"
+    scored = ("the detector's score", "boxes", "no face", "face read rightly, % of the boxes")
+    tables = "\n\n".join(
+        (
+            markdown(("what", options.split), figures.items()),
+            markdown(head, by_scale(outcomes)),
+            markdown(scored, by_score(outcomes, false)),
+        )
+    )
     print(tables)
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
@@ -183,12 +194,13 @@ def measure(
     made: Iterator[Scene],
     save: Path | None = None,
     most_saved: int = 12,
-) -> tuple[list[Outcome], int, int]:
-    """Return (one outcome a pasted face, number of scenes, number of detections that are no pasted face)."""
+) -> tuple[list[Outcome], int, list[float]]:
+    """Return (one outcome a pasted face, number of scenes, scores of the detections that are no pasted face)."""
     names = classifier.spec.labels
     on_crop = [names[index] for index in classifier.probabilities(images).argmax(1)]
     outcomes: list[Outcome] = []
-    count = false = 0
+    false: list[float] = []
+    count = 0
     for scene in made:
         result = pipeline.analyze(scene.frame_rgb)
         matched = match(scene.faces, result.faces)
@@ -198,8 +210,8 @@ def measure(
                 continue
             truth = labels[pasted.row]
             error = landmark_error(pasted, face)
-            outcomes.append(Outcome(pasted.row, pasted.scale, True, face.top == truth, on_crop[pasted.row] == truth, error))
-        false += len(result.faces) - sum(face is not None for face in matched)
+            outcomes.append(Outcome(pasted.row, pasted.scale, True, face.top == truth, on_crop[pasted.row] == truth, error, face.score))
+        false += [face.score for face in result.faces if not any(face is one for one in matched)]
         if save and count < most_saved:
             _save(scene, result, save / f"scene_{count:02d}.png")
         count += 1
@@ -250,6 +262,17 @@ def by_scale(outcomes: Sequence[Outcome]) -> list[tuple[object, ...]]:
             error, right, plain = (float(mean) for mean in means)
             share = f"{100 * len(found) / len(band):.1f}"
             table.append((f"{low} to {high} times", len(band), share, f"{error:.2f}", f"{100 * right:.1f}", f"{100 * plain:.1f}"))
+    return table
+
+
+def by_score(outcomes: Sequence[Outcome], false: Sequence[float]) -> list[tuple[object, ...]]:
+    """Return one row a band of the detector's scores: name, boxes, boxes that are no face, % of the boxes with a face read rightly."""
+    table: list[tuple[object, ...]] = []
+    for low, high in pairwise(SCORES):
+        right = [bool(o.right) for o in outcomes if o.score is not None and low <= o.score < high]
+        clutter = sum(low <= score < high for score in false)
+        if boxes := len(right) + clutter:
+            table.append((f"{low:g} to {high:g}", boxes, clutter, f"{100 * sum(right) / boxes:.1f}"))
     return table
 
 

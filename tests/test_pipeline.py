@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -6,6 +8,7 @@ import mien
 from mien.assets import demo_photo
 from mien.classify import Classifier
 from mien.errors import MediaError, UsageError
+from mien.media.video import VideoFrame
 from mien.pipeline import PHOTOS_AHEAD, Pipeline
 from mien.results import ErrorResult, FrameResult
 from tests.support import ToldDetector, detection, tiny_bundle
@@ -97,6 +100,19 @@ def test_impossible_options_are_refused(option, value):
 def test_min_face_reaches_the_detector(classifier):
     pipeline = Pipeline(detector=ToldDetector((detection(0, 0, 0.4), detection(20, 20))), classifier=classifier, min_face=20)
     assert len(pipeline.analyze(_grey(9)).faces) == 1
+
+
+@pytest.mark.parametrize(
+    ("score", "uncertain"),
+    [pytest.param(0.69, True, id="clutter as often as a face"), pytest.param(0.7, False, id="a face")],
+)
+def test_a_confident_word_about_what_may_be_no_face_is_uncertain(classifier, score, uncertain):
+    told = ToldDetector((replace(detection(0, 0), score=score),))
+    pipeline = Pipeline(detector=told, classifier=classifier)
+    (face,) = pipeline.analyze(_grey(9)).faces
+    assert face.uncertain is uncertain
+    (result,) = pipeline.stream([VideoFrame(0, 0.0, _grey(9))], detect_every=1)
+    assert [face.uncertain for face in result.faces] == [uncertain]
 
 
 @pytest.mark.parametrize(

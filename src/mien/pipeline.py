@@ -24,7 +24,7 @@ from mien.align import chip
 from mien.bundles import DEFAULT, open_bundle
 from mien.classify import Classifier
 from mien.detect import Detection, Detector, find_detector
-from mien.detect.base import check_min_face
+from mien.detect.base import SURE_FACE, check_min_face
 from mien.errors import DetectorError, MienError, UsageError
 from mien.follow import DETECT_EVERY, Follower
 from mien.media.images import ReadLimits, display_name, read_photo
@@ -171,6 +171,7 @@ class Pipeline:
             faces = []
             for detection in item.faces:
                 emotions, uncertain = self.classifier.emotions(next(rows))
+                uncertain = uncertain or detection.score < SURE_FACE
                 faces.append(Face(detection.box_xyxy, detection.score, detection.landmarks, emotions, uncertain))
             results.append(FrameResult(item.source, item.width, item.height, tuple(faces), self.model, notes=item.notes))
         return results
@@ -246,7 +247,7 @@ class Pipeline:
         if track_id is None:
             return face
         smoothed = Emotions(self.labels, smoother.smooth(track_id, time_s, face.emotions.probabilities))
-        uncertain = smoothed.confidence < self.classifier.spec.uncertain_below
+        uncertain = smoothed.confidence < self.classifier.spec.uncertain_below or face.score < SURE_FACE
         return replace(face, track_id=track_id, smoothed=smoothed, uncertain=uncertain)
 
     def _run(self, images: Iterable[Any], keep_frames: bool) -> Iterator[tuple[FrameResult | ErrorResult, Frame | None]]:

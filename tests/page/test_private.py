@@ -31,6 +31,21 @@ PIXELS = """(bytes, width, height) => {
   for (let i = 0; i < width * height; i++) data.set(rgb.subarray(3 * i, 3 * i + 3), 4 * i);
   return new ImageData(data, width, height);
 }"""
+DOUBT = """async (score) => {
+  const face = { box_xyxy: [0, 0, 48, 48], score, landmarks: [], probabilities: [0.1, 0.9] };
+  const answers = {
+    open: { labels: ["calm", "glad"], name: "told", version: "1" },
+    analyze: { width: 48, height: 48, uncertainBelow: 0.5, faces: [face] },
+  };
+  globalThis.Worker = class {
+    addEventListener(kind, call) { if (kind === "message") this.tell = call; }
+    postMessage({ id, verb }) { queueMicrotask(() => this.tell({ data: { id, answer: answers[verb] } })); }
+  };
+  const { PrivateEngine } = await import("/page/private/engine.js");
+  const engine = new PrivateEngine();
+  await engine.open("told", {});
+  return (await engine.analyze(null)).faces[0].uncertain;
+}"""
 
 
 def encode(array):
@@ -179,6 +194,11 @@ def test_videos_are_not_sent_in_private_mode(private, tmp_path):
     private.locator("#video-input").set_input_files(str(tmp_path / "clip.mp4"))
     expect(private.get_by_role("heading", name="Videos need the service")).to_be_visible()
     assert asked == []
+
+
+@pytest.mark.parametrize(("score", "uncertain"), [(0.69, True), (0.7, False)])
+def test_a_box_that_may_be_no_face_is_uncertain_there_too(bare, score, uncertain):
+    assert bare.evaluate(DOUBT, score) is uncertain
 
 
 def test_without_its_runtime_the_page_says_how_to_get_it(open_page, service):

@@ -35,7 +35,9 @@ def compile_for(model: keras.Model, recipe: Recipe, epoch: int, steps: int) -> N
         optimizer = keras.optimizers.SGD(momentum=o.momentum, nesterov=o.momentum > 0, **common)
     elif o.name == "muon":
         half = recipe.precision == "mixed_bfloat16"
-        optimizer = KernelMuon(momentum=o.momentum, adam_weight_decay=o.weight_decay, iterate_in="bfloat16" if half else "float32", **common)
+        optimizer = KernelMuon(
+            momentum=o.momentum, adam_weight_decay=o.weight_decay, iterate_in="bfloat16" if half else "float32", **common
+        )
     elif o.name == "adam":
         optimizer = keras.optimizers.Adam(**common)
     else:

@@ -9,6 +9,7 @@ const COARSE_SCORE = 0.6;
 const LARGEST_FACE = 320; // pixels of the fine view; the coarse one is right above that
 const SMALLEST_SIDE = 256;
 const FINE_FACE = 96; // pixels of the smallest wanted face in the fine view
+export const SURE_FACE = 0.7; // a box that scores less is `uncertain`, whatever the model says of it
 const SAME_FACE_IOU = 0.4;
 
 /**

@@ -1,5 +1,6 @@
 // Private mode as the page sees it: the worker's answers as records of the schema mien/1, as the server would give them.
 
+import { SURE_FACE } from "./detect.js";
 import { Tracker } from "./track.js";
 
 const SCHEMA = "mien/1";
@@ -63,7 +64,7 @@ export class PrivateEngine {
         emotions: byLabel(probabilities),
         top: this.model.labels[probabilities.indexOf(Math.max(...probabilities))],
         confidence: Math.max(...probabilities),
-        uncertain: Math.max(...(smoothed ?? probabilities)) < uncertainBelow,
+        uncertain: Math.max(...(smoothed ?? probabilities)) < uncertainBelow || face.score < SURE_FACE,
         track_id,
         smoothed: smoothed && byLabel(smoothed),
       })),

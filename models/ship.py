@@ -1,9 +1,9 @@
 """A trained run becomes a model of the package: ``python -m models.ship default RUN --data FER2013`` (or ``nano``, ``ferplus``).
 
 Several runs or ``.keras`` files, such as :mod:`models.keep` wrote, become one model, their ensemble; ``models/emotion_recognition.keras``
-stands for the present members. ``ferplus`` is a run's second head, which answers FER+'s labels; it needs ``--votes``.
+stands for the present members. ``ferplus`` is the second head of runs, which answers FER+'s labels; it needs ``--votes``.
 Writes the bundle in ``src/mien/weights``, with its weights in float16, and beside this file its Keras source and the history of the runs;
-of ``ferplus`` the bundle alone, for its source and history are those of the run that the default was made of.
+of ``ferplus`` the bundle alone.
 ``mien evaluate --into-bundle`` then measures the model and writes its card.
 """
 
@@ -29,7 +29,7 @@ from mien.train.export import export_run
 from mien.train.formats import convert
 from mien.train.formats.judge import sample_of
 from mien.train.formats.sources import KERAS_SOURCES
-from mien.train.rundir import MODEL, read_history, read_run, write_history
+from mien.train.rundir import MODEL, read_history, write_history
 
 HERE = Path(__file__).parent
 HISTORIES = {"default": "training_history", "nano": "nano_history"}
@@ -57,7 +57,7 @@ def history_beside(file: Path) -> Path:
     return file.with_name("history.json" if file.name == MODEL else f"{file.stem}_history.json")
 
 
-def histories(members: Sequence[Path], name: str, after: Path | None = None, folder: Path = HERE) -> None:
+def histories(members: Sequence[Path], name: str, after: Path | None = None, *, folder: Path) -> None:
     """Write the members' histories beside the source, one after the other; a file's is beside it, that of the present source here.
 
     A run that began with another network goes on from its epochs, the JSON file ``after``. Rows of an ensemble name their ``member``.
@@ -77,7 +77,7 @@ def histories(members: Sequence[Path], name: str, after: Path | None = None, fol
                 rows = [{"member": after.parent.name, **row} for row in before] + rows
             else:
                 rows = before + [row | {"epoch": len(before) + row["epoch"]} for row in rows]
-        told += [{"member": read_run(member).config["recipe"]["name"], **row} for row in rows] if len(members) > 1 else rows
+        told += [{"member": member.name, **row} for row in rows] if len(members) > 1 else rows
     with tempfile.TemporaryDirectory() as scratch:
         write_history(Path(scratch), told)
         for suffix in (".csv", ".json"):
@@ -85,19 +85,20 @@ def histories(members: Sequence[Path], name: str, after: Path | None = None, fol
 
 
 def write_bundle(members: Sequence[Path], data: Dataset, name: str, title: str | None, version: str) -> tuple[Bundle, keras.Model]:
-    """Export the run, its second head or the ensemble as ``title``, weights in float16; return the bundle and its Keras source.
+    """Export the run or the ensemble, or their second head, as ``title``, weights in float16; return the bundle and its Keras source.
 
     FER+'s labels are cleaner: four of five answers are right without any threshold, so ``ferplus`` is asked for nine of ten.
     """
-    networks = calibrated(members, data)
+    head, target = ("votes", 0.9) if name == FERPLUS else ("emotion", None)
+    title = title or (FERPLUS if name == FERPLUS else None)
+    networks = calibrated(members, data, head)
     with tempfile.TemporaryDirectory() as scratch:
         draft = Path(scratch) / "bundle"
         if len(networks) > 1:
-            float_bundle = export_ensemble(networks, data, draft, name=title or name, version=version)
-            source = combine(networks, title or name)
+            title = title or name
+            float_bundle = export_ensemble(networks, data, draft, head=head, name=title, version=version, target_accuracy=target)
+            source = combine(networks, title)
         else:
-            head, target = ("votes", 0.9) if name == FERPLUS else ("emotion", None)
-            title = title or (FERPLUS if name == FERPLUS else None)
             float_bundle = export_run(members[0], data, draft, head=head, name=title, version=version, target_accuracy=target)
             source = keras.saving.load_model(members[0] / MODEL)
         sample = sample_of(float_bundle.spec, data)
@@ -117,8 +118,8 @@ def main() -> None:
     parser.add_argument("--release", default="1.0", help="the model's version")
     parser.add_argument("--after", type=Path, metavar="JSON", help="history of the network that the run began with; its epochs come first")
     options = parser.parse_args()
-    if options.name == FERPLUS and (len(options.members) > 1 or options.after):
-        parser.error("ferplus is the second head of one run, and its history that of the default: give one run and no --after")
+    if options.name == FERPLUS and options.after:
+        parser.error("ferplus has no history of its own: give no --after")
     if len(options.members) == 1 and options.members[0].suffix == ".keras":
         parser.error(f"{options.members[0]} alone says nothing of its recipe; give the run folder")
     data = load_for(options.members[0], options.data, options.votes)
@@ -127,7 +128,7 @@ def main() -> None:
     if options.name != FERPLUS:
         files.append(HERE / KERAS_SOURCES[options.name])
         write_source(model, files[-1])
-        histories(options.members, options.name, options.after)
+        histories(options.members, options.name, options.after, folder=HERE)
     for file in files:
         sys.stdout.write(f"{file}: {file.stat().st_size / 1e6:.2f} MB\n")
 

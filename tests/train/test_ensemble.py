@@ -9,10 +9,11 @@ import pytest
 
 from mien.classify import Classifier, softmax
 from mien.errors import DataError, TrainingError, UsageError
-from mien.train.data import Dataset
+from mien.train.data import VOTE_COLUMNS, VOTE_LABELS, Dataset
 from mien.train.ensemble import Member, calibrated, combine, export_ensemble, load_for, predict, read_soft_labels, soft_labels, teacher_of
 from mien.train.fit import fit
 from mien.train.models import build_model, load_pretrained
+from mien.train.splits import FERPLUS_NAMES
 from tests.train.shapes import tiny_recipe
 
 
@@ -75,6 +76,27 @@ def test_a_file_is_a_member_and_an_ensembles_file_stands_for_its_members(
     expected = np.mean([member.probabilities(shapes.images[:9]) for member in (*members, members[0])], axis=0)
     assert softmax(predict(combine(again), shapes.images[:9][..., None].astype(np.float32))) == pytest.approx(expected, abs=1e-4)
     assert load_for(tmp_path / "two.keras", shapes.root).images.shape == shapes.images.shape
+
+
+def test_the_second_heads_of_runs_answer_together(shapes: Dataset, tmp_path: Path) -> None:
+    votes = np.zeros((len(shapes), len(VOTE_COLUMNS)), np.float32)
+    votes[np.arange(len(shapes)), [VOTE_LABELS[shapes.label_names[label]] for label in shapes.labels]] = 7
+    votes[shapes.rows("public")[0]] = 1  # each rater saw something else
+    data = dataclasses.replace(shapes, votes=votes)
+    runs = [tmp_path / "a", tmp_path / "b"]
+    for seed, run in enumerate(runs):
+        fit(tiny_recipe(**{"seed": seed, "epochs": 2, "loss.votes_weight": 1.0}), data, run)
+    members = calibrated(runs, data, "votes")
+    bundle = export_ensemble(members, data, tmp_path / "bundle", head="votes", target_accuracy=0.2)
+    assert bundle.spec.labels == FERPLUS_NAMES
+    chips = shapes.images[shapes.rows("private")]
+    expected = np.mean([member.probabilities(chips) for member in members], axis=0)
+    assert softmax(Classifier(bundle).logits(chips)) == pytest.approx(expected, abs=1e-4)
+    assert len(members[0].validation_rows) == len(shapes.rows("public")) - 1
+    with pytest.raises(UsageError, match="add --votes FILE"):
+        calibrated(runs, shapes, "votes")
+    with pytest.raises(UsageError, match=r"model.keras has one head, its own; the head 'votes' is a run folder's"):
+        calibrated([runs[0] / "model.keras"], data, "votes")
 
 
 def test_a_network_of_other_labels_is_refused(shapes: Dataset, tmp_path: Path) -> None:

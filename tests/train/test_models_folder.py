@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mien.bundles import open_bundle
-from mien.classify import Classifier
+from mien.classify import Classifier, softmax
 from mien.errors import TrainingError, UsageError
 from mien.train.batches import to_input
 from mien.train.export import inference_model
@@ -17,6 +17,7 @@ from mien.train.models import build_model
 from mien.train.rundir import read_history, write_history, write_json
 from models.keep import keep
 from models.ship import histories, write_source
+from models.ship import main as ship
 from models.soup import soup
 from tests.train.shapes import tiny_recipe
 
@@ -87,6 +88,26 @@ def test_an_ensemble_tells_the_history_of_every_member(tmp_path):
     histories([tmp_path / "emotion_recognition.keras", tmp_path / "b"], "default", folder=tmp_path)
     told = json.loads((tmp_path / "training_history.json").read_text(encoding="utf-8"))
     assert [(row["member"], row["epoch"]) for row in told] == [("emotion_recognition", 1), ("a", 1), ("a", 2), ("b", 1), ("b", 2)]
+
+
+def test_what_is_shipped_answers_as_its_source_does_and_is_measured(tmp_path, shapes, monkeypatch):
+    for seed in (0, 1):
+        fit(tiny_recipe(**{"seed": seed, "model.options.widths": [32, 64]}), shapes, tmp_path / f"run{seed}")  # weights outweigh the graph
+    for place in ("weights", "models"):
+        (tmp_path / place).mkdir()
+    monkeypatch.setattr("models.ship.weights_dir", lambda: tmp_path / "weights")
+    monkeypatch.setattr("models.ship.HERE", tmp_path / "models")
+    monkeypatch.setattr("sys.argv", ["ship", "default", *(str(tmp_path / f"run{i}") for i in (0, 1)), "--data", str(shapes.root)])
+    ship()
+    bundle = open_bundle(tmp_path / "weights/default")
+    assert (bundle.spec.name, bundle.spec.format) == ("default", "onnx-fp16")
+    source = keras.saving.load_model(tmp_path / "models/emotion_recognition.keras")
+    chips = shapes.images[shapes.rows("private")]
+    answers = softmax(keras.ops.convert_to_numpy(source(to_input(chips), training=False)))
+    assert answers == pytest.approx(softmax(Classifier(bundle).logits(chips)), abs=5e-3)
+    assert float((answers.argmax(1) == shapes.labels[shapes.rows("private")]).mean()) > 0.5  # chance is 0.14
+    told = json.loads((tmp_path / "models/training_history.json").read_text(encoding="utf-8"))
+    assert len(told) == 2 * len(read_history(tmp_path / "run0"))
 
 
 def test_the_history_has_every_epoch():

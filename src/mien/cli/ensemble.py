@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mien.cli.words import check_free, say, training_wing
+from mien.cli.words import check_free, check_head, say, training_wing
 
 Members = Annotated[
     list[Path], typer.Argument(help="Run folders of mien train, or .keras files; two or more of the same chips and labels.")
@@ -19,6 +19,10 @@ def ensemble(
     members: Members,
     data: Data,
     out: Annotated[Path, typer.Option(help="Bundle folder to write.")],
+    head: Annotated[
+        str, typer.Option(help="emotion (the data's labels) or votes (FER+'s eight, of runs that learned from the votes).")
+    ] = "emotion",
+    votes: Annotated[Path | None, typer.Option(help="FER+ votes, a CSV; needed for --head votes.")] = None,
     name: Annotated[str, typer.Option(help="Name in spec.json.")] = "ensemble",
     release: Annotated[str, typer.Option(help="Version in spec.json.")] = "1.0",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that exists.")] = False,
@@ -27,9 +31,10 @@ def ensemble(
     with training_wing(networks=True):
         from mien.train.ensemble import calibrated, export_ensemble, load_for
 
-    loaded = load_for(members[0], data)
-    networks = calibrated(members, loaded)
-    bundle = export_ensemble(networks, loaded, out, name=name, version=release, overwrite=overwrite)
+    check_head(head)
+    loaded = load_for(members[0], data, votes)
+    networks = calibrated(members, loaded, head)
+    bundle = export_ensemble(networks, loaded, out, head=head, name=name, version=release, overwrite=overwrite)
     for network in networks:
         say(f"{network.source}: temperature {network.temperature:.3f}")
     say(f"{bundle.folder}: {bundle.spec.name} {bundle.spec.version}, {len(networks)} members")

@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mien.bundles import DEFAULT
-from mien.cli.words import say, training_wing
+from mien.cli.words import HEADS, check_head, say, training_wing
 from mien.contract import FORMATS
 from mien.errors import UsageError
 
 if TYPE_CHECKING:
     from mien.train.formats import Export
     from mien.train.formats.sources import RunOptions
-
-HEADS = ("emotion", "votes")  # what mien.train.models builds, without its imports
 
 
 def export(
@@ -49,8 +47,7 @@ def export(
         from mien.train.formats import check_free, convert
         from mien.train.formats.sources import is_run, load_for_run, open_source
 
-    if head not in HEADS:
-        raise UsageError(f"unknown --head {head!r}; expected {' or '.join(HEADS)}")
+    check_head(head)
     if head != HEADS[0] and not is_run(start):
         raise UsageError(f"--head {head} is for a run of mien train; {start} has one head, its own")
     check_free(out, format, overwrite)

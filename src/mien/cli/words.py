@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp")  # of what is drawn
 PIPE_COLUMNS = 200  # of a table that goes to a file or a pipe, which has no width of its own
+HEADS = ("emotion", "votes")  # what mien.train.models builds, without its imports
 
 
 def say(text: str) -> None:
@@ -88,6 +89,12 @@ def check_ending(path: Path, endings: Iterable[str]) -> None:
     """Raise UsageError if ``path`` has none of the endings, which are in lower case and with their dots."""
     if path.suffix.lower() not in endings:
         raise UsageError(f"expected a file name that ends in {' or '.join(endings)}, got {path}")
+
+
+def check_head(head: str) -> None:
+    """Raise UsageError if a run's network can have no such head."""
+    if head not in HEADS:
+        raise UsageError(f"unknown --head {head!r}; expected {' or '.join(HEADS)}")
 
 
 def check_no_input(path: Path, inputs: Iterable[object]) -> None:

@@ -18,9 +18,9 @@ from mien.errors import DataError, UsageError
 from mien.train.batches import preprocess, to_input
 from mien.train.calibrate import fit_temperature
 from mien.train.data import Dataset, load
-from mien.train.export import export_model, inference_model, read_config, rows_of, spec_of
+from mien.train.export import asked_of, decided, export_model, inference_model, read_config, rows_of, spec_of
 from mien.train.fit import computing_in, default_validation
-from mien.train.models import networks_in
+from mien.train.models import HEADS, networks_in
 from mien.train.recipe import Recipe
 from mien.train.torch_norm import fuse_norms
 
@@ -53,24 +53,26 @@ def predict(model: keras.Model, chips: NDArray[np.float32]) -> NDArray[np.float6
     return np.concatenate(batches).astype(np.float64)
 
 
-def calibrated(sources: Sequence[str | Path], data: Dataset) -> list[Member]:
+def calibrated(sources: Sequence[str | Path], data: Dataset, head: str = HEADS[0]) -> list[Member]:
     """Return the networks of some sources, each with the temperature that fits its own validation split.
 
     Args:
         sources: run folders, whose best epoch counts, or ``.keras`` files, which answer the labels of ``data`` in its order; an
             ensemble's file stands for its members.
         data: what the networks were trained on.
+        head: which head of the runs answers, as in :func:`mien.train.export.export_run`.
 
     Raises:
         BundleError: a file that holds no network.
-        UsageError: no sources, one that does not take the same chips and answer the same labels as ``data`` has, or a file beside
-            data without a split of validation images.
+        UsageError: no sources, one that does not take the same chips and answer the same labels as ``data`` has, a file beside
+            data without a split of validation images, or a file whose second head is wanted.
     """
     if not sources:
         raise UsageError("expected at least one run folder or .keras file")
+    answered, truth = asked_of(head, data)
     members = []
     for source in map(Path, sources):
-        for recipe, labels, model in _networks(source, data.label_names):
+        for recipe, labels, model in _networks(source, data.label_names, head):
             shape = (recipe.size, recipe.size) + ((3,) if recipe.channels == 3 else ())
             if labels != data.label_names or shape != data.images.shape[1:]:
                 raise UsageError(
@@ -78,16 +80,19 @@ def calibrated(sources: Sequence[str | Path], data: Dataset) -> list[Member]:
                     f"the data has {data.images.shape[1:]} and {', '.join(data.label_names)}"
                 )
             rows = _unseen(data, source) if source.suffix == ".keras" else rows_of(source, data)[1]
+            rows = decided(rows, truth)
             logits = predict(model, to_input(preprocess(np.asarray(data.images[rows]), recipe.preprocess)))
-            members.append(Member(source, recipe, labels, model, rows, fit_temperature(logits, data.labels[rows])))
+            members.append(Member(source, recipe, answered, model, rows, fit_temperature(logits, truth[rows])))
     return members
 
 
-def _networks(source: Path, labels: tuple[str, ...]) -> list[tuple[Recipe, tuple[str, ...], keras.Model]]:
+def _networks(source: Path, labels: tuple[str, ...], head: str) -> list[tuple[Recipe, tuple[str, ...], keras.Model]]:
     """Return recipe, labels and network of a run, or of each network in a ``.keras`` file."""
     if source.suffix != ".keras":
         recipe, own = read_config(source)
-        return [(recipe, own, inference_model(source))]
+        return [(recipe, own, inference_model(source, head))]
+    if head != HEADS[0]:
+        raise UsageError(f"{source} has one head, its own; the head {head!r} is a run folder's")
     networks = networks_in(source)
     answers = [tuple(output.shape[1:]) for network in networks for output in network.outputs]
     if answers != [(len(labels),)] * len(networks):
@@ -161,9 +166,19 @@ def teacher_of(sources: Sequence[str | Path], data: Dataset, precision: str = "f
 
 
 def export_ensemble(
-    members: Sequence[Member], data: Dataset, out: Path, *, name: str = "ensemble", version: str = "1.0", overwrite: bool = False
+    members: Sequence[Member],
+    data: Dataset,
+    out: Path,
+    *,
+    head: str = HEADS[0],
+    name: str = "ensemble",
+    version: str = "1.0",
+    target_accuracy: float | None = None,
+    overwrite: bool = False,
 ) -> Bundle:
     """Write the bundle of :func:`combine` and return it; its threshold comes from images that none of the members trained on.
+
+    The keywords are those of :func:`mien.train.export.export_run`; ``head`` is the one that :func:`calibrated` was given.
 
     Raises:
         UsageError: ``out`` exists, or there is no such image.
@@ -174,9 +189,10 @@ def export_ensemble(
         rows = np.intersect1d(rows, member.validation_rows)
     if not len(rows):
         raise UsageError("the members share no validation image; train them with the same --validation split, or with the same seed")
-    chips, truth = np.asarray(data.images[rows]), data.labels[rows]
+    chips, (_, truth) = np.asarray(data.images[rows]), asked_of(head, data)
     spec = spec_of(members[0].recipe, members[0].labels, name, version)
-    return export_model(combine(members, name), spec, chips, chips, truth, out, overwrite=overwrite)
+    network = combine(members, name)
+    return export_model(network, spec, chips, chips, truth[rows], out, target_accuracy=target_accuracy, overwrite=overwrite)
 
 
 def soft_labels(members: Sequence[Member], data: Dataset) -> NDArray[np.float32]:

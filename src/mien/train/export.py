@@ -73,14 +73,8 @@ def export_run(
         )
     model = inference_model(run, head)
     train_rows, val_rows = rows_of(run, data)
-    truth = data.labels
-    if head == "votes":
-        if data.votes is None:
-            raise UsageError("the head that answers FER+'s labels is calibrated on FER+'s votes; add --votes FILE")
-        labels, truth = FERPLUS_NAMES, ferplus_majority(data.votes)
-        if not (agreed := truth[val_rows] >= 0).any():
-            raise UsageError(f"the FER+ votes agree on none of the {len(val_rows)} validation images, which are to calibrate the head")
-        val_rows = val_rows[agreed]
+    labels, truth = asked_of(head, data)
+    val_rows = decided(val_rows, truth)
     spec = spec_of(recipe, labels, name or recipe.name, version)
     checked = _spread(data, train_rows, CHECKED_CHIPS)
     chips = np.asarray(data.images[val_rows])
@@ -125,6 +119,30 @@ def export_model(
         out.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(draft, out)
     return open_bundle(out)
+
+
+def asked_of(head: str, data: Dataset) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """Return the labels that a head answers, and the right one of each image (N,): an index, or -1 where FER+'s raters did not agree.
+
+    Raises:
+        UsageError: ``data`` has no votes for the head that answers FER+'s labels.
+    """
+    if head != "votes":
+        return data.label_names, data.labels
+    if data.votes is None:
+        raise UsageError("the head that answers FER+'s labels is calibrated on FER+'s votes; add --votes FILE")
+    return FERPLUS_NAMES, ferplus_majority(data.votes)
+
+
+def decided(rows: NDArray[np.int64], truth: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return those of some validation ``rows`` whose image has a label.
+
+    Raises:
+        UsageError: none has.
+    """
+    if len(rows) and not (truth[rows] >= 0).any():
+        raise UsageError(f"the FER+ votes agree on none of the {len(rows)} validation images, which are to calibrate the head")
+    return rows[truth[rows] >= 0]
 
 
 def spec_of(recipe: Recipe, labels: tuple[str, ...], name: str, version: str) -> InputSpec:

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -137,6 +138,22 @@ def test_a_model_of_ferplus_labels_is_compared_and_calibrated_under_them(mien, h
     assert InputSpec.read(eight.folder / "spec.json").temperature != 1
     with pytest.raises(DataError, match="add --votes FILE"):
         mien("calibrate", str(eight.folder))
+
+
+def test_calibrate_finds_what_may_choose_in_data_of_ones_own(tmp_path: Path) -> None:
+    for split, count in (("train", 3), ("val", 6), ("test", 3)):
+        for label, grey in (("awake", 60), ("tired", 190)):
+            for i in range(count):
+                # A third of them carries the other's label: where none is wrong, no temperature fits.
+                folder = {"awake": "tired", "tired": "awake"}[label] if i % 3 == 2 else label
+                made_up.write(tmp_path / "own", split, folder, f"{label}{i}", np.full((48, 48), grey + i, np.uint8))
+    bundle = tiny_bundle(tmp_path / "bundle", ("awake", "tired"))
+    words = ["calibrate", str(bundle.folder), "--data", str(tmp_path / "own")]
+    result = CliRunner().invoke(app, words)
+    assert "answered on val" in result.stdout
+    shutil.rmtree(tmp_path / "own" / "val")
+    with pytest.raises(DataError, match="expected .*val/<label>.* or --split"):
+        CliRunner().invoke(app, words, catch_exceptions=False)
 
 
 def test_calibrate_takes_a_folder_of_ones_own(mien, home: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mien.cli.words import say
+from mien.cli.words import counted, say
 from mien.errors import UsageError
 
 if TYPE_CHECKING:
@@ -102,19 +102,20 @@ def _engine(name: str, workers: int | None, address: str | None) -> Engine:
 
 
 def _plan_in_words(planned: Planned, shards: int) -> str:
-    parts = [f"{planned.photos:,} photos", f"{planned.videos:,} videos"]
+    parts = [counted(planned.photos, "photo"), counted(planned.videos, "video")]
     parts += [f"{planned.errors:,} that cannot be read"] if planned.errors else []
     again = f", {planned.duplicates:,} named again and taken once" if planned.duplicates else ""
-    left = f"{shards:,} of {planned.shards:,} shards to do" if shards else "nothing left to do"
-    return f"{planned.inputs:,} inputs ({', '.join(parts)}{again}), {planned.size / 1e9:.2f} GB; {left}"
+    left = f"{shards:,} of {counted(planned.shards, 'shard')} to do" if shards else "nothing left to do"
+    return f"{counted(planned.inputs, 'input')} ({', '.join(parts)}{again}), {planned.size / 1e9:.2f} GB; {left}"
 
 
 def _say_outcome(outcome: Outcome, output: Path) -> None:
     tally = outcome.tally
     errors = sum(tally.errors.values())
     say(
-        f"{tally.inputs:,} inputs have their {tally.records:,} records (counted in the files): {tally.photos:,} photos, "
-        f"{tally.frames:,} frames of {tally.videos:,} videos, {errors:,} errors; {tally.faces:,} faces, {tally.uncertain:,} uncertain"
+        f"{counted(tally.inputs, 'input')} {'has its' if tally.inputs == 1 else 'have their'} {counted(tally.records, 'record')} "
+        f"(counted in the files): {counted(tally.photos, 'photo')}, {counted(tally.frames, 'frame')} of {counted(tally.videos, 'video')}, "
+        f"{counted(errors, 'error')}; {counted(tally.faces, 'face')}, {tally.uncertain:,} uncertain"
     )
     for code, count in sorted(tally.errors.items(), key=lambda pair: -pair[1]):
         say(f"  {count:,} {code}")
@@ -129,14 +130,18 @@ def _say_status(path: Path) -> None:
     progress, tally, planned, running = read_progress(path)
     finished = tally.inputs == planned.inputs
     state = "running" if running else "complete" if finished else "stopped: the same command goes on"
-    sys.stdout.write(f"{state}\n{tally.inputs:,} of {planned.inputs:,} inputs in finished shards, {sum(tally.errors.values()):,} errors\n")
+    sys.stdout.write(
+        f"{state}\n{tally.inputs:,} of {counted(planned.inputs, 'input')} in finished shards, {counted(sum(tally.errors.values()), 'error')}\n"
+    )
     if running and progress:
         sys.stdout.write(_progress_in_words(progress) + "\n")
 
 
 def _progress_in_words(progress: Progress) -> str:
     left = "" if progress.left_s is None else f", {_duration(progress.left_s)} left"
-    return f"{progress.done:,} of {progress.inputs:,} inputs, {progress.rate:.1f} a second, {progress.errors:,} errors{left}"
+    return (
+        f"{progress.done:,} of {counted(progress.inputs, 'input')}, {progress.rate:.1f} a second, {counted(progress.errors, 'error')}{left}"
+    )
 
 
 def _duration(seconds: float) -> str:

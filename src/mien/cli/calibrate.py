@@ -21,7 +21,7 @@ def calibrate(
         str | None,
         typer.Option(
             help="public, ferplus-public, val, or a folder of face crops, <label>/*.jpg: images that no figure is reported on. "
-            "Default: public, of a model of FER+'s labels ferplus-public."
+            "Default: public, of a model of FER+'s labels ferplus-public; val in data other than FER2013."
         ),
     ] = None,
     votes: Annotated[Path | None, typer.Option(help="FER+ votes, a CSV; needed for the split ferplus-public.")] = None,
@@ -37,7 +37,7 @@ def calibrate(
         from mien.classify import Classifier, softmax
         from mien.train import metrics
         from mien.train.calibrate import calibrated, write_spec
-        from mien.train.splits import FERPLUS_NAMES, PUBLISHED
+        from mien.train.splits import PUBLISHED
 
     if split in (*PUBLISHED, "all") and split not in CHOOSING:
         raise UsageError(
@@ -45,14 +45,12 @@ def calibrate(
             f"got {split!r}"
         )
     opened = open_bundle(bundle)
-    if split is None:
-        split = "ferplus-public" if set(opened.spec.labels) == set(FERPLUS_NAMES) else "public"
     if opened.folder.resolve().parent == weights_dir().resolve():
         raise UsageError(f"{opened.folder} lies in the package; calibrate a copy: mien export {opened.folder.name} --out FOLDER")
     if target_accuracy is not None and not 0 < target_accuracy < 1:
         raise UsageError(f"expected a --target-accuracy between 0 and 1, got {target_accuracy:g}")
     spec = opened.spec
-    loaded, (faces,) = load_splits(spec, data, split, votes)
+    loaded, (faces,) = load_splits(spec, data, split, votes, choose=True)
     logits = Classifier(opened).logits(np.asarray(loaded.images[faces.rows]))
     new = calibrated(spec, logits, faces.labels, target_accuracy)
     write_spec(opened, new)
@@ -60,5 +58,5 @@ def calibrate(
     kept = metrics.kept(after, faces.labels, new.uncertain_below)
     typer.echo(f"temperature      {spec.temperature:.4f} -> {new.temperature:.4f}")
     typer.echo(f"uncertain below  {spec.uncertain_below:.4f} -> {new.uncertain_below:.4f}")
-    typer.echo(f"ECE on {split}    {metrics.ece(before, faces.labels):.4f} -> {metrics.ece(after, faces.labels):.4f}")
-    typer.echo(f"answered on {split}: {kept['coverage']:.1%}, of which {kept['accuracy']['value']:.2%} rightly")
+    typer.echo(f"ECE on {faces.name}    {metrics.ece(before, faces.labels):.4f} -> {metrics.ece(after, faces.labels):.4f}")
+    typer.echo(f"answered on {faces.name}: {kept['coverage']:.1%}, of which {kept['accuracy']['value']:.2%} rightly")

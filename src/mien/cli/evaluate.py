@@ -75,9 +75,12 @@ def evaluate(
 
 
 def load_splits(
-    spec: InputSpec, data: Path | None, split: str | None, votes: Path | None = None, exclude: Path | None = None
+    spec: InputSpec, data: Path | None, split: str | None, votes: Path | None = None, exclude: Path | None = None, *, choose: bool = False
 ) -> tuple[Dataset, list[Split]]:
-    """Return the data set in a model's size and the split(s) that ``--split`` names or, where it is left out, those that are reported."""
+    """Return the data set in a model's size and the split(s) that ``--split`` names.
+
+    Where it is left out, these are the images that are reported or, with ``choose``, those that calibrate.
+    """
     from mien.train import data as datasets
     from mien.train import splits
 
@@ -90,6 +93,8 @@ def load_splits(
     loaded = datasets.load(data, size=spec.chip_size, channels=spec.channels, votes=votes)
     if exclude:
         loaded = loaded.exclude(datasets.read_exclusions(exclude))
+    if split is None and choose:
+        split = splits.choosing(loaded, spec.labels)
     return loaded, [splits.select(loaded, name, spec.labels) for name in splits.asked(loaded, split, spec.labels)]
 
 

@@ -133,7 +133,7 @@ def read_photo(source: PhotoSource, *, limits: ReadLimits = ReadLimits()) -> Pho
         with _decoding("a readable picture in the image"):
             return _photo_of_image(source)
     if isinstance(source, (bytes, bytearray, memoryview)):
-        data, name = bytes(source), "the bytes"
+        data, name = bytes(source), "the data"
         if len(data) > limits.max_bytes:
             raise _too_many_bytes(name, f"{len(data):,}", limits)
     elif isinstance(source, str) and (scheme := re.match(r"(?i)([a-z][a-z0-9+.-]+)://", source)):

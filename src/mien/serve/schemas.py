@@ -34,7 +34,7 @@ ERROR_RECORD: dict[str, Any] = {
     "source": "notes.txt",
     "frame_index": None,
     "time_s": None,
-    "error": {"code": "unsupported_media", "message": "expected one of JPEG, PNG, ..., got the bytes, which starts with 'Dear diary,'"},
+    "error": {"code": "unsupported_media", "message": "expected one of JPEG, PNG, ..., got the data, which starts with 'Dear diary,'"},
 }
 
 

@@ -64,6 +64,22 @@ def asked(data: Dataset, split: str | None, label_names: Sequence[str]) -> tuple
     return (views[0] if split is None else split,)
 
 
+def choosing(data: Dataset, label_names: Sequence[str]) -> str:
+    """Return the split that temperature and threshold of a model of ``label_names`` are fitted on: PublicTest, or ``val`` without it.
+
+    Raises:
+        DataError: there is neither.
+    """
+    if speaks_ferplus(data, label_names) and data.is_fer2013:
+        return "ferplus-public"
+    if there := [name for name in ("public", "val") if len(data.rows(name))]:
+        return there[0]
+    raise DataError(
+        f"{data.root} has no images that may choose; expected {data.root}/val/<label>/*.jpg, or --split with a folder of your own: "
+        "calibration must not see the images that are reported"
+    )
+
+
 def select(data: Dataset, name: str, label_names: Sequence[str]) -> Split:
     """Return one split, its labels in the order of a model's ``label_names``.
 

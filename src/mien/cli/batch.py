@@ -130,9 +130,8 @@ def _say_status(path: Path) -> None:
     progress, tally, planned, running = read_progress(path)
     finished = tally.inputs == planned.inputs
     state = "running" if running else "complete" if finished else "stopped: the same command goes on"
-    sys.stdout.write(
-        f"{state}\n{tally.inputs:,} of {counted(planned.inputs, 'input')} in finished shards, {counted(sum(tally.errors.values()), 'error')}\n"
-    )
+    errors = counted(sum(tally.errors.values()), "error")
+    sys.stdout.write(f"{state}\n{tally.inputs:,} of {counted(planned.inputs, 'input')} in finished shards, {errors}\n")
     if running and progress:
         sys.stdout.write(_progress_in_words(progress) + "\n")
 

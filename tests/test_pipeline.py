@@ -8,7 +8,7 @@ import mien
 from mien.assets import demo_photo
 from mien.classify import Classifier
 from mien.errors import MediaError, UsageError
-from mien.media.video import VideoFrame
+from mien.media.video import VideoFrame, open_video
 from mien.pipeline import PHOTOS_AHEAD, Pipeline
 from mien.results import ErrorResult, FrameResult
 from tests.support import ToldDetector, detection, tiny_bundle
@@ -100,6 +100,14 @@ def test_impossible_options_are_refused(option, value):
 def test_min_face_reaches_the_detector(classifier):
     pipeline = Pipeline(detector=ToldDetector((detection(0, 0, 0.4), detection(20, 20))), classifier=classifier, min_face=20)
     assert len(pipeline.analyze(_grey(9)).faces) == 1
+
+
+def test_records_of_a_sequence_name_their_picture(classifier, tmp_path):
+    for number in range(2):
+        Image.new("RGB", (60, 60)).save(tmp_path / f"{number}.png")
+    with open_video(tmp_path) as clip:
+        results = list(Pipeline(detector=ToldDetector(), classifier=classifier).stream(clip.frames(), source=clip.name))
+    assert [result.source for result in results] == [str(tmp_path / "0.png"), str(tmp_path / "1.png")]
 
 
 @pytest.mark.parametrize(

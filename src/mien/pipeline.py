@@ -194,7 +194,7 @@ class Pipeline:
 
         Args:
             frames: in the order of their times, such as :meth:`mien.media.video.Video.frames`.
-            source: the name that the records carry.
+            source: the name that the records carry, but for frames that are pictures with names of their own.
             detect_every: look for newcomers every so many frames, see :class:`mien.follow.Follower`; 1 is slowest and misses least.
             live: take a frame only when the one before is done, so that the answer is about now; slower, for cameras.
             max_faces: report no more faces a frame, the largest ones; all if None.
@@ -232,7 +232,7 @@ class Pipeline:
             found = follower.find(frame.time_s, frame.frame_rgb)[:max_faces]
             faces = tuple(face for face, _ in found)
             chips = self._chips(frame.frame_rgb, faces)
-            prepared = Prepared(source, width, height, faces, chips, (), frame.frame_rgb)
+            prepared = Prepared(frame.picture or source, width, height, faces, chips, (), frame.frame_rgb)
             yield _Followed(frame, tuple(track_id for _, track_id in found), prepared)
 
     def _steady(self, followed: Iterable[_Followed], smoother: Smoother) -> Generator[tuple[FrameResult, Frame]]:

@@ -49,11 +49,15 @@ PQ, HLG = 16, 18  # transfer characteristics of HDR video in ITU-T H.273
 
 @dataclass(frozen=True, eq=False)
 class VideoFrame:
-    """One upright frame: ``index`` counts from 0 in the source, ``time_s`` from its start, ``frame_rgb`` is uint8 (H, W, 3)."""
+    """One upright frame: ``index`` counts from 0 in the source, ``time_s`` from its start, ``frame_rgb`` is uint8 (H, W, 3).
+
+    ``picture`` is the name of the file that a frame of a sequence of pictures is; None in a video.
+    """
 
     index: int
     time_s: float
     frame_rgb: Frame
+    picture: str | None = None
 
 
 class Video:
@@ -203,7 +207,7 @@ class ImageSequence:
     def _frames(self) -> Iterator[_Picture]:
         for index, picture in enumerate(self._pictures):
             time_s = index / SEQUENCE_RATE
-            yield _Picture(index, time_s, partial(self._read, picture, index, time_s))
+            yield _Picture(index, time_s, partial(self._read, picture, index, time_s), picture.name)
         if not self._count_read:
             raise CorruptMediaError(f"expected pictures that can be read in {self.name}, got {len(self._pictures)} that cannot")
 
@@ -281,6 +285,7 @@ class _Picture:
     index: int
     time_s: float
     rgb: Callable[[], Frame | None]
+    name: str
 
 
 def _sampled(frames: Iterable[_Decoded | _Picture], every_s: float | None) -> Iterator[VideoFrame]:
@@ -289,7 +294,7 @@ def _sampled(frames: Iterable[_Decoded | _Picture], every_s: float | None) -> It
         step = int(frame.time_s / every_s + 1e-6) if every_s is not None else due
         if step >= due and (pixels := frame.rgb()) is not None:
             due = step + 1
-            yield VideoFrame(frame.index, frame.time_s, pixels)
+            yield VideoFrame(frame.index, frame.time_s, pixels, frame.name if isinstance(frame, _Picture) else None)
 
 
 def as_ffmpeg(source: str | Path) -> str:

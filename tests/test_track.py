@@ -111,6 +111,41 @@ def test_an_unsure_detection_keeps_a_track_but_starts_none():
     assert tracker.update(0.2, [box(101), box(300)], [0.3, 0.3]) == (1, None)
 
 
+@pytest.mark.parametrize(("score", "starts"), [(0.59, None), (0.6, 1)])
+def test_what_starts_a_track(score, starts):
+    assert Tracker().update(0.0, [box(100)], [score]) == (starts,)
+
+
+@pytest.mark.parametrize(("away_s", "id_then"), [pytest.param(1.9, 1, id="looked away"), pytest.param(2.2, 2, id="left")])
+def test_an_id_waits_for_two_seconds(away_s, id_then):
+    tracker = Tracker()
+    tracker.update(0.0, [box(100)], [0.9])
+    for step in range(1, int(away_s * 10)):
+        tracker.update(step / 10, [], [])
+    assert tracker.update(away_s, [box(100)], [0.9]) == (id_then,)
+
+
+@pytest.mark.parametrize(
+    ("sides_away", "id_then"), [pytest.param(2.2, 1, id="within the widest margin"), pytest.param(2.6, 2, id="too far for one face")]
+)
+def test_who_comes_back_elsewhere_after_a_while(sides_away, id_then):
+    tracker = Tracker()
+    tracker.update(0.0, [box(100)], [0.9])
+    assert tracker.update(1.9, [box(100 + sides_away * SIDE)], [0.9]) == (id_then,)
+
+
+def test_who_stepped_back_is_no_longer_taken_for_cut_off():
+    tracker = Tracker()
+    for frame in range(30):
+        tracker.update(frame / 30, [box(100)], [0.9])
+    for frame in range(30, 120):  # a quarter smaller in each direction, and that for three seconds
+        tracker.update(frame / 30, [box(100, side=0.75 * SIDE)], [0.9])
+    for frame in range(120, 150):
+        tracker.update(frame / 30, [box(100 + 90 * (frame - 120) / 30, side=0.75 * SIDE)], [0.9])
+    ((x0, _, x1, _),) = tracker.expected(150 / 30 + 0.2)
+    assert (x0 + x1) / 2 == pytest.approx(100 + 90 * 1.2, abs=6)  # its speed is known; taken for cut off, it would be expected 18 px behind
+
+
 def test_the_filter_is_the_textbooks():
     """Against the constant-velocity Kalman filter in matrix form (Bar-Shalom, Li and Kirubarajan 2001, section 6.2.2), at uneven times."""
     tracker = Tracker()

@@ -64,10 +64,10 @@ def accuracy() -> str:
                 f"**{a['value']:.2%}** ({a['low']:.2%} to {a['high']:.2%})",
                 f"{s['macro_f1']:.3f}",
                 f"{s['log_loss']:.3f}",
-                f"{s['ece']:.3f}",
+                f"{s['ece']:.3f} ({s['ece_by_chance']:.3f})",
             )
         )
-    return markdown(("images", "n", "accuracy (95 % interval)", "macro-F1", "log loss", "ECE"), rows)
+    return markdown(("images", "n", "accuracy (95 % interval)", "macro-F1", "log loss", "ECE (by chance)"), rows)
 
 
 def models() -> str:

@@ -78,6 +78,17 @@ def test_a_file_is_a_member_and_an_ensembles_file_stands_for_its_members(
     assert load_for(tmp_path / "two.keras", shapes.root).images.shape == shapes.images.shape
 
 
+def test_with_mirror_a_face_and_its_mirror_image_are_answered_alike(runs: list[Path], shapes: Dataset, tmp_path: Path) -> None:
+    plain, both = calibrated(runs, shapes), calibrated(runs, shapes, mirror=True)
+    chips = shapes.images[:9][..., None].astype(np.float32)
+    turned = np.ascontiguousarray(chips[:, :, ::-1])
+    assert predict(combine(both), chips) == pytest.approx(predict(combine(both), turned), abs=1e-4)
+    assert predict(plain[0].model, chips) != pytest.approx(predict(plain[0].model, turned), abs=1e-3)
+    # The second run's recipe averages already; a mirror in the mirror would cost and change nothing.
+    assert predict(both[1].model, chips) == pytest.approx(predict(plain[1].model, chips), abs=1e-6)
+    assert len(both[1].model.layers) == len(plain[1].model.layers)
+
+
 def test_the_second_heads_of_runs_answer_together(shapes: Dataset, tmp_path: Path) -> None:
     votes = np.zeros((len(shapes), len(VOTE_COLUMNS)), np.float32)
     votes[np.arange(len(shapes)), [VOTE_LABELS[shapes.label_names[label]] for label in shapes.labels]] = 7

@@ -53,6 +53,14 @@ def test_ece_and_bins_agree_with_a_loop_over_faces(faces: tuple[np.ndarray, np.n
     assert np.isnan(bins.accuracy[bins.count == 0]).all()
 
 
+def test_chance_alone_shows_the_ece_that_is_said(faces: tuple[np.ndarray, np.ndarray]) -> None:
+    p, _ = faces
+    rng = np.random.default_rng(0)
+    drawn = (p.cumsum(1)[None] > rng.random((300, len(p), 1))).argmax(2)  # labels that the probabilities tell the truth about
+    shown = [metrics.ece(p, np.minimum(y, p.shape[1] - 1)) for y in drawn]
+    assert metrics.ece_by_chance(p) == pytest.approx(np.mean(shown), rel=0.05)
+
+
 def test_risk_coverage_agrees_with_a_loop_over_thresholds(faces: tuple[np.ndarray, np.ndarray]) -> None:
     p, y = faces
     curve = metrics.risk_coverage(p, y)

@@ -23,6 +23,9 @@ def ensemble(
         str, typer.Option(help="emotion (the data's labels) or votes (FER+'s eight, of runs that learned from the votes).")
     ] = "emotion",
     votes: Annotated[Path | None, typer.Option(help="FER+ votes, a CSV; needed for --head votes.")] = None,
+    mirror: Annotated[
+        bool, typer.Option("--mirror", help="Let every member look at the mirror image, too: twice the work a face.")
+    ] = False,
     name: Annotated[str, typer.Option(help="Name in spec.json.")] = "ensemble",
     release: Annotated[str, typer.Option(help="Version in spec.json.")] = "1.0",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that exists.")] = False,
@@ -33,7 +36,7 @@ def ensemble(
 
     check_head(head)
     loaded = load_for(members[0], data, votes)
-    networks = calibrated(members, loaded, head)
+    networks = calibrated(members, loaded, head, mirror=mirror)
     bundle = export_ensemble(networks, loaded, out, head=head, name=name, version=release, overwrite=overwrite)
     for network in networks:
         say(f"{network.source}: temperature {network.temperature:.3f}")

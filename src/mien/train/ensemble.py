@@ -18,7 +18,7 @@ from mien.errors import DataError, UsageError
 from mien.train.batches import preprocess, to_input
 from mien.train.calibrate import fit_temperature
 from mien.train.data import Dataset, load
-from mien.train.export import asked_of, decided, export_model, inference_model, read_config, rows_of, spec_of
+from mien.train.export import asked_of, decided, export_model, inference_model, mirrored, read_config, rows_of, spec_of
 from mien.train.fit import computing_in, default_validation
 from mien.train.models import HEADS, networks_in
 from mien.train.recipe import Recipe
@@ -53,7 +53,7 @@ def predict(model: keras.Model, chips: NDArray[np.float32]) -> NDArray[np.float6
     return np.concatenate(batches).astype(np.float64)
 
 
-def calibrated(sources: Sequence[str | Path], data: Dataset, head: str = HEADS[0]) -> list[Member]:
+def calibrated(sources: Sequence[str | Path], data: Dataset, head: str = HEADS[0], *, mirror: bool = False) -> list[Member]:
     """Return the networks of some sources, each with the temperature that fits its own validation split.
 
     Args:
@@ -61,6 +61,7 @@ def calibrated(sources: Sequence[str | Path], data: Dataset, head: str = HEADS[0
             ensemble's file stands for its members.
         data: what the networks were trained on.
         head: which head of the runs answers, as in :func:`mien.train.export.export_run`.
+        mirror: let every network answer the mean of a chip and its mirror image, also where its recipe does not say so.
 
     Raises:
         BundleError: a file that holds no network.
@@ -81,8 +82,9 @@ def calibrated(sources: Sequence[str | Path], data: Dataset, head: str = HEADS[0
                 )
             rows = _unseen(data, source) if source.suffix == ".keras" else rows_of(source, data)[1]
             rows = decided(rows, truth)
-            logits = predict(model, to_input(preprocess(np.asarray(data.images[rows]), recipe.preprocess)))
-            members.append(Member(source, recipe, answered, model, rows, fit_temperature(logits, truth[rows])))
+            network = keras.Model(model.input, mirrored(model)) if mirror and not recipe.flip_average else model
+            logits = predict(network, to_input(preprocess(np.asarray(data.images[rows]), recipe.preprocess)))
+            members.append(Member(source, recipe, answered, network, rows, fit_temperature(logits, truth[rows])))
     return members
 
 

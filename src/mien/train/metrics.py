@@ -143,6 +143,18 @@ def ece(probabilities: ArrayLike, labels: ArrayLike, bins: int = ECE_BINS) -> fl
     return float((r.count[used] * np.abs(r.confidence[used] - r.accuracy[used])).sum() / r.count.sum())
 
 
+def ece_by_chance(probabilities: ArrayLike, bins: int = ECE_BINS) -> float:
+    """Return the :func:`ece` that these confidences (N, C) would show on average if every one of them were right: never zero.
+
+    Of N faces answered with confidences c that hold, a bin's count of hits is off by a normal error of variance sum c (1 - c), whose
+    mean size is the square root of 2 / pi times its deviation. The error that is left is the model's.
+    """
+    confidence = np.asarray(probabilities, np.float64).max(1)
+    at = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    variance = np.bincount(at, weights=confidence * (1 - confidence), minlength=bins)
+    return float(np.sqrt(2 / np.pi * np.maximum(variance, 0)).sum() / len(confidence))
+
+
 def risk_coverage(probabilities: ArrayLike, labels: ArrayLike) -> RiskCoverage:
     """Return the error left at every confidence threshold (Geifman & El-Yaniv 2017, arXiv:1705.08500)."""
     p, y = checked(probabilities, labels)
@@ -178,8 +190,8 @@ def share(successes: int, total: int) -> dict[str, float]:
 def summary(probabilities: ArrayLike, labels: ArrayLike, label_names: Sequence[str]) -> dict[str, Any]:
     """Return the figures of one set of faces, JSON-ready.
 
-    Keys: n, accuracy {value, low, high}, macro_f1, balanced_accuracy, top2, log_loss, ece, per_class (label -> precision, recall, f1,
-    support) and confusion (rows are labels, columns predictions, in the order of ``label_names``).
+    Keys: n, accuracy {value, low, high}, macro_f1, balanced_accuracy, top2, log_loss, ece, ece_by_chance, per_class (label -> precision,
+    recall, f1, support) and confusion (rows are labels, columns predictions, in the order of ``label_names``).
 
     Raises:
         UsageError: no faces, shapes that do not fit, or labels outside the classes.
@@ -197,6 +209,7 @@ def summary(probabilities: ArrayLike, labels: ArrayLike, label_names: Sequence[s
         "top2": top_k(p, y, 2),
         "log_loss": log_loss(p, y),
         "ece": ece(p, y),
+        "ece_by_chance": ece_by_chance(p),
         "per_class": {
             name: {
                 "precision": float(figures.precision[i]),

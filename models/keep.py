@@ -19,8 +19,8 @@ from models.ship import HERE, history_beside, write_source
 MEMBERS = HERE / "members"
 
 
-def keep(run: Path, folder: Path = MEMBERS) -> Path:
-    """Write the run's best network and its history into ``folder``; return the network's file.
+def keep(run: Path, folder: Path = MEMBERS, *, last: bool = False) -> Path:
+    """Write the network of the run's best epoch, or of its ``last`` one, and its history into ``folder``; return the network's file.
 
     Raises:
         UsageError: a network of the same recipe and seed is there.
@@ -30,7 +30,7 @@ def keep(run: Path, folder: Path = MEMBERS) -> Path:
     if file.exists():
         raise UsageError(f"{file} is there already; remove it first, or keep a run of another seed")
     folder.mkdir(parents=True, exist_ok=True)
-    write_source(inference_model(run), file)
+    write_source(inference_model(run, last=last), file)
     write_json(history_beside(file), read_history(run))
     return file
 
@@ -39,8 +39,10 @@ def main() -> None:
     """Write the files and say how large they are."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run folder of mien train")
-    for run in parser.parse_args().runs:
-        file = keep(run)
+    parser.add_argument("--last", action="store_true", help="the last epoch's weights instead of those that were best on validation")
+    options = parser.parse_args()
+    for run in options.runs:
+        file = keep(run, last=options.last)
         sys.stdout.write(f"{file}: {file.stat().st_size / 1e6:.2f} MB\n")
 
 

@@ -11,10 +11,11 @@ from mien.bundles import open_bundle
 from mien.classify import Classifier, softmax
 from mien.errors import TrainingError, UsageError
 from mien.train.batches import to_input
+from mien.train.checkpoint import load_state
 from mien.train.export import inference_model
 from mien.train.fit import fit
 from mien.train.models import build_model
-from mien.train.rundir import read_history, write_history, write_json
+from mien.train.rundir import CHECKPOINT, read_history, write_history, write_json
 from models.keep import keep
 from models.ship import histories, write_source
 from models.ship import main as ship
@@ -71,6 +72,13 @@ def test_a_kept_network_answers_as_its_run_does_and_brings_its_history(tmp_path,
         keras.ops.convert_to_numpy(net(chips, training=False)) for net in (keras.saving.load_model(file), inference_model(tmp_path / "run"))
     ]
     assert answers[0] == pytest.approx(answers[1], abs=1e-2)
+    state = load_state(tmp_path / "run" / CHECKPOINT)
+    trained = build_model(recipe, len(shapes.label_names))
+    trained.set_weights(state.average)
+    other = keras.saving.load_model(keep(tmp_path / "run", tmp_path / "others", last=True))
+    assert keras.ops.convert_to_numpy(other(chips, training=False)) == pytest.approx(
+        keras.ops.convert_to_numpy(trained(chips, training=False)["emotion"]), abs=1e-2
+    )
     histories([file, file], "default", folder=tmp_path)
     told = json.loads((tmp_path / "training_history.json").read_text(encoding="utf-8"))
     assert [(row["member"], row["epoch"]) for row in told] == 2 * [("tiny_0", 1), ("tiny_0", 2)]

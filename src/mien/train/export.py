@@ -191,8 +191,10 @@ def rows_of(run: Path, data: Dataset) -> tuple[NDArray[np.int64], NDArray[np.int
     return split_rows(data, validation, recipe.seed)
 
 
-def inference_model(run: Path, head: str = "emotion") -> keras.Model:
+def inference_model(run: Path, head: str = "emotion", *, last: bool = False) -> keras.Model:
     """Return the float32 network of the run's best epoch, chips -> ``logits`` (N, labels), mirror-averaged if the recipe says so.
+
+    With ``last`` it is that of the last epoch, where the learning rate has fallen: the best accuracy of many epochs is partly luck.
 
     Raises:
         TrainingError: ``run`` holds no finished epoch, or no such ``head`` (one of :data:`mien.train.models.HEADS`).
@@ -202,7 +204,7 @@ def inference_model(run: Path, head: str = "emotion") -> keras.Model:
     if not state.history:
         raise TrainingError(f"{run} has not finished an epoch yet")
     trained = build_model(recipe, len(labels))
-    trained.set_weights(state.best)
+    trained.set_weights(state.average if last else state.best)
     if head not in trained.output_names:
         raise TrainingError(f"{run} has no head {head!r}, only {', '.join(trained.output_names)}; a recipe with loss.votes_weight has both")
     core = keras.Model(trained.input, trained.get_layer(head).output)

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+VECTORS = {"amx_int8": "AMX", "avx512_vnni": "AVX-512 VNNI", "avx512f": "AVX-512", "avx_vnni": "AVX2 VNNI", "avx2": "AVX2"}  # widest first
+
 
 def median_ms(work: Callable[[], object], repeats: int = 30, warm_up: int = 3) -> float:
     """Return the median wall time of ``work`` in milliseconds."""
@@ -29,8 +31,12 @@ def machine(packages: Iterable[str] = ("numpy", "onnxruntime", "pillow")) -> str
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.is_file():
-        names = [line.split(":", 1)[1].strip() for line in info.read_text(encoding="utf-8").splitlines() if line.startswith("model name")]
-        cpu = names[0] if names else cpu
+        facts = dict(line.split(":", 1) for line in reversed(info.read_text(encoding="utf-8").splitlines()) if ":" in line)
+        told = {key.strip(): value.split() for key, value in facts.items()}
+        cpu = " ".join(told.get("model name", [cpu]))
+        # Processors of one name differ by this, and int8 and float speeds with it.
+        widest = next((name for flag, name in VECTORS.items() if flag in told.get("flags", ())), None)
+        cpu += f" ({widest})" if widest else ""
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
     return f"{cpu}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}, {versions}"
 

@@ -25,6 +25,7 @@ import keras
 import numpy as np
 
 from mien.bundles import Bundle, weights_dir
+from mien.errors import UsageError
 from mien.train.data import Dataset
 from mien.train.ensemble import calibrated, combine, export_ensemble, load_for
 from mien.train.export import export_run
@@ -85,6 +86,8 @@ def histories(members: Sequence[Path], name: str, after: Path | None = None, *, 
 
     A run that began with another network goes on from its epochs, the JSON file ``after``. Rows of an ensemble name their ``member``.
     """
+    if len({member.stem for member in members}) < len(set(members)):
+        raise UsageError(f"two of {', '.join(map(str, members))} have one name, which their history could not tell apart; rename a folder")
     kept = folder / f"{HISTORIES[name]}.json"
     told: list[dict[str, Any]] = []
     for member in members:

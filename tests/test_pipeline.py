@@ -112,7 +112,7 @@ def test_records_of_a_sequence_name_their_picture(classifier, tmp_path):
 
 @pytest.mark.parametrize(
     ("score", "uncertain"),
-    [pytest.param(0.69, True, id="clutter as often as a face"), pytest.param(0.7, False, id="a face")],
+    [pytest.param(0.69, True, id="may be clutter"), pytest.param(0.7, False, id="a face")],
 )
 def test_a_confident_word_about_what_may_be_no_face_is_uncertain(classifier, score, uncertain):
     told = ToldDetector((replace(detection(0, 0), score=score),))

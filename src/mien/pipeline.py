@@ -189,8 +189,8 @@ class Pipeline:
         """Yield one record a frame of a video, with track ids and smoothed probabilities.
 
         Reading, detection and classification each run in a thread of their own, a few frames ahead of the caller; stop early by
-        closing the iterator. ``uncertain`` is about the smoothed probabilities here. An exception of ``frames`` arrives after the
-        records of the frames before it.
+        closing the iterator. ``uncertain`` is about the smoothed probabilities here, and the frame's score. An exception of ``frames``
+        arrives after the records of the frames before it.
 
         Args:
             frames: in the order of their times, such as :meth:`mien.media.video.Video.frames`.

@@ -152,7 +152,7 @@ def test_calibrate_finds_what_may_choose_in_data_of_ones_own(tmp_path: Path) -> 
     result = CliRunner().invoke(app, words)
     assert "answered on val" in result.stdout
     shutil.rmtree(tmp_path / "own" / "val")
-    with pytest.raises(DataError, match=r"expected .*val/<label>.* or --split"):
+    with pytest.raises(DataError, match=r"no images to calibrate on.*val/<label>.* or --split"):
         CliRunner().invoke(app, words, catch_exceptions=False)
 
 

@@ -87,6 +87,9 @@ def test_with_mirror_a_face_and_its_mirror_image_are_answered_alike(runs: list[P
     # The second run's recipe averages already; a mirror in the mirror would cost and change nothing.
     assert predict(both[1].model, chips) == pytest.approx(predict(plain[1].model, chips), abs=1e-6)
     assert len(both[1].model.layers) == len(plain[1].model.layers)
+    combine(both).save(tmp_path / "both.keras")
+    again = calibrated([tmp_path / "both.keras"], shapes, mirror=True)
+    assert [len(member.model.layers) for member in again] == [len(member.model.layers) for member in both]
 
 
 def test_the_second_heads_of_runs_answer_together(shapes: Dataset, tmp_path: Path) -> None:

@@ -30,6 +30,10 @@ def test_a_kernel_moves_equally_far_in_every_direction(shape: tuple[int, ...], i
     strong = np.where(np.arange(shape[-1]) == 0, 100.0, 1.0)  # one output whose gradient would rule every other optimiser's step
     gradient = (random.normal(size=shape) * strong).astype(np.float32)
     step = moved(keras.Variable(random.normal(size=shape).astype(np.float32)), gradient * 1e-6, iterate_in=iterate_in)
+    if iterate_in != "float32":
+        assert not np.array_equal(step, moved(keras.Variable(np.zeros(shape, np.float32)), gradient * 1e-6)), (
+            "the iteration's type has no effect"
+        )
     values = np.linalg.svd(step.reshape(-1, shape[-1]), compute_uv=False) / (RATE * 0.2 * np.sqrt(max(np.prod(shape[:-1]), shape[-1])))
     assert values.min() > 0.3  # Newton and Schulz's five iterations end in a band around 1
     assert values.max() < 1.3
@@ -65,6 +69,15 @@ def test_the_second_step_goes_where_momentum_of_nesterov_points() -> None:
 def test_a_kernel_decays() -> None:
     kernel = keras.Variable(np.ones((3, 3, 4, 4), np.float32))
     assert moved(kernel, np.zeros((3, 3, 4, 4), np.float32), weight_decay=0.1) == pytest.approx(RATE * 0.1, rel=1e-4)
+
+
+@pytest.mark.parametrize(("precision", "iterate_in"), [("float32", "float32"), ("mixed_bfloat16", "bfloat16")])
+def test_the_recipes_precision_is_the_iterations(precision: str, iterate_in: str) -> None:
+    recipe = tiny_recipe(**{"precision": precision, "optimizer.name": "muon", "optimizer.learning_rate": 0.005})
+    model = build_model(recipe, 2)
+    compile_for(model, recipe, 0, steps=10)
+    assert model.optimizer.iterate_in == iterate_in
+    assert model.optimizer.get_config()["iterate_in"] == iterate_in
 
 
 def test_the_rate_rises_stands_and_falls() -> None:

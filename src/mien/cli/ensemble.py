@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from mien.cli.words import check_free, check_head, say, training_wing
+from mien.errors import UsageError
 
 Members = Annotated[
     list[Path], typer.Argument(help="Run folders of mien train, or .keras files; two or more of the same chips and labels.")
@@ -35,6 +36,8 @@ def ensemble(
         from mien.train.ensemble import calibrated, export_ensemble, load_for
 
     check_head(head)
+    if votes and head != "votes":
+        raise UsageError("--votes are for --head votes; the other head is calibrated on the labels")
     loaded = load_for(members[0], data, votes)
     networks = calibrated(members, loaded, head, mirror=mirror)
     bundle = export_ensemble(networks, loaded, out, head=head, name=name, version=release, overwrite=overwrite)

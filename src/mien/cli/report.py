@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mien.cli.words import check_ending, check_free, say
+from mien.cli.words import check_ending, check_free, counted, say
 
 
 def report(
@@ -28,5 +28,6 @@ def report(
     write_whole(file, page.encode("utf-8", "backslashreplace"))
     tally = summary.tally
     errors = ", ".join(f"{count:,} {code}" for code, count in sorted(tally.errors.items(), key=lambda pair: -pair[1])) or "no errors"
-    say(f"{tally.inputs:,} of {summary.planned.inputs:,} inputs, {tally.faces:,} faces, {tally.uncertain:,} uncertain; {errors}")
+    inputs, faces = counted(summary.planned.inputs, "input"), counted(tally.faces, "face")
+    say(f"{tally.inputs:,} of {inputs}, {faces}, {tally.uncertain:,} uncertain; {errors}")
     say(f"report: {file.resolve()}")

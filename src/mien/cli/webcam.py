@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mien.cli.words import say
+from mien.cli.words import counted, say
 from mien.errors import UsageError
 
 if TYPE_CHECKING:
@@ -96,7 +96,9 @@ def _table(result: FrameResult) -> Table:
 
     from mien.sinks import in_words
 
-    table = Table(title=f"{result.time_s or 0:.1f} s, {len(result.faces)} faces; expressions as labelled by annotators", title_style="dim")
+    table = Table(
+        title=f"{result.time_s or 0:.1f} s, {counted(len(result.faces), 'face')}; expressions as labelled by annotators", title_style="dim"
+    )
     table.add_column("who", justify="right")
     table.add_column("reads as")
     table.add_column("how surely")

@@ -57,7 +57,7 @@ class Face(BaseModel):
     emotions: dict[str, float] = Field(description="Calibrated probabilities that sum to 1.")
     top: str
     confidence: float
-    uncertain: bool = Field(description="The confidence is under the model's threshold.")
+    uncertain: bool = Field(description="The confidence is under the model's threshold, or the score under 0.7.")
     track_id: int | None = Field(description="Who this is, in videos and streams.")
     smoothed: dict[str, float] | None = Field(description="Steadied probabilities, in videos and streams.")
     explanation: Explanation | None = Field(None, description="With explain=true.")

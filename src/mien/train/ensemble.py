@@ -18,7 +18,7 @@ from mien.errors import DataError, UsageError
 from mien.train.batches import preprocess, to_input
 from mien.train.calibrate import fit_temperature
 from mien.train.data import Dataset, load
-from mien.train.export import asked_of, decided, export_model, inference_model, mirrored, read_config, rows_of, spec_of
+from mien.train.export import asked_of, decided, export_model, inference_model, looks_at_both, mirrored, read_config, rows_of, spec_of
 from mien.train.fit import computing_in, default_validation
 from mien.train.models import HEADS, networks_in
 from mien.train.recipe import Recipe
@@ -61,7 +61,8 @@ def calibrated(sources: Sequence[str | Path], data: Dataset, head: str = HEADS[0
             ensemble's file stands for its members.
         data: what the networks were trained on.
         head: which head of the runs answers, as in :func:`mien.train.export.export_run`.
-        mirror: let every network answer the mean of a chip and its mirror image, also where its recipe does not say so.
+        mirror: let every network answer the mean of a chip and its mirror image, also where its recipe does not say so; a network
+            that looks at both already stays as it is.
 
     Raises:
         BundleError: a file that holds no network.
@@ -82,7 +83,7 @@ def calibrated(sources: Sequence[str | Path], data: Dataset, head: str = HEADS[0
                 )
             rows = _unseen(data, source) if source.suffix == ".keras" else rows_of(source, data)[1]
             rows = decided(rows, truth)
-            network = keras.Model(model.input, mirrored(model)) if mirror and not recipe.flip_average else model
+            network = keras.Model(model.input, mirrored(model)) if mirror and not looks_at_both(model) else model
             logits = predict(network, to_input(preprocess(np.asarray(data.images[rows]), recipe.preprocess)))
             members.append(Member(source, recipe, answered, network, rows, fit_temperature(logits, truth[rows])))
     return members

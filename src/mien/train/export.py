@@ -217,6 +217,11 @@ def mirrored(core: keras.Model) -> keras.KerasTensor:
     return layers.Average()([core.output, other])
 
 
+def looks_at_both(network: keras.Model) -> bool:
+    """Return whether :func:`mirrored` is part of a network already."""
+    return any(isinstance(layer, layers.Average) for layer in network.layers)
+
+
 def to_onnx(model: keras.Model) -> bytes:
     """Return the ONNX form of a network with one input and one output, named ``chips`` and ``logits``.
 

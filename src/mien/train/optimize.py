@@ -75,7 +75,7 @@ class KernelMuon(keras.optimizers.Muon):  # type: ignore[misc]  # Keras has no t
 
     def zeropower_via_newtonschulz5(self, x: Any, steps: int) -> Any:
         matrix = keras.ops.reshape(x, (-1, x.shape[-1]))
-        # Brought to norm 1 first: small gradients lose no more digits in bfloat16 than large ones.
+        # Brought to norm 1 in float32: the sum of squares is one of many values.
         matrix = keras.ops.cast(matrix / (keras.ops.norm(matrix) + 1e-7), self.iterate_in)
         step = keras.ops.cast(super().zeropower_via_newtonschulz5(matrix, steps), x.dtype)
         return keras.ops.reshape(super().lr_adjust(step), x.shape)

@@ -75,8 +75,8 @@ def choosing(data: Dataset, label_names: Sequence[str]) -> str:
     if there := [name for name in ("public", "val") if len(data.rows(name))]:
         return there[0]
     raise DataError(
-        f"{data.root} has no images that may choose; expected {data.root}/val/<label>/*.jpg, or --split with a folder of your own: "
-        "calibration must not see the images that are reported"
+        f"{data.root} has no images to calibrate on, neither PublicTest nor val/; expected a folder val/<label>/*.jpg beside train/, or "
+        "--split with a folder of your own"
     )
 
 

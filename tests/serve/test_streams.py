@@ -2,7 +2,7 @@
 
 import json
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -150,7 +150,8 @@ def test_only_so_many_sockets_are_served_and_a_place_becomes_free(pipeline, port
                 error, code = end(second)
             assert (error["code"], code) == ("busy", 1013)
         for _ in range(50):
-            with live(address) as third:
+            # A socket without a place is closed, at times before the photo is on its way.
+            with suppress(ConnectionClosed), live(address) as third:
                 third.send(portrait)
                 if told(third)["type"] == "result":
                     return

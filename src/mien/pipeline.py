@@ -170,8 +170,8 @@ class Pipeline:
         for item in prepared:
             faces = []
             for detection in item.faces:
-                emotions, uncertain = self.classifier.emotions(next(rows))
-                uncertain = uncertain or detection.score < SURE_FACE
+                emotions, _ = self.classifier.emotions(next(rows))
+                uncertain = self._is_uncertain(emotions, detection.score)
                 faces.append(Face(detection.box_xyxy, detection.score, detection.landmarks, emotions, uncertain))
             results.append(FrameResult(item.source, item.width, item.height, tuple(faces), self.model, notes=item.notes))
         return results
@@ -247,8 +247,10 @@ class Pipeline:
         if track_id is None:
             return face
         smoothed = Emotions(self.labels, smoother.smooth(track_id, time_s, face.emotions.probabilities))
-        uncertain = smoothed.confidence < self.classifier.spec.uncertain_below or face.score < SURE_FACE
-        return replace(face, track_id=track_id, smoothed=smoothed, uncertain=uncertain)
+        return replace(face, track_id=track_id, smoothed=smoothed, uncertain=self._is_uncertain(smoothed, face.score))
+
+    def _is_uncertain(self, emotions: Emotions, score: float) -> bool:
+        return emotions.confidence < self.classifier.spec.uncertain_below or score < SURE_FACE
 
     def _run(self, images: Iterable[Any], keep_frames: bool) -> Iterator[tuple[FrameResult | ErrorResult, Frame | None]]:
         queue: deque[Future[Prepared | ErrorResult]] = deque()

@@ -25,7 +25,7 @@ COARSE_SIDE = 192  # the view for faces that fill the picture
 LARGEST_FACE = 320  # both networks were trained on faces of 10 to 300 px; above that the coarse view is right and the fine one is not
 COARSE_SCORE = 0.6  # faces in the coarse view are large and score high; what scores less there is clutter
 SAME_FACE_IOU = 0.4
-SURE_FACE = 0.7  # of the boxes that score less, many hold no face and half are read wrongly (benchmarks.scenes): those are `uncertain`
+SURE_FACE = 0.7  # of the boxes that score less, many hold no face and half are not read rightly (benchmarks.scenes): `uncertain`
 FINE_FACE = 96  # px of the smallest wanted face in the fine view: who wants large ones alone waits less; smaller views lose some
 
 

@@ -19,9 +19,10 @@ from mien.train.batches import preprocess, to_input
 from mien.train.calibrate import fit_temperature
 from mien.train.data import Dataset, load
 from mien.train.export import asked_of, decided, export_model, inference_model, looks_at_both, mirrored, read_config, rows_of, spec_of
-from mien.train.fit import computing_in, default_validation
+from mien.train.fit import computing_in
 from mien.train.models import HEADS, networks_in
 from mien.train.recipe import Recipe
+from mien.train.splits import default_validation
 from mien.train.torch_norm import fuse_norms
 
 PREDICT_BATCH = 256

@@ -22,11 +22,11 @@ from mien.train.batches import to_input
 from mien.train.calibrate import calibrated
 from mien.train.checkpoint import load_state
 from mien.train.data import Dataset, fingerprint
-from mien.train.fit import default_validation, split_rows
+from mien.train.fit import split_rows
 from mien.train.models import build_model
 from mien.train.recipe import Recipe
 from mien.train.rundir import read_run
-from mien.train.splits import FERPLUS_NAMES, ferplus_majority
+from mien.train.splits import FERPLUS_NAMES, default_validation, ferplus_majority
 
 OPSET = 18
 CHECKED_CHIPS = 1000

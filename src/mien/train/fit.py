@@ -32,6 +32,7 @@ from mien.train.models import build_model, load_pretrained
 from mien.train.optimize import compile_for, is_frozen, lower_on_plateau, should_stop
 from mien.train.recipe import Recipe
 from mien.train.rundir import CHECKPOINT, MODEL, environment, write_history, write_json
+from mien.train.splits import default_validation
 from mien.train.torch_norm import fuse_norms
 
 FEW_STEPS = 8  # in an epoch; running averages follow the weights over some dozens of steps
@@ -134,11 +135,6 @@ def fit(
     log.close()
     _write_models(recipe, data, run, state)
     return state
-
-
-def default_validation(data: Dataset) -> str:
-    """Return the split that chooses the epoch when nobody says so: ``public``, else ``val``, else ``holdout``, a tenth of ``train``."""
-    return next((name for name in ("public", "val") if len(data.rows(name))), "holdout")
 
 
 def split_rows(data: Dataset, validation: str | None, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -126,7 +126,7 @@ def reliability(probabilities: ArrayLike, labels: ArrayLike, bins: int = ECE_BIN
     """Return mean confidence and accuracy in ``bins`` intervals (lower, upper] of equal width over [0, 1]."""
     p, y = checked(probabilities, labels)
     confidence, hit = p.max(1), p.argmax(1) == y
-    at = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    at = _bin_of(confidence, bins)
     count = np.bincount(at, minlength=bins)
     with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN of an empty bin
         mean_confidence, mean_hit = (np.bincount(at, weights=values, minlength=bins) / count for values in (confidence, hit))
@@ -150,8 +150,7 @@ def ece_by_chance(probabilities: ArrayLike, bins: int = ECE_BINS) -> float:
     mean size is the square root of 2 / pi times its deviation. The error that is left is the model's.
     """
     confidence = np.asarray(probabilities, np.float64).max(1)
-    at = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-    variance = np.bincount(at, weights=confidence * (1 - confidence), minlength=bins)
+    variance = np.bincount(_bin_of(confidence, bins), weights=confidence * (1 - confidence), minlength=bins)
     return float(np.sqrt(2 / np.pi * np.maximum(variance, 0)).sum() / len(confidence))
 
 
@@ -221,6 +220,10 @@ def summary(probabilities: ArrayLike, labels: ArrayLike, label_names: Sequence[s
         },
         "confusion": matrix.tolist(),
     }
+
+
+def _bin_of(confidence: Floats, bins: int) -> Ints:
+    return np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
 
 
 def _ratio(above: Ints, below: Ints) -> Floats:

@@ -64,6 +64,11 @@ def asked(data: Dataset, split: str | None, label_names: Sequence[str]) -> tuple
     return (views[0] if split is None else split,)
 
 
+def default_validation(data: Dataset) -> str:
+    """Return the split that chooses the epoch when nobody says so: ``public``, else ``val``, else ``holdout``, a tenth of ``train``."""
+    return next((name for name in ("public", "val") if len(data.rows(name))), "holdout")
+
+
 def choosing(data: Dataset, label_names: Sequence[str]) -> str:
     """Return the split that temperature and threshold of a model of ``label_names`` are fitted on: PublicTest, or ``val`` without it.
 
@@ -72,8 +77,8 @@ def choosing(data: Dataset, label_names: Sequence[str]) -> str:
     """
     if speaks_ferplus(data, label_names) and data.is_fer2013:
         return "ferplus-public"
-    if there := [name for name in ("public", "val") if len(data.rows(name))]:
-        return there[0]
+    if (split := default_validation(data)) != "holdout":
+        return split
     raise DataError(
         f"{data.root} has no images to calibrate on, neither PublicTest nor val/; expected a folder val/<label>/*.jpg beside train/, or "
         "--split with a folder of your own"

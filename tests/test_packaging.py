@@ -6,6 +6,7 @@ import email
 import subprocess
 import sys
 import tarfile
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -25,7 +26,9 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a new sdist, and of the wheel made from that sdist."""
     folder = tmp_path_factory.mktemp("dist")
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)]
-    subprocess.run(command, check=True, capture_output=True, cwd=folder)
+    with tempfile.TemporaryDirectory(dir=ROOT, prefix="environment-") as stray:  # such as people make beside the sources
+        (Path(stray) / "pyvenv.cfg").touch()
+        subprocess.run(command, check=True, capture_output=True, cwd=folder)
     return folder
 
 
@@ -77,6 +80,7 @@ def test_the_sdist_has_what_its_tests_and_pages_need(dist: Path) -> None:
         "benchmarks/readme.py",
     }
     assert needed <= there
+    assert not [name for name in there if "pyvenv.cfg" in name]
 
 
 def test_the_wheel_works_alone(wheel: Path, tmp_path: Path) -> None:

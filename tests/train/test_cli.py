@@ -99,6 +99,13 @@ def test_soft_labels_say_how_often_the_teachers_are_right(call, recipe: Path, sh
     assert err.splitlines()[-1] == "right on " + ", ".join(shares)
 
 
+def test_an_ensembles_votes_without_the_head_that_needs_them_are_refused(call, shapes_dir: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    votes = tmp_path / "votes.csv"
+    status, _, err = call("ensemble", tmp_path / "run", "--data", shapes_dir, "--votes", votes, "--out", tmp_path / "bundle")
+    assert (status, (tmp_path / "bundle").exists()) == (2, False)
+    assert "--votes are for --head votes" in err
+
+
 def test_settings_are_toml_or_plain_text() -> None:
     settings = ["epochs=3", "optimizer.name=sgd", "flip_average=true", "model.options.widths=[8, 16]", "model.weights=/a=b.h5"]
     assert list(parse_settings(settings).values()) == [3, "sgd", True, [8, 16], "/a=b.h5"]

@@ -35,10 +35,12 @@ def write_clip(
     pix_fmt: str = "yuv420p",
     interlaced: bool = False,
     transfer: int | None = None,
+    pixel_ratio: Fraction | None = None,
 ) -> Path:
     """Write a clip of ``frames`` pictures, 25 a second unless ``times_s`` says when they are, and return its path.
 
-    ``start_s`` is when the file says that picture and sound begin, ``transfer`` a curve's number in ITU-T H.273, such as 16 for HDR.
+    ``start_s`` is when the file says that picture and sound begin, ``transfer`` a curve's number in ITU-T H.273, such as 16 for HDR, and
+    ``pixel_ratio`` the width of a pixel by its height.
     """
     pictures = [corners(*size_wh)] * frames if isinstance(frames, int) else list(frames)
     times = list(times_s or (i / RATE for i in range(len(pictures))))
@@ -49,6 +51,8 @@ def write_clip(
         video.codec_context.time_base = Fraction(1, 1000)
         if transfer:
             video.codec_context.color_trc = transfer
+        if pixel_ratio:
+            video.codec_context.sample_aspect_ratio = pixel_ratio
         if interlaced:
             video.codec_context.flags |= 1 << 18  # AV_CODEC_FLAG_INTERLACED_DCT
             video.options = {"x264-params": "tff=1"}

@@ -2,6 +2,7 @@ import os
 import socket
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -77,6 +78,33 @@ def test_phone_videos_are_turned(tmp_path, degrees, first_corner):
     assert frame.shape == ((64, 96, 3) if degrees == 180 else (96, 64, 3))
     assert corner_colours(frame)[first_corner] == close_to(LEFT_UP)
     assert frame.flags.c_contiguous
+
+
+@pytest.mark.parametrize(
+    ("name", "pixel_ratio", "shape"),
+    [
+        pytest.param("a.mp4", Fraction(64, 45), (64, 137, 3), id="a wide screen's DVD"),
+        pytest.param("a.mkv", Fraction(8, 9), (72, 96, 3), id="a tall pixel"),
+        pytest.param("a.mp4", Fraction(1), (64, 96, 3), id="square"),
+    ],
+)
+def test_anamorphic_videos_are_stretched(tmp_path, name, pixel_ratio, shape):
+    """A face that the file squeezes would have other proportions than any that the networks know."""
+    frame = read(write_clip(tmp_path / name, 3, pixel_ratio=pixel_ratio))[0].frame_rgb
+    assert frame.shape == shape
+    for seen, colour in zip(corner_colours(frame), (LEFT_UP, RIGHT_UP, REST, REST), strict=True):
+        assert seen == close_to(colour)
+
+
+def test_an_anamorphic_phone_video_is_stretched_before_it_is_turned(tmp_path):
+    path = turn_mp4(write_clip(tmp_path / "a.mp4", 3, pixel_ratio=Fraction(2)), 90)
+    assert read(path)[0].frame_rgb.shape == (192, 64, 3)
+
+
+def test_pixels_of_an_absurd_width_are_refused_as_a_large_frame(tmp_path):
+    path = write_clip(tmp_path / "a.mkv", 2, pixel_ratio=Fraction(50))
+    with pytest.raises(MediaError, match="got 4800x64"):
+        open_video(path, limits=ReadLimits(max_pixels=100_000))
 
 
 @pytest.mark.parametrize(

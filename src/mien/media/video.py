@@ -88,7 +88,7 @@ class Video:
             self._container = _open(source, device, SELF_CONTAINED if untrusted else {})
         try:
             self._stream = self._find_stream()
-            self._check_size(self._stream.width, self._stream.height)
+            self._check_size(*self._shown_size(self._stream.width, self._stream.height))
         except BaseException:
             self._container.close()
             raise
@@ -102,7 +102,8 @@ class Video:
     def frames(self, every_s: float | None = None) -> Iterator[VideoFrame]:
         """Yield the frames in the order of their times, once; with ``every_s``, the first one at or after every multiple of it.
 
-        Frames are turned as the file says, interlaced ones are filled in, HDR is brought to the range of a usual screen.
+        Frames are turned as the file says, and stretched to square pixels where it has others; interlaced ones are filled in, HDR is
+        brought to the range of a usual screen.
 
         Raises:
             UsageError: ``every_s`` is not above zero.
@@ -127,10 +128,11 @@ class Video:
             for frame in _progressive(self._container.decode(self._stream), self._stream):
                 known_s = frame.time - self._start_s if frame.time is not None else count / (self.rate or SEQUENCE_RATE)
                 time_s = max(time_s, known_s)  # a few files number frames backwards at a cut
-                self._check_size(frame.width, frame.height)
+                size_wh = self._shown_size(frame.width, frame.height)
+                self._check_size(*size_wh)
                 shown_s = frame.duration * frame.time_base if frame.duration and frame.time_base else 1 / (self.rate or SEQUENCE_RATE)
                 end_s = max(end_s, time_s + float(shown_s))
-                yield _Decoded(count, time_s, frame)
+                yield _Decoded(count, time_s, frame, size_wh)
                 count += 1
         if not count:
             raise CorruptMediaError(f"expected frames, got none in {self.name}; the video track is empty or damaged")
@@ -154,6 +156,11 @@ class Video:
             kinds = ", ".join(sorted({stream.type for stream in self._container.streams})) or "nothing"
             raise UnsupportedMediaError(f"expected a video, got {self.name}, which holds {kinds} ({self._container.format.long_name})")
         return tracks[0]
+
+    def _shown_size(self, width: int, height: int) -> tuple[int, int]:
+        """Return (width, height) of a frame in square pixels: the side that the file's own pixels make too short is longer."""
+        ratio = float(self._stream.sample_aspect_ratio or 1)
+        return (round(width * ratio), height) if ratio > 1 else (width, round(height / ratio))
 
     def _check_size(self, width: int, height: int) -> None:
         if width * height > self._limits.max_pixels:
@@ -265,14 +272,16 @@ def reading(name: str) -> Iterator[None]:
 
 @dataclass(frozen=True, eq=False)
 class _Decoded:
-    """A frame of a video that was not turned into RGB yet; sampling skips that work."""
+    """A frame of a video that was not turned into RGB of ``size_wh`` yet; sampling skips that work."""
 
     index: int
     time_s: float
     frame: Any
+    size_wh: tuple[int, int]
 
     def rgb(self) -> Frame:
-        pixels = np.asarray(self.frame.to_ndarray(format="rgb24"))
+        width, height = self.size_wh
+        pixels = np.asarray(self.frame.to_ndarray(format="rgb24", width=width, height=height))
         if int(self.frame.color_trc) in (PQ, HLG):
             pixels = _hdr_table(int(self.frame.color_trc))[pixels]
         return np.ascontiguousarray(np.rot90(pixels, self.frame.rotation // 90))

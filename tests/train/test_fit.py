@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import resource
 import signal
@@ -272,6 +273,23 @@ def test_holdout_is_a_tenth_of_train_and_follows_the_seed(shapes: Dataset) -> No
     assert len(held) == len(shapes.rows("train")) // 10
     assert sorted([*train, *held]) == shapes.rows("train").tolist()
     assert not np.array_equal(held, split_rows(shapes, "holdout", seed=1)[1])
+
+
+def test_copies_of_a_held_out_image_are_held_out_too(shapes: Dataset) -> None:
+    images = np.asarray(shapes.images).copy()
+    held = split_rows(shapes, "holdout", seed=0)[1]
+    images[shapes.rows("train")[:40]] = images[held[0]]
+    data = dataclasses.replace(shapes, images=images)
+    train, together = split_rows(data, "holdout", seed=0)
+    assert not np.any([np.array_equal(images[row], images[held[0]]) for row in train])
+    assert set(together) == {*held, *shapes.rows("train")[:40]}
+    assert sorted([*train, *together]) == shapes.rows("train").tolist()
+
+
+def test_nothing_but_copies_leaves_nothing_to_train_on(shapes: Dataset) -> None:
+    data = dataclasses.replace(shapes, images=np.zeros_like(shapes.images))
+    with pytest.raises(DataError, match="0 training and"):
+        split_rows(data, "holdout", seed=0)
 
 
 def test_a_missing_split_is_an_error(shapes: Dataset) -> None:

@@ -138,7 +138,13 @@ def fit(
 
 
 def split_rows(data: Dataset, validation: str | None, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return (training rows, validation rows), never touching the splits that are only reported."""
+    """Return (training rows, validation rows), never touching the splits that are only reported.
+
+    Of ``holdout`` the validation rows are a tenth of ``train``, by seed, and whatever equals one of them pixel for pixel.
+
+    Raises:
+        DataError: a split that may not choose epochs, or no images on one side.
+    """
     train = data.rows("train")
     validation = validation or default_validation(data)
     if validation not in {"public", "val", "holdout"}:
@@ -148,11 +154,21 @@ def split_rows(data: Dataset, validation: str | None, seed: int) -> tuple[NDArra
     if validation == "holdout":
         order = np.random.default_rng(seed).permutation(train)
         cut = max(1, len(order) // 10)
-        return np.sort(order[cut:]), np.sort(order[:cut])
-    rows = data.rows(validation)
+        train, rows = _copies_together(data.images, order[cut:], order[:cut])
+    else:
+        rows = data.rows(validation)
     if not len(train) or not len(rows):
         raise DataError(f"{data.root} has {len(train)} training and {len(rows)} {validation!r} images; both are needed")
     return train, rows
+
+
+def _copies_together(
+    images: NDArray[np.uint8], train: NDArray[np.int64], held: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return both sides in file order, with copies of the ``held`` images held, too: the network would know them by heart."""
+    pixels = {images[row].tobytes() for row in held}
+    copies = np.array([images[row].tobytes() in pixels for row in train], bool)
+    return np.sort(train[~copies]), np.sort(np.concatenate([held, train[copies]]))
 
 
 def export_keras(recipe: Recipe, label_names: tuple[str, ...], weights: Arrays, file: Path) -> keras.Model:

@@ -1,6 +1,6 @@
 import pytest
 
-from mien.bundles import open_bundle, shipped, weights_dir
+from mien.bundles import open_bundle, put_in_place, shipped, weights_dir
 from mien.errors import BundleError
 from tests.support import tiny_bundle
 
@@ -9,6 +9,27 @@ def test_a_written_bundle_opens(tmp_path):
     written = tiny_bundle(tmp_path / "b", temperature=1.5)
     assert open_bundle(tmp_path / "b").spec == written.spec
     assert written.metrics() is None
+
+
+def test_a_bundle_takes_the_place_of_another(tmp_path):
+    tiny_bundle(tmp_path / "b", temperature=1.5)
+    (tmp_path / "b" / "notes.txt").write_text("of the first one")
+    draft = tiny_bundle(tmp_path / "draft", temperature=2.5)
+    put_in_place(draft.folder, tmp_path / "b")
+    put_in_place(draft.folder, tmp_path / "deep" / "down" / "c")
+    assert open_bundle(tmp_path / "b").spec.temperature == open_bundle(tmp_path / "deep/down/c").spec.temperature == 2.5
+    assert sorted(f.name for f in tmp_path.iterdir()) == ["b", "deep", "draft"]
+    assert not (tmp_path / "b" / "notes.txt").exists()
+
+
+def test_a_bundle_that_cannot_be_copied_leaves_the_one_in_its_place(tmp_path):
+    tiny_bundle(tmp_path / "b", temperature=1.5)
+    draft = tiny_bundle(tmp_path / "draft", temperature=2.5)
+    (draft.folder / "card.md").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(OSError, match="card"):
+        put_in_place(draft.folder, tmp_path / "b")
+    assert open_bundle(tmp_path / "b").spec.temperature == 1.5
+    assert sorted(f.name for f in tmp_path.iterdir()) == ["b", "draft"]
 
 
 def test_the_default_is_shipped_whole():

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,6 +118,27 @@ def write_bundle(
     if card is not None:
         (folder / CARD_FILE).write_text(card, encoding="utf-8")
     return Bundle(folder, spec)
+
+
+def put_in_place(draft: Path, folder: Path) -> None:
+    """Copy a finished bundle to ``folder``, in place of one that is there, which goes when the new one lies complete beside it.
+
+    Raises:
+        OSError: the disk is full, or the place may not be written; what was there stays.
+    """
+    folder = folder.resolve()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as beside:
+        new, old = Path(beside) / "new", Path(beside) / "old"
+        shutil.copytree(draft, new)
+        if folder.exists():
+            folder.rename(old)
+        try:
+            new.rename(folder)
+        except OSError:
+            if old.exists():
+                old.rename(folder)
+            raise
 
 
 def sha256(*files: Path) -> str:

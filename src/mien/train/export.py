@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 import warnings
 from pathlib import Path
@@ -14,7 +13,7 @@ import onnx
 from keras import layers
 from numpy.typing import NDArray
 
-from mien.bundles import Bundle, check_replaceable, open_bundle, write_bundle
+from mien.bundles import Bundle, check_replaceable, open_bundle, put_in_place, write_bundle
 from mien.classify import Classifier
 from mien.contract import InputSpec, template_for
 from mien.errors import ExportError, TrainingError, UsageError
@@ -114,10 +113,7 @@ def export_model(
         classifier = Classifier(write_bundle(draft, graph, spec))
         compare(model, classifier, checked)
         write_bundle(draft, graph, calibrated(spec, classifier.logits(chips), truth, target_accuracy))
-        if out.exists():
-            shutil.rmtree(out)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(draft, out)
+        put_in_place(draft, out)
     return open_bundle(out)
 
 

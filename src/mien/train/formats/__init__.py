@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ import onnx
 from numpy.typing import NDArray
 
 from mien import __version__
-from mien.bundles import CARD_FILE, Bundle, check_replaceable, open_bundle, write_bundle
+from mien.bundles import CARD_FILE, Bundle, check_replaceable, open_bundle, put_in_place, write_bundle
 from mien.classify import Classifier
 from mien.contract import FORMATS, model_input
 from mien.errors import ExportError, UsageError
@@ -82,10 +81,7 @@ def convert(
                 refused = f"{method}: {'; '.join(faults)}"
                 continue
             _describe(draft, source, bundle, method, verdict)
-            if out.exists():
-                shutil.rmtree(out)
-            out.parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(draft, out)
+            put_in_place(draft, out)
             return Export(open_bundle(out), method, verdict)
     raise ExportError(f"no {kind} of {source.spec.name} is close enough to its source on {len(wanted)} chips; {refused}")
 

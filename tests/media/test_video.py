@@ -12,10 +12,12 @@ from PIL import Image
 
 from mien.errors import MediaError, UsageError
 from mien.media import video as video_room
-from mien.media.images import ReadLimits
+from mien.media.images import ReadLimits, read_photo
 from mien.media.video import check_every, open_video
 from mien.media.video_writer import VideoWriter
 from tests.media.clips import LEFT_UP, RATE, REST, RIGHT_UP, corners, turn_mp4, write_clip
+from tests.media.pictures import frames as moving
+from tests.media.pictures import turned
 
 
 def read(path, every_s=None):
@@ -238,6 +240,29 @@ def test_a_sequence_of_broken_pictures_alone_is_no_video(tmp_path):
     words(tmp_path, "a.png")
     with pytest.raises(MediaError, match="got 1 that cannot"):
         read(tmp_path)
+
+
+def test_a_photo_is_a_video_of_one_picture(tmp_path):
+    (tmp_path / "a.JPG").write_bytes(turned(6))
+    (frame,) = read(tmp_path / "a.JPG")
+    assert np.array_equal(frame.frame_rgb, read_photo(tmp_path / "a.JPG").frame_rgb)
+    assert (frame.index, frame.time_s, frame.picture) == (0, 0.0, str(tmp_path / "a.JPG"))
+
+
+def test_a_cut_photo_is_no_video(tmp_path):
+    Image.effect_noise((200, 200), 80).save(tmp_path / "a.jpg")
+    (tmp_path / "a.jpg").write_bytes((tmp_path / "a.jpg").read_bytes()[:9000])
+    with open_video(tmp_path / "a.jpg") as clip:
+        with pytest.raises(MediaError, match="got 1 that cannot"):
+            list(clip.frames())
+        assert [error.code for error in clip.left_out] == ["corrupt_media"]
+
+
+def test_what_moves_stays_a_video_whatever_its_name(tmp_path):
+    write_clip(tmp_path / "a.mp4", 4).rename(tmp_path / "a.jpg")
+    (tmp_path / "a.gif").write_bytes(moving("GIF", 3))
+    (tmp_path / "a.mjpeg").write_bytes(turned(1) * 5)
+    assert [len(read(tmp_path / name)) for name in ("a.jpg", "a.gif", "a.mjpeg")] == [4, 3, 5]
 
 
 def test_hdr_greys_become_brighter_and_white_stays_white():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from mien.errors import (
     UnsupportedMediaError,
     UsageError,
 )
-from mien.media.images import VIDEOS, ReadLimits, display_name, read_photo
+from mien.media.images import FORMATS, VIDEOS, ReadLimits, display_name, read_photo
 from mien.media.sources import GLOB_CHARACTERS, Source, expand
 from mien.results import ErrorResult
 
@@ -43,6 +44,7 @@ SHORTEST_STEP_S = 1e-6  # between two frames that are looked at
 SHORT_BY_S = 0.5  # a file that ends this much before its header says was cut
 # FFmpeg's options for a file of strangers: playlists and lists of files are not among these formats, the network not among the protocols.
 SELF_CONTAINED = {"format_whitelist": "mov,mp4,matroska,webm,avi,ogg,flv,mpeg,live_flv", "protocol_whitelist": "file"}
+STILLS = ("JPEG", "TIFF", "BMP", "PPM", "JPEG 2000", "HEIF")  # photos that never move; of these FFmpeg would read damaged ones, too
 TERMINAL_ART = "tty"  # what FFmpeg takes any file for that ends in .txt
 PQ, HLG = 16, 18  # transfer characteristics of HDR video in ITU-T H.273
 
@@ -169,7 +171,7 @@ class Video:
 
 
 class ImageSequence:
-    """Pictures of a folder or a glob, sorted by name, as a video of :data:`SEQUENCE_RATE` frames a second.
+    """Pictures of a folder or a glob, sorted by name, or a single one, as a video of :data:`SEQUENCE_RATE` frames a second.
 
     A picture that cannot be read leaves a gap and, once its turn has come, a record in ``left_out``; the next one stands in
     for it when not every frame is wanted.
@@ -229,11 +231,12 @@ class ImageSequence:
 
 
 def open_video(source: str | Path, *, limits: ReadLimits = ReadLimits()) -> Video | ImageSequence:
-    """Return the video file, stream, or image sequence (a folder or a glob) that ``source`` names; raises as :class:`Video` does."""
+    """Return the video file, stream, or image sequence (a folder, a glob or a photo) that ``source`` names; raises as :class:`Video`."""
     text = str(source)
     if not text:
         raise NotFoundError("expected a video file, a stream's address, a folder or a glob, got an empty argument; name one")
-    if "://" not in text and (Path(text).is_dir() or (not GLOB_CHARACTERS.isdisjoint(text) and not Path(text).exists())):
+    is_glob = not GLOB_CHARACTERS.isdisjoint(text) and not Path(text).exists()
+    if "://" not in text and (is_glob or Path(text).is_dir() or _is_still(text)):
         return ImageSequence(text, limits=limits)
     return Video(source, limits=limits)
 
@@ -383,9 +386,20 @@ def _media_error(name: str, error: Any) -> MediaError:
 
 
 def _starts_like_a_video(name: str) -> bool:
+    start = _start(name)
+    return start is not None and (not start or VIDEOS.match(start) is not None)
+
+
+def _is_still(name: str) -> bool:
+    """Return whether a file is one of :data:`STILLS` by name and by content; a stream of JPEGs has another name."""
+    layouts = [FORMATS[kind] for kind in STILLS if name.lower().endswith(FORMATS[kind].suffixes)]
+    return any(re.match(layout.magic, _start(name) or b"", re.DOTALL) for layout in layouts)
+
+
+def _start(name: str) -> bytes | None:
+    """Return the first bytes of a file, or None where there is none to read."""
     try:
         with Path(name).open("rb") as file:
-            start = file.read(12)
+            return file.read(16)
     except OSError:
-        return False
-    return not start or VIDEOS.match(start) is not None
+        return None

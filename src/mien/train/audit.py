@@ -66,13 +66,13 @@ def copy_findings(data: Dataset, groups: list[Ints]) -> Iterator[Finding]:
     """Yield what is wrong with the images of :func:`copies`."""
     train = data.splits == "train"
     for number, rows in enumerate(groups):
-        labels = sorted({data.label_names[label] for label in data.labels[rows]})
         for side in (rows[train[rows]], rows[~train[rows]]):
             for row in side[1:]:
                 yield Finding(int(row), "copy", number, f"of {data.names[side[0]]}")
         if train[rows].any():
             for row in rows[~train[rows]]:
                 yield Finding(int(row), "copy of a training image", number, f"of {data.names[rows[train[rows]][0]]}")
+        labels = sorted({data.label_names[label] for label in data.labels[rows[train[rows]]]})  # no test label decides what is trained on
         if len(labels) > 1:
             for row in rows[train[rows]]:
                 yield Finding(int(row), "conflicting labels", number, " and ".join(labels))

@@ -29,6 +29,24 @@ for _ in range(2):  # the second call continues a run that is finished
     state = fit(recipe, data, out / "run", resume=True, devices=devices)
 print(json.dumps(state.history))
 """
+RESUMED = """
+import json, sys
+from pathlib import Path
+from mien.train.data import load
+from mien.train.fit import fit
+from tests.train.shapes import SIDE, tiny_recipe
+folder, out = Path(sys.argv[1]), Path(sys.argv[2])
+data, recipe = load(folder, size=SIDE, cache=out), tiny_recipe(**{"epochs": 3, "model.options.dropout": 0.5})
+class Stop(Exception): pass
+def stop(row): raise Stop
+whole = fit(recipe, data, out / "whole")
+try:
+    fit(recipe, data, out / "parts", on_epoch=stop)
+except Stop:
+    pass
+parts = fit(recipe, data, out / "parts", resume=True)
+print(json.dumps([[row["loss"], row["val_loss"]] for state in (whole, parts) for row in state.history]))
+"""
 ONE_ANSWER = """
 import json, sys
 import keras, numpy as np
@@ -64,6 +82,17 @@ def test_one_epoch(backend: str, shapes_dir: Path, tmp_path: Path) -> None:
     (row,) = one_epoch(backend, shapes_dir, tmp_path)
     assert np.isfinite([row["loss"], row["val_loss"]]).all()
     assert (tmp_path / "run" / "model.keras").is_file()
+
+
+@pytest.mark.slow
+def test_a_resumed_run_under_torch_draws_the_dropout_of_an_unbroken_one(shapes_dir: Path, tmp_path: Path) -> None:
+    needs("torch")
+    command = [sys.executable, "-c", RESUMED, str(shapes_dir), str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, "KERAS_BACKEND": "torch"}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    curves = json.loads(done.stdout.splitlines()[-1])
+    assert len(curves) == 6
+    assert curves[3:] == curves[:3]
 
 
 @pytest.mark.slow

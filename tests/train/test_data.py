@@ -155,6 +155,11 @@ def test_bad_pixels_in_a_csv_are_named_by_line(tmp_path: Path, pixels: str) -> N
             id="a label like a column of the results",
         ),
         pytest.param(
+            lambda root: (write_shapes(root, train=1) / "train" / "fear").rename(root / "train" / "correct"),
+            "a label cannot be called 'correct'",
+            id="a label like a column of the predictions",
+        ),
+        pytest.param(
             lambda root: (write_shapes(root, train=1) / "train" / "fear").rename(root / "train" / "smoothed_sad"),
             "a label cannot be called 'smoothed_sad'",
             id="a label like another label's column",

@@ -18,7 +18,7 @@ import pytest
 
 from mien.errors import DataError, DivergedError, MienWarning, TrainingError
 from mien.train.checkpoint import RunState, load_state
-from mien.train.data import Dataset
+from mien.train.data import VOTE_COLUMNS, Dataset
 from mien.train.fit import fit, split_rows
 from mien.train.optimize import should_stop
 from mien.train.rundir import read_history
@@ -134,6 +134,15 @@ def test_resuming_something_else_is_refused(
 def test_resuming_on_other_data_is_refused(unbroken: tuple[Path, RunState], shapes: Dataset) -> None:
     with pytest.raises(TrainingError, match="another data"):
         fit(tiny_recipe(epochs=EPOCHS), shapes.exclude({shapes.names[-1]}), unbroken[0], resume=True)
+
+
+def test_resuming_on_other_votes_is_refused(shapes: Dataset, tmp_path: Path) -> None:
+    votes = np.ones((len(shapes), len(VOTE_COLUMNS)), np.float32)
+    recipe = tiny_recipe(**{"epochs": 1, "loss.votes_weight": 0.5})
+    fit(recipe, dataclasses.replace(shapes, votes=votes), tmp_path / "run")
+    with pytest.raises(TrainingError, match="another votes"):
+        fit(recipe, dataclasses.replace(shapes, votes=votes + np.arange(len(VOTE_COLUMNS))), tmp_path / "run", resume=True)
+    fit(recipe, dataclasses.replace(shapes, votes=votes), tmp_path / "run", resume=True)
 
 
 def test_resuming_a_finished_run_changes_nothing(unbroken: tuple[Path, RunState], shapes: Dataset) -> None:

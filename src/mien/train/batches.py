@@ -48,7 +48,7 @@ class TrainingBatches:
         loss = recipe.loss
         if soft is not None and soft.shape != (len(data), classes):
             raise DataError(f"soft labels have shape {soft.shape}; expected {(len(data), classes)}, one row an image of the data set")
-        if data.votes is None and (loss.votes_weight or loss.targets == "votes"):
+        if data.votes is None and recipe.learns_votes:
             raise DataError(
                 "the recipe learns from FER+ votes; give them (--votes FILE), or set loss.votes_weight=0 and loss.targets=labels"
             )

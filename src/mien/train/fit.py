@@ -94,6 +94,7 @@ def fit(
             "data": fingerprint(data),
             "validation": validation,
             "excluded": [data.names[row] for row in data.rows("excluded")],
+            "votes": _mark([data.votes]) if data.votes is not None and recipe.learns_votes else None,
             "soft_labels": None if soft is None else _mark([soft]),
             "teacher": None if teacher is None else _mark(teacher.get_weights()),
         }
@@ -104,6 +105,8 @@ def fit(
     while len(state.history) < recipe.epochs and not should_stop(recipe, state.history, state.best_row):
         epoch = len(state.history)
         began = time.perf_counter()
+        # Under torch, dropout draws from the backend's one stream, which no checkpoint holds.
+        keras.utils.set_random_seed(int(np.random.SeedSequence((recipe.seed, epoch)).generate_state(1)[0]))
         with data_parallel(devices, recipe.batch_size):
             if epoch and is_frozen(recipe, epoch - 1) and not is_frozen(recipe, epoch):
                 compile_for(model, recipe, epoch, batches.steps)

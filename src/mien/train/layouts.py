@@ -28,6 +28,7 @@ CSV_LABELS = {"0": "angry", "1": "disgust", "2": "fear", "3": "happy", "4": "sad
 CSV_USAGE = {"Training": "train", "PublicTest": "public", "PrivateTest": "private"}
 FOLDERS = ("train", "val", "validation", "test")
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
+PREDICTION_COLUMNS = ("file", "split", "label", "predicted", "correct")  # of predictions.csv, beside a column a label
 WITH_ALPHA = (".png", ".webp")
 
 
@@ -94,7 +95,7 @@ def _list_folder(root: Path) -> Listing:
     if len(found) < 2:
         there = ", ".join(found) or _loose(root / "train")
         raise DataError(f"{root}/train needs at least two label folders with images, found {there}")
-    columns = csv_columns(found)
+    columns = [*csv_columns(found), *PREDICTION_COLUMNS]
     if twice := [label for label in found if columns.count(label) > 1]:
         raise DataError(f"a label cannot be called {twice[0]!r}, like another column of the results; rename that folder")
     label_names = LABELS if set(found) == set(LABELS) else tuple(found)

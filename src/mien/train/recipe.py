@@ -116,6 +116,11 @@ class Recipe(_Table):
             raise ValueError(f"optimizer.hold needs the schedule 'cosine', got {self.optimizer.schedule!r}")
         return self
 
+    @property
+    def learns_votes(self) -> bool:
+        """Whether the FER+ votes are among the targets."""
+        return bool(self.loss.votes_weight) or self.loss.targets == "votes"
+
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Recipe:
         """Return the recipe held by ``values`` (the parsed TOML)."""

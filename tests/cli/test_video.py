@@ -208,6 +208,15 @@ def test_wrong_calls_say_what_to_do_and_write_nothing(place, arguments, status, 
     assert sorted(os.listdir(place)) == before
 
 
+def test_where_nothing_can_be_read_the_old_files_stay(place, tmp_path):
+    for name in ("t.png", "a.mp4"):
+        (tmp_path / name).write_bytes(b"of last week")
+    arguments = [tmp_path / "missing.mp4", "--timeline", "t.png", "--annotated", "a.mp4", "--overwrite", "--model", place / "tiny"]
+    returned, _, err = mien("video", *map(str, arguments), cwd=tmp_path)
+    assert (returned, "no frame could be read" in err) == (1, True)
+    assert [(tmp_path / name).read_bytes() for name in ("t.png", "a.mp4")] == [b"of last week"] * 2
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send to one process")
 def test_ctrl_c_leaves_whole_files(place, tmp_path):
     long = write_clip(tmp_path / "long.mp4", 4000)

@@ -71,7 +71,7 @@ def video(
         with ExitStack() as stack:
             sink = _open_records(stack, output, to_stdout, overwrite, pipeline)
             complete = job.run(sink, annotated)
-        if timeline:
+        if timeline and job.frames:
             _save_picture(timeline, story, job.name)
     except BrokenPipeError:
         raise

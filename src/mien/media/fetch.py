@@ -54,13 +54,25 @@ def fetch(url: str, *, max_bytes: int, timeout_s: float, max_redirects: int, pub
     return answer
 
 
+def _in_ascii(url: str) -> str:
+    """Return an address as HTTP wants it: the host in IDNA (RFC 3490), everything else quoted.
+
+    >>> _in_ascii("https://bücher.example:8080/ä b.jpg?x=1")
+    'https://xn--bcher-kva.example:8080/%C3%A4%20b.jpg?x=1'
+    """
+    parts = urllib.parse.urlsplit(url)
+    if not parts.netloc.isascii():
+        user, at, place = parts.netloc.rpartition("@")
+        host, colon, port = place.partition(":")
+        parts = parts._replace(netloc=f"{user}{at}{host.encode('idna').decode()}{colon}{port}")
+    return urllib.parse.quote(parts.geturl(), safe=string.punctuation)
+
+
 def _download(url: str, max_bytes: int, timeout_s: float, opener: urllib.request.OpenerDirector, max_redirects: int) -> bytes:
     deadline = time.monotonic() + timeout_s
     body = bytearray()
     try:
-        request = urllib.request.Request(  # noqa: S310  (the opener speaks http and https only)
-            urllib.parse.quote(url, safe=string.punctuation), headers={"User-Agent": f"mien/{__version__}"}
-        )
+        request = urllib.request.Request(_in_ascii(url), headers={"User-Agent": f"mien/{__version__}"})  # noqa: S310  (http and https only)
         with opener.open(request, timeout=timeout_s) as response:
             kind = response.headers.get_content_type()
             if kind in ("text/html", "application/xhtml+xml"):

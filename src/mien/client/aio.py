@@ -14,7 +14,7 @@ from websockets.asyncio.client import connect
 
 from mien.client import flows
 from mien.client.flows import Answer, Call, Flow, Pause, Photo, Record, T
-from mien.client.transport import ADDRESS, answer_of, failure_of, headers_of, open_files, reaching, timeout_of
+from mien.client.transport import ADDRESS, answer_of, failure_of, headers_of, open_files, reaching, saving, timeout_of
 from mien.results import FrameResult
 
 
@@ -103,7 +103,7 @@ class AsyncClient:
                 response = await self._http.send(request, stream=True)
                 try:
                     if call.save_to and response.is_success:
-                        with call.save_to.open("wb") as out:
+                        with saving(call.save_to) as out:
                             async for chunk in response.aiter_bytes():
                                 out.write(chunk)
                         return answer_of(response, b"")

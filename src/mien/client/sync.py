@@ -14,7 +14,7 @@ from websockets.sync.client import connect
 
 from mien.client import flows
 from mien.client.flows import Answer, Call, Flow, Pause, Photo, Record, T
-from mien.client.transport import ADDRESS, answer_of, failure_of, headers_of, open_files, reaching, timeout_of
+from mien.client.transport import ADDRESS, answer_of, failure_of, headers_of, open_files, reaching, saving, timeout_of
 from mien.results import FrameResult
 
 
@@ -131,7 +131,7 @@ class Client:
                 response = self._http.send(request, stream=True)
                 stack.callback(response.close)
                 if call.save_to and response.is_success:
-                    with call.save_to.open("wb") as out:
+                    with saving(call.save_to) as out:
                         for chunk in response.iter_bytes():
                             out.write(chunk)
                     return answer_of(response, b"")

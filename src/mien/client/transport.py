@@ -38,6 +38,19 @@ def open_files(call: Call, stack: ExitStack) -> list[tuple[str, tuple[str, IO[by
     ]
 
 
+@contextmanager
+def saving(file: Path) -> Iterator[IO[bytes]]:
+    """Open a file that takes its name, and the place of an older one, when it is whole."""
+    part = file.with_name(f".{file.name}.part")
+    try:
+        with part.open("wb") as out:
+            yield out
+        part.replace(file)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
 def answer_of(response: httpx.Response, body: bytes) -> Answer:
     """Return a response as flows read it."""
     said = response.headers.get("retry-after", "")

@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from mien.client import AsyncClient, Client
+from mien.client.transport import saving
 from mien.errors import NotFoundError, ServiceError, UsageError
 from mien.results import ErrorResult
 from mien.serve.keys import hash_of, new_key
@@ -72,6 +73,22 @@ def test_a_video_gives_its_records_and_leaves_nothing_behind(client, http, tmp_p
         client.video(__file__)
     with pytest.raises(UsageError, match="expected a folder for the annotated copy"):
         client.video(clip, annotated=tmp_path / "missing" / "out.mp4")
+
+
+def test_a_download_that_breaks_leaves_the_file_in_its_place(tmp_path):
+    (tmp_path / "out.mp4").write_bytes(b"of last week")
+
+    def breaks():
+        with saving(tmp_path / "out.mp4") as out:
+            out.write(b"half a vid")
+            raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        breaks()
+    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("out.mp4", b"of last week")]
+    with saving(tmp_path / "out.mp4") as out:
+        out.write(b"a whole video")
+    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("out.mp4", b"a whole video")]
 
 
 def test_a_frame_that_the_caller_cannot_read_is_the_callers_error(client, tmp_path):

@@ -32,7 +32,7 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the folder after its last complete epoch.")] = False,
     devices: Annotated[int, typer.Option(min=1, help="Devices that share each batch (JAX backend).")] = 1,
 ) -> None:
-    """Train a network; every epoch is kept, so that a run can be stopped at any moment and continued with --resume."""
+    """Train a network; its state is saved after every epoch, so that a run can be stopped at any moment and continued with --resume."""
     with training_wing(networks=True):
         from rich.console import Console
         from rich.progress import Progress

@@ -15,6 +15,7 @@ from PIL import Image
 
 from mien.assets import demo_photo
 from mien.errors import UsageError
+from mien.media.video_writer import VideoWriter
 from mien.pipeline import Pipeline
 from mien.results import record_from_dict
 from mien.serve import folders
@@ -308,3 +309,12 @@ def test_the_record_says_done_before_the_video_goes(pipeline, clip, tmp_path, mo
             time.sleep(0.05)
         monkeypatch.undo()
     assert left["state"] == "done"
+
+
+def test_the_sound_of_strangers_comes_from_their_own_file_too(tmp_path, clip):
+    (tmp_path / "own.mp4").write_bytes(clip.read_bytes())
+    (tmp_path / "list.mp4").write_text("ffconcat version 1.0\nfile own.mp4\n")
+    with VideoWriter(tmp_path / "out.mp4", sound_from=str(tmp_path / "list.mp4")):
+        pass  # FFmpeg opens what the list names ...
+    with pytest.raises(av.error.FFmpegError):  # ... unless it is told not to
+        VideoWriter(tmp_path / "out.mp4", sound_from=str(tmp_path / "list.mp4"), untrusted=True)

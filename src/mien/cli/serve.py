@@ -56,7 +56,8 @@ def serve(
 ) -> None:
     """Serve the page, the REST interface and the live socket; the address is printed.
 
-    Each option can be set in the environment as well: --max-faces 20 is MIEN_MAX_FACES=20.
+    Each option but --new-key can be set in the environment as well: --max-faces 20 is MIEN_MAX_FACES=20.
+    Three can be repeated; their variables have commas between the values: MIEN_API_KEYS, MIEN_CORS_ORIGINS, MIEN_ALLOWED_HOSTS.
     """
     given = {name: value for name, value in locals().items() if name in SETTINGS and value is not None}
     if new_key:
@@ -80,7 +81,7 @@ def settings_from(given: dict[str, Any]) -> Settings:
 
     Raises:
         MissingExtraError: the extra is not installed.
-        UsageError: a setting is out of range.
+        UsageError: a setting is out of range, or a variable of the environment is nearly one's.
     """
     try:
         from pydantic import ValidationError
@@ -96,9 +97,12 @@ def settings_from(given: dict[str, Any]) -> Settings:
 
 def _told(item: Any) -> str:
     """Return one complaint of pydantic's about a setting, with what was given; a key may be a secret."""
+    message = str(item["msg"]).removeprefix("Value error, ")
+    if not item["loc"]:  # about the names of variables
+        return message
     name = item["loc"][0]
     got = "" if name == "api_keys" else f", got {item['input']!r}"
-    return f"{name}: {item['msg'].removeprefix('Value error, ')}{got}"
+    return f"{name}: {message}{got}"
 
 
 def run(settings: Settings, on_start: Callable[[str], None] | None = None) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import UsageError
-from mien.media.video import as_ffmpeg, import_av
+from mien.media.video import SELF_CONTAINED, as_ffmpeg, import_av
 
 TIME_BASE = Fraction(1, 90_000)
 QUALITY, PRESET = "21", "veryfast"  # x264's constant rate factor: annotated text stays sharp
@@ -29,13 +29,14 @@ class VideoWriter:
     Leaving the ``with`` block finishes the file, also on Ctrl-C; any other exception removes it.
     """
 
-    def __init__(self, path: Path, *, rate: float | None = None, sound_from: str | None = None) -> None:
+    def __init__(self, path: Path, *, rate: float | None = None, sound_from: str | None = None, untrusted: bool = False) -> None:
         """Make the file.
 
         Args:
             path: ends in ``.mp4``.
             rate: about how many frames a second will come, which guides the encoder; their times are kept exactly.
             sound_from: a file whose first audio track goes along; None, or a file without one, for silence.
+            untrusted: take that file as :class:`~mien.media.video.Video` takes one of strangers.
 
         Raises:
             UsageError: another ending, or a folder that cannot be written.
@@ -54,7 +55,7 @@ class VideoWriter:
         self._last_pts = -1
         self._sound: _Sound | None = None
         try:
-            self._sound = _Sound(self._container, sound_from) if sound_from else None
+            self._sound = _Sound(self._container, sound_from, SELF_CONTAINED if untrusted else {}) if sound_from else None
         except BaseException:
             self.discard()
             raise
@@ -134,10 +135,10 @@ class VideoWriter:
 class _Sound:
     """The first audio track of a file, copied in step with the pictures; re-encoded where MP4 cannot hold it."""
 
-    def __init__(self, output: Any, source: str) -> None:
+    def __init__(self, output: Any, source: str, options: dict[str, str]) -> None:
         av = import_av()
         self._output = output
-        self._input = av.open(as_ffmpeg(source), metadata_errors="replace")
+        self._input = av.open(as_ffmpeg(source), metadata_errors="replace", options=options)
         self._packets = iter(())
         self._waiting: Any = None
         if not self._input.streams.audio:

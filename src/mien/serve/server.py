@@ -19,34 +19,52 @@ from mien.errors import UsageError
 from mien.serve.guard import Gate
 from mien.serve.settings import Settings
 
-LONGEST_HEAD = 2**16  # bytes of a request before its body
+LONGEST_HEAD = 2**16  # bytes of a request before its body, beside those that came with its first one
+LONGEST_TIMEOUT_MS = 2**31 - 1  # the kernel's largest
 
 
 class _Connection(HttpToolsProtocol):
-    """A connection that has ``head_s`` seconds and LONGEST_HEAD bytes for the head of a request; one that says nothing takes no place."""
+    """A connection that nobody can hold for nothing: ``head_s`` seconds and LONGEST_HEAD bytes for the head of a request, the same time for
+    what still comes after an answer, and the same time without taking any of the answer. Then it is closed.
+    """
 
     def __init__(self, *args: Any, head_s: float, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._head_s, self._head_bytes = head_s, 0
-        self._head_timer: asyncio.TimerHandle | None = None
+        self._in_head = self._answered = False
+        self._timer: asyncio.TimerHandle | None = None  # until the next head is complete
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # the kernel sees how much a caller takes, the transport does not
+            milliseconds = int(min(max(1, 1000 * self._head_s), LONGEST_TIMEOUT_MS))
+            transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
         self._expect_head()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self._in_head, self._head_bytes = True, 0
         self._expect_head()
 
     def on_headers_complete(self) -> None:
+        self._in_head = self._answered = False
         self._stop_timer()
         super().on_headers_complete()
 
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._answered = self.cycle.response_complete  # not where the next request waits already
+
     def data_received(self, data: bytes) -> None:
+        began_earlier = self._in_head
         super().data_received(data)
-        self._head_bytes += len(data)
-        if self._head_timer and self._head_bytes > LONGEST_HEAD:
-            self.transport.close()
+        if self._in_head and began_earlier:
+            self._head_bytes += len(data)
+            if self._head_bytes > LONGEST_HEAD:
+                self.transport.close()
+        elif self._answered and not self._timer:
+            # The rest of a body that nobody reads, or empty lines. uvicorn waits no longer now; to close at once could cost the answer.
+            self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
@@ -54,13 +72,12 @@ class _Connection(HttpToolsProtocol):
 
     def _expect_head(self) -> None:
         self._stop_timer()
-        self._head_bytes = 0
-        self._head_timer = self.loop.call_later(self._head_s, self.transport.close)
+        self._timer = self.loop.call_later(self._head_s, self.transport.close)
 
     def _stop_timer(self) -> None:
-        if self._head_timer:
-            self._head_timer.cancel()
-        self._head_timer = None
+        if self._timer:
+            self._timer.cancel()
+        self._timer = None
 
 
 class Server(uvicorn.Server):

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Iterable
+from difflib import get_close_matches
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, PositiveFloat, PositiveInt, field_validator
+from pydantic import Field, FiniteFloat, PositiveInt, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from mien.serve.words import SETTINGS
 
+PREFIX = "MIEN_"
+ALIKE = 0.85  # of two names, from 0 to 1: a letter or two apart
 Words = Annotated[tuple[str, ...], NoDecode]  # in the environment: words with commas between them
+Positive = Annotated[FiniteFloat, Field(gt=0)]
 
 
 def _setting(name: str, **limits: Any) -> Any:
@@ -26,17 +32,17 @@ class Settings(BaseSettings):
     5
     """
 
-    model_config = SettingsConfigDict(env_prefix="MIEN_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
     host: str = _setting("host")
     port: int = _setting("port", ge=0, le=65535)
     model: str = _setting("model")
     detector: str = _setting("detector")
-    min_face: float = _setting("min_face", ge=1, allow_inf_nan=False)
+    min_face: FiniteFloat = _setting("min_face", ge=1)
 
     workers: PositiveInt | None = _setting("workers")
     model_threads: PositiveInt | None = _setting("model_threads")
-    batch_wait_ms: float = _setting("batch_wait_ms", ge=0, le=1000)
+    batch_wait_ms: FiniteFloat = _setting("batch_wait_ms", ge=0, le=1000)
     max_batch: PositiveInt = _setting("max_batch")
 
     max_in_flight: PositiveInt = _setting("max_in_flight")
@@ -47,27 +53,36 @@ class Settings(BaseSettings):
     max_pixels: PositiveInt = _setting("max_pixels")
     max_faces: PositiveInt = _setting("max_faces")
     max_explained: PositiveInt = _setting("max_explained")
-    body_timeout_s: PositiveFloat = _setting("body_timeout_s")
-    stop_timeout_s: PositiveFloat = _setting("stop_timeout_s")
+    body_timeout_s: Positive = _setting("body_timeout_s")
+    stop_timeout_s: Positive = _setting("stop_timeout_s")
 
     max_streams: PositiveInt = _setting("max_streams")
     max_frame_bytes: PositiveInt = _setting("max_frame_bytes")
-    stream_idle_s: PositiveFloat = _setting("stream_idle_s")
+    stream_idle_s: Positive = _setting("stream_idle_s")
 
     max_video_bytes: PositiveInt = _setting("max_video_bytes")
-    max_video_s: PositiveFloat = _setting("max_video_s")
-    video_body_timeout_s: PositiveFloat = _setting("video_body_timeout_s")
+    max_video_s: Positive = _setting("max_video_s")
+    video_body_timeout_s: Positive = _setting("video_body_timeout_s")
     video_workers: PositiveInt = _setting("video_workers")
     max_jobs: PositiveInt = _setting("max_jobs")
     max_kept_jobs: PositiveInt = _setting("max_kept_jobs")
-    job_ttl_s: PositiveFloat = _setting("job_ttl_s")
+    job_ttl_s: Positive = _setting("job_ttl_s")
     jobs_dir: Path | None = _setting("jobs_dir")
 
     api_keys: Words = _setting("api_keys")
     cors_origins: Words = _setting("cors_origins")
     allowed_hosts: Words = _setting("allowed_hosts")
     allow_url: bool = _setting("allow_url")
-    url_timeout_s: PositiveFloat = _setting("url_timeout_s")
+    url_timeout_s: Positive = _setting("url_timeout_s")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nearly_named(cls, values: object) -> object:
+        """Refuse a variable that means a setting and would be ignored; one key too few leaves the service open."""
+        if mistakes := misnamed(os.environ):
+            told = "; ".join(f"expected the variable {meant}, got {name}" for name, meant in mistakes.items())
+            raise ValueError(f"{told}; rename it or unset it")
+        return values
 
     @field_validator("api_keys", "cors_origins", "allowed_hosts", mode="before")
     @classmethod
@@ -85,6 +100,21 @@ class Settings(BaseSettings):
     def is_local(self) -> bool:
         """Whether only this machine can reach the service."""
         return is_loopback(self.host)
+
+
+def misnamed(names: Iterable[str]) -> dict[str, str]:
+    """Return the variables of the environment that are nearly a setting's but none, each with the one that is meant.
+
+    >>> misnamed(["MIEN_API_KEY", "MIEN_MAX_FACES", "MIEN_SERVICE_HOST", "API_KEY"])
+    {'MIEN_API_KEY': 'MIEN_API_KEYS'}
+    """
+    found = {}
+    for name in names:
+        said = name.upper()  # as pydantic-settings reads them
+        if said.startswith(PREFIX) and (word := said.removeprefix(PREFIX).lower()) not in SETTINGS:
+            for meant in get_close_matches(word, SETTINGS, n=1, cutoff=ALIKE):
+                found[name] = f"{PREFIX}{meant.upper()}"
+    return found
 
 
 def is_loopback(host: str) -> bool:

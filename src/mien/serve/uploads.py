@@ -85,7 +85,11 @@ async def read_files(request: Request, limits: BodyLimits) -> list[Upload]:
                 refusals[len(files) - 1] = event
             case _:
                 files[-1][1].extend(event)
-    return [Upload(name, bytes(data), refusals.get(index)) for index, (name, data) in enumerate(files)]
+    uploads = []
+    for index, (name, data) in enumerate(files):
+        uploads.append(Upload(name, bytes(data), refusals.get(index)))
+        data.clear()  # so that one file at a time is there twice
+    return uploads
 
 
 async def file_events(request: Request, limits: BodyLimits) -> AsyncIterator[FileStart | Refusal | bytes]:

@@ -80,7 +80,8 @@ def analyze_video(
             writer = None
             if annotated:
                 rate = min(clip.rate or 25, 1 / every_s) if every_s else clip.rate
-                writer = stack.enter_context(VideoWriter(annotated, rate=rate, sound_from=str(path) if clip.has_sound else None))
+                sound_from = str(path) if clip.has_sound else None
+                writer = stack.enter_context(VideoWriter(annotated, rate=rate, sound_from=sound_from, untrusted=True))
             stream = pipeline.stream_with_frames(clip.frames(every_s), source=name, max_faces=settings.max_faces)
             for record, frame_rgb in stack.enter_context(closing(stream)):
                 if stopped.is_set():

@@ -48,9 +48,21 @@ SETTINGS = {
     "max_kept_jobs": Setting(32, "Finished videos kept; the oldest goes first."),
     "job_ttl_s": Setting(3600, "How long a finished video's results are kept, in seconds."),
     "jobs_dir": Setting(None, "Keep videos and results here, also across restarts; if not set, nothing stays."),
-    "api_keys": Setting((), "SHA-256 of each key that opens the service, from mien serve --new-key; open if there is none."),
-    "cors_origins": Setting((), "Other web sites whose pages may call the service, such as https://example.org; * is any."),
-    "allowed_hosts": Setting((), "Names that the service answers to, beside the one it listens on; * is any."),
+    "api_keys": Setting(
+        (),
+        "SHA-256 of each key that opens the service, from mien serve --new-key; open if there is none. "
+        "Several: --api-key again, or MIEN_API_KEYS with commas.",
+    ),
+    "cors_origins": Setting(
+        (),
+        "Other web sites whose pages may call the service, such as https://example.org; * is any. "
+        "Several: --cors-origin again, or MIEN_CORS_ORIGINS with commas.",
+    ),
+    "allowed_hosts": Setting(
+        (),
+        "Names that the service answers to, beside the one it listens on; * is any. "
+        "Several: --allowed-host again, or MIEN_ALLOWED_HOSTS with commas.",
+    ),
     "allow_url": Setting(False, "Fetch pictures from public web addresses that callers name."),
     "url_timeout_s": Setting(10, "Time for such a download, in seconds."),
 }

@@ -3,6 +3,7 @@
 Screenshots go to the folder that MIEN_SCREENSHOTS names, or to pytest's temporary folder.
 """
 
+import csv
 import io
 import os
 import shutil
@@ -77,6 +78,35 @@ def portrait(side):
     """Return the bundled photograph, uint8 (side, side, 3)."""
     with Image.open(demo_photo()) as photo:
         return np.asarray(photo.convert("RGB").resize((side, side)))
+
+
+def session(page, folder):
+    """Save the Live tab's session and return its rows."""
+    with page.expect_download() as table:
+        page.get_by_role("button", name="Save as CSV").click()
+    table.value.save_as(folder / "session.csv")
+    with (folder / "session.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def ids_of(rows):
+    return {int(row["track_id"]) for row in rows if row["track_id"]}
+
+
+def count_pictures(page):
+    """Return a function that tells how many pictures, of those decoded from now on, a page holds in memory."""
+    page.evaluate(
+        """() => {
+          const decode = createImageBitmap;
+          globalThis.pictures = [];
+          globalThis.createImageBitmap = async (...what) => {
+            const picture = await decode(...what);
+            pictures.push(picture);
+            return picture;
+          };
+        }"""
+    )
+    return lambda: page.evaluate("pictures.filter((picture) => picture.width).length")  # closed or handed over: 0 wide
 
 
 @pytest.fixture(scope="package")

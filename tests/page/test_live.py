@@ -1,6 +1,5 @@
 """The Live tab on a camera that plays real faces: end to end, refused, lost, and a service that goes and comes back."""
 
-import csv
 import time
 
 import pytest
@@ -9,7 +8,7 @@ from playwright.sync_api import expect
 
 from mien.contract import LABELS
 from mien.sinks import csv_columns
-from tests.page.conftest import Service
+from tests.page.conftest import Service, ids_of, session
 
 READING = "#live-reading .headline"
 
@@ -47,6 +46,17 @@ def wait_for(condition, seconds=30):
         time.sleep(0.1)
 
 
+def assert_goes_on(before, rows):
+    """Check that a session kept its rows, and that those of another connection are later and of other people."""
+    rest = rows[len(before) :]
+    assert rows[: len(before)] == before
+    assert rest
+    for column in ("time_s", "frame_index"):
+        assert float(rest[0][column]) > float(before[-1][column])
+        assert [float(row[column]) for row in rest] == sorted(float(row[column]) for row in rest)
+    assert min(ids_of(rest)) > max(ids_of(before))
+
+
 def test_the_camera_is_read_and_everything_about_it_is_shown(live, shot):
     expect(live.get_by_text("Camera on", exact=True)).to_be_visible()
     expect(live).to_have_title("● Mien – camera on")
@@ -80,14 +90,10 @@ def test_pause_holds_the_picture_and_the_answers(live):
 def test_a_snapshot_and_the_session_are_saved(live, tmp_path):
     with live.expect_download() as picture:
         live.get_by_role("button", name="Snapshot").click()
-    with live.expect_download() as table:
-        live.get_by_role("button", name="Save as CSV").click()
+    rows = session(live, tmp_path)
     picture.value.save_as(tmp_path / "snapshot.png")
     with Image.open(tmp_path / "snapshot.png") as image:
         assert image.size == (640, 480)
-    table.value.save_as(tmp_path / "session.csv")
-    with (tmp_path / "session.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
     assert list(rows[0]) == csv_columns(LABELS)
     ids = [row["track_id"] for row in rows if row["track_id"]]
     assert ids[0] == "1"
@@ -106,17 +112,78 @@ def test_a_refused_camera_says_what_to_do(open_page, service, shot):
     shot(page, "live-refused")
 
 
-def test_a_lost_camera_is_said_and_comes_back(live, shot):
+def test_a_lost_camera_is_said_and_comes_back(live, tmp_path, shot):
     live.context.clear_permissions()  # ends the camera's stream, as pulling the plug does
     expect(live.get_by_role("heading", name="The camera is gone")).to_be_visible()
     expect(live.get_by_text("Camera on", exact=True)).to_have_count(0)
     shot(live, "live-lost")
+    before = session(live, tmp_path)
     live.context.grant_permissions(["camera"])
     live.get_by_role("button", name="Go on").click()
     expect(live.locator(READING)).to_contain_text("happy")
+    assert_goes_on(before, session(live, tmp_path))
 
 
-def test_a_service_that_goes_and_comes_back(open_page, cache, shot):
+def test_a_session_lasts_until_the_camera_is_turned_off(live, tmp_path):
+    before = session(live, tmp_path)
+    with live.expect_websocket():
+        live.locator("#live-camera").dispatch_event("change")  # there is one camera here, so choose it again
+    expect(live.locator(READING)).to_contain_text("happy")
+    rows = session(live, tmp_path)
+    assert rows[: len(before)] == before
+    live.get_by_role("button", name="Turn off").click()
+    assert session(live, tmp_path)[: len(rows)] == rows
+    turn_on(live)
+    anew = session(live, tmp_path)
+    assert anew[0] != rows[0]
+    assert min(ids_of(anew)) == 1
+
+
+def test_a_full_session_says_so_once(open_page, service, tmp_path, shot):
+    page = open_page(service.address)
+
+    def shorten(route):
+        answer = route.fetch()
+        route.fulfill(response=answer, body=answer.text().replace("MOST_RECORDS = 100_000;", "MOST_RECORDS = 5;"))
+
+    page.route("**/page/live.js", shorten)
+    page.reload()
+    turn_on(page)
+    notice = page.get_by_role("alert")
+    expect(notice).to_contain_text("The session has 5 results, as many as its CSV holds.")
+    shot(page, "live-full")
+    notice.get_by_role("button", name="Close").click()
+    before = page.locator("#live-delay").inner_text()
+    expect(page.locator("#live-delay")).not_to_have_text(before)
+    expect(notice).to_be_hidden()
+    assert len({row["frame_index"] for row in session(page, tmp_path)}) == 5
+
+
+def test_a_paused_tab_takes_nobodys_place(open_page, cache):
+    service = Service(cache, MIEN_STREAM_IDLE_S="2")
+    try:
+        page = open_page(service.address)
+        sockets = []
+        page.on("websocket", lambda socket: sockets.append(socket))
+        turn_on(page)
+        page.get_by_role("button", name="Pause").click()
+        deadline = time.monotonic() + 30
+        while not sockets[-1].is_closed():
+            assert time.monotonic() < deadline
+            page.wait_for_timeout(100)
+        opened = len(sockets)
+        page.wait_for_timeout(3000)
+        assert len(sockets) == opened
+        expect(page.get_by_role("alert")).to_be_hidden()
+        before = page.locator("#live-delay").inner_text()
+        page.get_by_role("button", name="Go on").click()
+        expect(page.locator("#live-delay")).not_to_have_text(before)
+        assert len(sockets) > opened
+    finally:
+        service.kill()
+
+
+def test_a_service_that_goes_and_comes_back(open_page, cache, tmp_path, shot):
     service = Service(cache)
     try:
         page = open_page(service.address)
@@ -126,9 +193,12 @@ def test_a_service_that_goes_and_comes_back(open_page, cache, shot):
         expect(notice).to_contain_text("does not answer")
         expect(page.get_by_text("Camera on", exact=True)).to_be_visible()
         shot(page, "live-service-gone")
+        rows = session(page, tmp_path)
         service.start()
         expect(notice).to_be_hidden()
         before = page.locator("#live-delay").inner_text()
         expect(page.locator("#live-delay")).not_to_have_text(before)
+        assert_goes_on(rows, session(page, tmp_path))
+        shot(page, "live-service-back")
     finally:
         service.kill()

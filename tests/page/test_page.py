@@ -136,6 +136,29 @@ def test_a_service_with_keys_asks_for_one(open_page, cache):
         service.kill()
 
 
+def test_a_browser_that_keeps_nothing_shows_the_page_all_the_same(open_page, cache):
+    service = Service(cache, MIEN_API_KEYS=hash_of("open sesame"))
+    try:
+        page = open_page(service.address)
+        page.add_init_script(
+            """for (const name of ["localStorage", "sessionStorage"]) {
+              Object.defineProperty(globalThis, name, { get() { throw new DOMException("blocked", "SecurityError"); } });
+            }"""
+        )
+        page.reload()
+        page.get_by_label("Key").fill("wrong")
+        page.get_by_role("button", name="Go on").click()
+        expect(page.get_by_label("Key")).to_have_value("")  # asked again
+        page.get_by_label("Key").fill("open sesame")
+        page.get_by_role("button", name="Go on").click()
+        expect(page.locator("#model")).to_contain_text("Model")
+        expect(page.get_by_role("alert")).to_be_hidden()
+        page.get_by_role("button", name="Turn the camera on").click()
+        expect(page.locator("#live-reading .headline")).to_contain_text("happy")
+    finally:
+        service.kill()
+
+
 def test_the_page_speaks_and_paints_as_the_library_does(page):
     ours = page.evaluate(
         """async (labels) => {

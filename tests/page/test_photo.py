@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 
 from mien.assets import demo_photo
 from mien.pipeline import analyze
-from tests.page.conftest import portrait
+from tests.page.conftest import count_pictures, portrait
 
 
 @pytest.fixture
@@ -68,6 +68,35 @@ def test_a_photo_that_has_gone_is_not_called_a_silent_service(page, tmp_path):
     (tmp_path / "here.png").unlink()
     page.get_by_role("button", name="What it rests on").click()
     expect(page.locator("#notice")).to_contain_text("This file cannot be read any more. Choose it again.")
+
+
+def test_a_photo_that_has_gone_says_so_when_it_is_shown_again(page, tmp_path, shot):
+    Image.fromarray(portrait(256)).save(tmp_path / "here.png")
+    choose(page, tmp_path / "here.png", demo_photo())
+    other = page.get_by_role("button", name="astronaut.jpg: faces: 1")
+    other.click()
+    expect(other).to_have_attribute("aria-current", "true")
+    (tmp_path / "here.png").unlink()
+    page.get_by_role("button", name="here.png: faces: 1").click()
+    expect(page.locator("#photo-words")).to_contain_text("This file cannot be read any more. Choose it again.")
+    expect(page.locator("#photo-words")).to_contain_text("One face: happy")  # the answer is still known
+    expect(page.get_by_role("button", name="Save the picture")).to_be_disabled()
+    shot(page, "photo-gone")
+
+
+def test_only_the_photo_that_is_shown_is_held_in_memory(page, tmp_path):
+    held = count_pictures(page)
+    colours = {"red.png": (200, 40, 40), "green.png": (40, 160, 60), "blue.png": (50, 80, 200)}
+    for name, colour in colours.items():
+        Image.new("RGB", (320, 240), colour).save(tmp_path / name)
+    choose(page, *(tmp_path / name for name in colours))
+    for name in (*colours, *colours):
+        thumb = page.get_by_role("button", name=f"{name}: faces: 0")
+        thumb.click()
+        expect(thumb).to_have_attribute("aria-current", "true")
+        shown = page.evaluate("[...document.querySelector('#photo-canvas').getContext('2d').getImageData(9, 9, 1, 1).data]")
+        assert tuple(shown[:3]) == colours[name]
+        assert held() == 1
 
 
 def test_several_files_each_get_their_own_answer(page, tmp_path, shot):

@@ -15,7 +15,7 @@ from mien.explain import by_part, occlusion_map
 from mien.media.images import read_photo
 from mien.pipeline import analyze
 from mien.track import Smoother
-from tests.page.conftest import portrait
+from tests.page.conftest import count_pictures, ids_of, portrait, session
 
 SAME_CHIP = 1e-3  # probabilities of one chip, in the browser and here
 
@@ -153,6 +153,7 @@ def test_smoothing_is_the_librarys(bare):
 def test_a_photo_is_read_without_a_single_request(private, tmp_path, shot):
     Image.fromarray(np.tile(portrait(256), (2, 3, 1))).save(tmp_path / "six people.png")
     asked = []
+    held = count_pictures(private)
     private.get_by_role("tab", name="Photo").click()
     private.context.on("request", lambda request: request.url.startswith("http") and asked.append(request.url))
     private.locator("#photo-input").set_input_files([str(demo_photo()), str(tmp_path / "six people.png")])
@@ -163,6 +164,10 @@ def test_a_photo_is_read_without_a_single_request(private, tmp_path, shot):
     assert asked == []
     there, here = float(private.get_by_role("meter", name="happy").nth(0).get_attribute("aria-valuenow")), analyze(demo_photo()).faces[0]
     assert there == pytest.approx(here.emotions["happy"], abs=0.05)  # the browser scales the detector's view its own way
+    assert held() == 1  # the photo that is shown
+    private.get_by_role("button", name="What it rests on").click()
+    expect(private.locator("#photo-words")).to_contain_text("decides")
+    assert held() == 1
 
 
 def test_the_camera_is_read_without_a_single_request(private, shot):
@@ -176,14 +181,22 @@ def test_the_camera_is_read_without_a_single_request(private, shot):
     assert (asked, sockets) == ([], [])
 
 
-def test_switching_back_uses_the_service_again(private):
+def test_switching_back_uses_the_service_again(private, tmp_path):
     switch = private.get_by_role("switch", name="In this browser only")
     private.get_by_role("button", name="Turn the camera on").click()
     expect(private.locator("#live-reading .headline")).to_contain_text("happy")
+    before = session(private, tmp_path)
     with private.expect_websocket():
         switch.click()
     expect(switch).to_have_attribute("aria-checked", "false")
     expect(private.locator("#live-reading .headline")).to_contain_text("happy")
+    rows = session(private, tmp_path)
+    assert rows[: len(before)] == before
+    times, frames = [float(row["time_s"]) for row in rows], [int(row["frame_index"]) for row in rows]
+    assert times == sorted(times)
+    assert list(dict.fromkeys(frames)) == sorted(set(frames))
+    assert 1 in ids_of(before)
+    assert 1 not in ids_of(rows[-1:])  # who is seen by the service is nobody whom the browser saw
 
 
 def test_videos_are_not_sent_in_private_mode(private, tmp_path):

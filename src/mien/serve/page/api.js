@@ -1,11 +1,12 @@
 // The service's answers, and in plain words why there is none.
 
+export const UNREAD = "This file cannot be read any more. Choose it again.";
 const REFUSALS = {
   unsupported_media: "Mien does not read this kind of file.",
   corrupt_media: "This file is damaged or cut off.",
   too_large: "This is more than the service takes at once.",
 };
-let key = sessionStorage.getItem("mien-key") ?? "";
+let key = keptKey();
 
 /** What went wrong, as a sentence for people; `code` is the service's stable word, or "gone" when it does not answer. */
 export class ServiceError extends Error {
@@ -15,9 +16,23 @@ export class ServiceError extends Error {
   }
 }
 
+/** Use a key from now on; true where the browser keeps it when the page is loaded again. */
 export function setKey(text) {
   key = text;
-  sessionStorage.setItem("mien-key", text);
+  try {
+    sessionStorage.setItem("mien-key", text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function keptKey() {
+  try {
+    return sessionStorage.getItem("mien-key") ?? "";
+  } catch {
+    return ""; // a browser that keeps nothing asks for the key again
+  }
 }
 
 export function authorization() {
@@ -32,7 +47,7 @@ export async function call(path, options = {}) {
     answer = await fetch(path, { ...rest, headers: { ...authorization(), ...headers } });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    if (options.body instanceof Blob && (await alive())) throw new ServiceError("This file cannot be read any more. Choose it again.", "unread");
+    if (options.body instanceof Blob && (await alive())) throw new ServiceError(UNREAD, "unread");
     throw new ServiceError("Mien does not answer. Is “mien serve” still running?", "gone");
   }
   if (!answer.ok) throw await refusal(answer);

@@ -7,7 +7,7 @@ import { download, downloadCanvas, stamped, toCsv } from "./save.js";
 import { PrivateStream, RemoteStream } from "./streams.js";
 import { RollingTimeline } from "./timeline.js";
 
-const MOST_RECORDS = 100_000; // kept for the CSV, about two hours
+const MOST_RECORDS = 100_000; // kept for the CSV: half an hour at 50 a second, an hour at 25
 const NO_CAMERA = {
   NotAllowedError: ["Mien may not use the camera", "Allow the camera for this page in the browser's address bar, then try again."],
   NotFoundError: ["No camera found", "Connect one, then try again. Photos and videos work without."],
@@ -20,11 +20,15 @@ export class Live {
   #stream = null; // of the camera
   #analysis = null; // RemoteStream or PrivateStream
   #result = null;
-  #records = [];
+  #records = []; // of the session: from the first start, or the first after "Turn off"
+  #over = true; // no session: the next start begins one
+  #beganAt = null; // when its first connection began, in ms of performance.now()
+  #last = { timeS: 0, frame: -1, id: 0 }; // the largest of the session
+  #offset = { timeS: 0, frame: 0, id: 0 }; // what the connection's own are counted from
   #times = []; // of the last results, for the pace
   #paused = false;
 
-  /** @param {object} page what all tabs share: engine(), setCamera(on), notify(), clearNotice(), askForKey(). */
+  /** @param {object} page what all tabs share: engine(), emptyEmotions(), setCamera(on), notify(text), askForKey(). */
   constructor(page) {
     this.page = page;
     this.video = $("video");
@@ -75,9 +79,7 @@ export class Live {
     $("stage").style.aspectRatio = `${this.video.videoWidth || 4} / ${this.video.videoHeight || 3}`;
     $("stage").dataset.state = "on";
     $("empty").hidden = true;
-    this.#records = [];
-    this.timeline.clear();
-    this.reading.choose(null);
+    if (this.#over) this.#newSession();
     this.#enable(true);
     this.pause(false);
     this.page.setCamera(true);
@@ -87,6 +89,7 @@ export class Live {
   }
 
   stop() {
+    this.#over = true;
     this.#say("Your camera is off", "Mien looks only when you let it. Frames are looked at and forgotten, never stored.");
     $("start").focus();
   }
@@ -108,6 +111,7 @@ export class Live {
     if (!this.#stream) return;
     this.#forgetResult("Looking…");
     const handlers = {
+      onBegin: () => this.#begin(),
       onResult: (result, delay) => this.#take(result, delay),
       onGone: () => {
         this.#forgetResult("Waiting for Mien");
@@ -120,11 +124,47 @@ export class Live {
     this.#analysis = engine ? new PrivateStream(engine, handlers) : new RemoteStream(handlers);
   }
 
-  #take(result, delay) {
+  #newSession() {
+    this.#over = false;
+    this.#records = [];
+    this.#beganAt = null;
+    this.#last = { timeS: 0, frame: -1, id: 0 };
+  }
+
+  /** A connection begins, and counts from nothing: who it sees is nobody whom another one saw, and it is later. */
+  #begin() {
+    const now = performance.now();
+    this.#beganAt ??= now;
+    const { timeS, frame, id } = this.#last;
+    this.#offset = { timeS: Math.max(timeS, (now - this.#beganAt) / 1000), frame: frame + 1, id };
+    this.timeline.clear();
+    this.reading.choose(null);
+  }
+
+  /** The result with the session's time, number and ids instead of the connection's. */
+  #inSession(result) {
+    const { timeS, frame, id } = this.#offset;
+    const faces = result.faces.map((face) => ({ ...face, track_id: face.track_id === null ? null : face.track_id + id }));
+    const placed = { ...result, faces, source: "camera", time_s: result.time_s + timeS, frame_index: result.frame_index + frame };
+    this.#last = { timeS: placed.time_s, frame: placed.frame_index, id: Math.max(this.#last.id, ...faces.map((face) => face.track_id ?? 0)) };
+    return placed;
+  }
+
+  /** Keep a result for the CSV, and say when there is no more room. */
+  #keep(result) {
+    if (this.#records.length === MOST_RECORDS) return;
+    this.#records.push(result);
+    if (this.#records.length < MOST_RECORDS) return;
+    const most = MOST_RECORDS.toLocaleString("en");
+    this.page.notify(`The session has ${most} results, as many as its CSV holds. Save it, then turn the camera off and on to begin another.`);
+  }
+
+  #take(answer, delay) {
     if (!this.#stream || this.#paused) return;
     const now = performance.now();
+    const result = this.#inSession(answer);
     this.#result = result;
-    if (this.#records.length < MOST_RECORDS) this.#records.push({ ...result, source: "camera" });
+    this.#keep(result);
     this.#times = [...this.#times.filter((time) => now - time < 3000), now];
     result.faces.forEach((face) => face.track_id !== null && this.timeline.add(now / 1000, face.track_id, face));
     const shown = this.reading.show(result);

@@ -16,6 +16,7 @@ class Page {
   #engine = null;
   #model = null;
   #gone = false;
+  #checks = 0; // the timer
 
   start() {
     this.tabs = { live: new Live(this), photo: new Photo(this), video: new Video(this) };
@@ -81,8 +82,11 @@ class Page {
     form.append("This service asks for a key.", input, element("button", { textContent: "Go on" }));
     form.addEventListener("submit", (event) => {
       event.preventDefault();
-      setKey(input.value.trim());
-      location.reload();
+      if (setKey(input.value.trim())) return location.reload();
+      this.notify(""); // a page loaded again would have forgotten the key
+      this.#meet();
+      this.tabs.live.connect();
+      this.tabs.photo.again();
     });
     $("notice").replaceChildren(form);
     $("notice").hidden = false;
@@ -103,7 +107,8 @@ class Page {
       return;
     }
     this.answered();
-    setInterval(() => this.#check(), CHECK_EVERY_MS);
+    clearInterval(this.#checks);
+    this.#checks = setInterval(() => this.#check(), CHECK_EVERY_MS);
   }
 
   async #check() {

@@ -1,6 +1,6 @@
 // The Photo tab: drop, paste or choose; the faces marked, their bars, what an answer rests on.
 
-import { analyze, sentence } from "./api.js";
+import { analyze, sentence, UNREAD } from "./api.js";
 import { describe, numberOf } from "./emotions.js";
 import { contain, drawFaces, faceAt } from "./draw.js";
 import { drainColour, heatLayer, placeHeat, restsOn, strongest } from "./heat.js";
@@ -11,8 +11,11 @@ const LARGEST_SIDE = 2400; // pixels of the marked picture that is shown and sav
 const $ = (id) => document.getElementById(`photo-${id}`);
 
 export class Photo {
-  #photos = []; // { file, name, picture, result, error, heat, thumb }
-  #current = null;
+  #photos = []; // { file, name, result, error, heat, heatOn, thumb }
+  #current = null; // the photo that is shown
+  #next = null; // the one that will be: the same, or one that is being decoded
+  #picture = null; // pixels of the photo that is shown, and of no other: a phone's photo has 50 MB of them
+  #unread = ""; // why there are none, where its file has gone
 
   constructor(page) {
     this.page = page;
@@ -58,7 +61,6 @@ export class Photo {
     if (photo.result) return;
     if (photo === this.#current) $("busy").hidden = false;
     try {
-      photo.picture ??= await decode(photo.file);
       photo.result = { ...(await this.#ask(photo)), source: photo.name };
       photo.error = null;
       this.page.answered();
@@ -67,32 +69,51 @@ export class Photo {
       if (error.code === "key") this.page.askForKey();
     }
     this.#listThumbs();
-    if (photo === this.#current) await this.#open(photo);
+    if (photo === this.#current && photo === this.#next) await this.#open(photo);
   }
 
   async #ask(photo) {
     const engine = this.page.engine();
     if (!engine) return analyze(photo.file);
-    if (!photo.picture) throw new Error("This browser cannot open this kind of picture. Without “In this browser only”, Mien can try.");
-    return engine.analyze(await createImageBitmap(photo.picture), { source: photo.name });
+    const picture = await this.#copy(photo);
+    if (!picture) throw new Error("This browser cannot open this kind of picture. Without “In this browser only”, Mien can try.");
+    return engine.analyze(picture, { source: photo.name });
+  }
+
+  /** Pixels of a photo to hand over or to close; from memory while it is shown, for its file may have gone. */
+  #copy(photo) {
+    return photo === this.#current && this.#picture ? createImageBitmap(this.#picture) : decode(photo.file);
   }
 
   async #open(photo) {
-    this.#current = photo;
+    this.#next = photo;
     $("busy").hidden = Boolean(photo.result || photo.error);
+    let picture = photo === this.#current ? this.#picture : null;
+    let unread = "";
+    try {
+      picture ??= await decode(photo.file);
+    } catch (error) {
+      unread = error.message;
+    }
+    if (photo !== this.#next) return picture?.close();
+    if (picture !== this.#picture) this.#picture?.close();
+    this.#current = photo;
+    this.#picture = picture;
+    this.#unread = unread;
+    $("busy").hidden = Boolean(photo.result || photo.error); // it may have been answered in between
     this.reading.choose(null);
-    photo.picture ??= await decode(photo.file);
-    if (photo === this.#current) this.#show(photo);
+    this.#show(photo);
   }
 
   #show(photo) {
-    const { picture, result, error } = photo;
+    const { result, error } = photo;
+    const picture = this.#picture;
     $("stage").dataset.state = "on";
     $("empty").hidden = true;
     const shown = this.reading.show(result, error ? "No answer" : result ? undefined : "Looking…");
     if (picture) this.#draw(photo, shown?.number ?? null);
     else this.#drawNothing();
-    const notes = result?.notes?.map(sentence) ?? [];
+    const notes = [...(result?.notes ?? []).map(sentence), ...(this.#unread ? [this.#unread] : [])];
     const answers = result && (result.faces.length > 3 ? `${result.faces.length} faces.` : describe(result.faces));
     const because = photo.heatOn && photo.heat?.[shown?.index] ? [restsOn(photo.heat[shown.index])] : [];
     $("words").textContent = error ?? (result ? [answers, ...because, ...notes].join(" ") : "");
@@ -105,7 +126,8 @@ export class Photo {
     this.#markThumb();
   }
 
-  #draw({ picture, result, heat, heatOn }, chosen) {
+  #draw({ result, heat, heatOn }, chosen) {
+    const picture = this.#picture;
     const share = Math.min(1, LARGEST_SIDE / Math.max(picture.width, picture.height));
     Object.assign(this.canvas, { width: Math.round(picture.width * share), height: Math.round(picture.height * share) });
     $("stage").style.aspectRatio = `${Math.min(Math.max(picture.width / picture.height, 0.8), 2.2)}`;
@@ -127,7 +149,7 @@ export class Photo {
     context.fillStyle = "#a6acb8";
     context.font = "20px system-ui, sans-serif";
     context.textAlign = "center";
-    context.fillText("This browser cannot show this kind of picture.", 320, 240);
+    context.fillText(this.#unread || "This browser cannot show this kind of picture.", 320, 240);
   }
 
   #pick(event) {
@@ -163,9 +185,14 @@ export class Photo {
       return Promise.all(faces.filter((face) => face.explanation).map(fromService));
     }
     const layers = [];
-    for (const { landmarks } of photo.result.faces) {
-      const { heat, side, template, parts } = await engine.explain(await createImageBitmap(photo.picture), landmarks);
-      layers.push({ image: heatLayer(heat, side), template, landmarks, parts, strongest: strongest(heat) });
+    const picture = await this.#copy(photo);
+    try {
+      for (const { landmarks } of photo.result.faces) {
+        const { heat, side, template, parts } = await engine.explain(await createImageBitmap(picture), landmarks);
+        layers.push({ image: heatLayer(heat, side), template, landmarks, parts, strongest: strongest(heat) });
+      }
+    } finally {
+      picture?.close();
     }
     return layers;
   }
@@ -213,9 +240,16 @@ export function acceptDrops(target, onFiles) {
   });
 }
 
-/** The upright pixels of a file, or null where the browser does not know its kind. */
-function decode(file) {
-  return createImageBitmap(file, { imageOrientation: "from-image" }).catch(() => null);
+/** The upright pixels of a file, or null where the browser does not know its kind; throws a sentence for people where it has gone. */
+async function decode(file) {
+  try {
+    return await createImageBitmap(file, { imageOrientation: "from-image" });
+  } catch {
+    await file.slice(0, 1).arrayBuffer().catch(() => {
+      throw new Error(UNREAD);
+    });
+    return null;
+  }
 }
 
 async function fromService(face) {

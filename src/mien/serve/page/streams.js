@@ -10,7 +10,8 @@ const LONGEST_WAIT_MS = 5000; // between two tries to connect
 
 /**
  * A stream over the service's socket, which comes back by itself after the service does.
- * Handlers: onResult(result, delay in ms), onGone(), onBack(), onRefused(sentence).
+ * Handlers: onBegin() when time, ids and frames begin to count from nothing, onResult(result, delay in ms), onGone(), onBack(),
+ * onRefused(code, sentence).
  */
 export class RemoteStream {
   #socket;
@@ -21,6 +22,7 @@ export class RemoteStream {
   #heardAt = 0;
   #refusal = ""; // the code with which the service closed
   #closed = false;
+  #resting = false; // the service closed because no frames came; the next one connects
   #encoding = false;
   #canvas = document.createElement("canvas");
 
@@ -37,6 +39,7 @@ export class RemoteStream {
 
   /** Send what the video shows now, if there is room for it. */
   send(video) {
+    if (this.#resting && video.videoWidth) this.#connect();
     if (!this.ready || !video.videoWidth) return;
     Object.assign(this.#canvas, frameSize(video));
     this.#canvas.getContext("2d").drawImage(video, 0, 0, this.#canvas.width, this.#canvas.height);
@@ -60,9 +63,13 @@ export class RemoteStream {
   #connect() {
     const socket = new WebSocket(streamAddress());
     this.#socket = socket;
+    this.#resting = false;
     this.#sent.clear();
     this.#frames = 0;
-    socket.addEventListener("open", () => socket.send(streamGreeting({ max_faces: 50 })));
+    socket.addEventListener("open", () => {
+      this.handlers.onBegin();
+      socket.send(streamGreeting({ max_faces: 50 }));
+    });
     socket.addEventListener("message", ({ data }) => this.#take(JSON.parse(data)));
     socket.addEventListener("close", () => this.#lost());
   }
@@ -85,6 +92,11 @@ export class RemoteStream {
 
   #lost() {
     if (this.#closed || this.#refusal === "key") return;
+    if (this.#refusal === "idle") { // a tab that is hidden or paused takes no place
+      this.#refusal = "";
+      this.#resting = true;
+      return;
+    }
     if (this.#tries++ === 0 && !this.#refusal) this.handlers.onGone();
     this.#timer = setTimeout(() => this.#connect(), Math.min(LONGEST_WAIT_MS, 400 * 2 ** Math.min(this.#tries, 5)));
   }
@@ -99,6 +111,7 @@ export class PrivateStream {
     this.handlers = handlers;
     this.look = engine.stream();
     this.startedAt = performance.now();
+    handlers.onBegin();
   }
 
   get ready() {

@@ -9,7 +9,7 @@ const AXIS = 20; // CSS pixels under the stacks
 
 /** The last seconds of one person, running. */
 export class RollingTimeline {
-  #samples = new Map(); // number -> [{ timeS, values }]
+  #samples = new Map(); // number -> [{ timeS, emotions }]
 
   constructor(canvas, seconds = 30) {
     Object.assign(this, { canvas, seconds });

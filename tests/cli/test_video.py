@@ -16,7 +16,8 @@ from PIL import Image
 from pyarrow import parquet
 
 from mien.assets import demo_photo
-from mien.media.video import PQ, open_video
+from mien.media.ffmpeg import PQ
+from mien.media.video import open_video
 from mien.results import record_from_dict
 from tests.media.clips import write_clip
 from tests.support import mien, tiny_bundle

@@ -1,4 +1,4 @@
-"""Small videos that tests read, made with the encoder that the tests' machine has."""
+"""Small videos that tests read, made with the encoder that the tests' machine has, and what is seen in them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from pathlib import Path
 
 import av
 import numpy as np
+import pytest
 from numpy.typing import NDArray
+
+from mien.media.video import VideoFrame, open_video
 
 RATE = 25
 LEFT_UP, RIGHT_UP, REST = (220, 40, 40), (40, 200, 60), (60, 70, 200)
@@ -82,3 +85,20 @@ def turn_mp4(path: Path, degrees: int) -> Path:
     data[at : at + 36] = struct.pack(">9i", a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30)
     path.write_bytes(data)
     return path
+
+
+def read(path: Path | str, every_s: float | None = None) -> list[VideoFrame]:
+    """Return the frames of a video."""
+    with open_video(path) as clip:
+        return list(clip.frames(every_s))
+
+
+def corner_colours(frame: NDArray[np.uint8]) -> list[NDArray[np.float64]]:
+    """Return the colours at the four corners, clockwise from the upper left."""
+    height, width = frame.shape[:2]
+    return [frame[y, x].astype(float) for y, x in ((4, 4), (4, width - 5), (height - 5, width - 5), (height - 5, 4))]
+
+
+def close_to(colour: tuple[int, int, int]) -> object:
+    """Return what equals a colour as an encoder keeps it."""
+    return pytest.approx(np.array(colour, float), abs=14)

@@ -1,9 +1,5 @@
-import os
 import socket
-import subprocess
-import sys
 from fractions import Fraction
-from pathlib import Path
 
 import av
 import numpy as np
@@ -11,27 +7,13 @@ import pytest
 from PIL import Image
 
 from mien.errors import MediaError, UsageError
-from mien.media import video as video_room
+from mien.media import ffmpeg
 from mien.media.images import ReadLimits, read_photo
 from mien.media.video import check_every, open_video
 from mien.media.video_writer import VideoWriter
-from tests.media.clips import LEFT_UP, RATE, REST, RIGHT_UP, corners, turn_mp4, write_clip
+from tests.media.clips import LEFT_UP, RATE, REST, RIGHT_UP, close_to, corner_colours, read, turn_mp4, write_clip
 from tests.media.pictures import frames as moving
 from tests.media.pictures import turned
-
-
-def read(path, every_s=None):
-    with open_video(path) as clip:
-        return list(clip.frames(every_s))
-
-
-def close_to(colour):
-    return pytest.approx(np.array(colour, float), abs=14)
-
-
-def corner_colours(frame):
-    height, width = frame.shape[:2]
-    return [frame[y, x].astype(float) for y, x in ((4, 4), (4, width - 5), (height - 5, width - 5), (height - 5, 4))]
 
 
 @pytest.mark.parametrize(
@@ -202,7 +184,7 @@ def test_bad_input_has_a_stable_code(tmp_path, make, code):
 
 
 def test_a_stream_that_stalls_is_given_up(monkeypatch):
-    monkeypatch.setattr(video_room, "OPEN_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(ffmpeg, "OPEN_TIMEOUT_S", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as server, pytest.raises(MediaError) as raised:  # it takes calls and never answers
         open_video(f"http://127.0.0.1:{server.getsockname()[1]}/a.mp4")
     assert raised.value.code == "fetch_failed"
@@ -265,159 +247,7 @@ def test_what_moves_stays_a_video_whatever_its_name(tmp_path):
     assert [len(read(tmp_path / name)) for name in ("a.jpg", "a.gif", "a.mjpeg")] == [4, 3, 5]
 
 
-def test_hdr_greys_become_brighter_and_white_stays_white():
-    for transfer in (video_room.PQ, video_room.HLG):
-        table = video_room._hdr_table(transfer).astype(int)
-        assert table[0] == 0
-        assert table[255] == 255
-        assert (np.diff(table) >= 0).all()
-    diffuse_white = round(0.58 * 255)  # PQ code of 203 cd/m2
-    assert 150 < video_room._hdr_table(video_room.PQ)[diffuse_white] < 230
-
-
-def test_without_pyav_the_message_says_what_to_install():
-    code = "import sys; sys.modules['av'] = None\nfrom mien.media.video import open_video\nopen_video('a.mp4')"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert "pip install 'mien[video]'" in done.stderr
-
-
-def copy(source, target, sound=True, frames=None):
-    with open_video(source) as clip, VideoWriter(target, rate=clip.rate, sound_from=str(source) if sound else None) as writer:
-        for frame in clip.frames():
-            if frames is not None and frame.index >= frames:
-                break
-            writer.write(frame.time_s, frame.frame_rgb)
-    return target
-
-
-def tracks(path):
-    with av.open(str(path)) as container:
-        return {stream.type: (stream.codec_context.name, float(stream.duration * stream.time_base)) for stream in container.streams} | {
-            "pixels": container.streams.video[0].codec_context.pix_fmt,
-            **({"sound from": float(track.start_time * track.time_base)} if (track := next(iter(container.streams.audio), None)) else {}),
-        }
-
-
-def test_what_is_written_plays_in_browsers(tmp_path):
-    out = copy(write_clip(tmp_path / "a.mkv", 25), tmp_path / "out.mp4")
-    data = out.read_bytes()
-    assert data.index(b"moov") < data.index(b"mdat")
-    assert tracks(out) == {"video": ("h264", pytest.approx(1, abs=0.05)), "pixels": "yuv420p"}
-    assert sorted(os.listdir(tmp_path)) == ["a.mkv", "out.mp4"]
-
-
-@pytest.mark.parametrize(
-    ("name", "sound", "options", "kept_as"),
-    [
-        pytest.param("a.mp4", "aac", {}, "aac", id="as it is"),
-        pytest.param("a.mkv", "libopus", {}, "opus", id="opus"),
-        pytest.param("a.mov", "pcm_s16le", {}, "aac", id="what MP4 cannot hold"),
-        pytest.param("a.mov", "pcm_s16le", {"sound_rate": 192_000}, "aac", id="more samples than AAC takes"),
-        pytest.param("a.ts", "mp2", {"start_s": 10}, "aac", id="a file that starts at 10 s"),
-    ],
-)
-def test_the_sound_stays_and_in_step(tmp_path, name, sound, options, kept_as):
-    out = tracks(copy(write_clip(tmp_path / name, 50, sound=sound, **options), tmp_path / "out.mp4"))
-    assert out["sound from"] == pytest.approx(0, abs=0.08)
-    assert out["audio"] == (kept_as, pytest.approx(1.96, abs=0.08))
-    assert out["video"][1] == pytest.approx(2, abs=0.05)
-
-
-def test_sound_ends_with_the_last_frame_of_a_copy_that_was_stopped(tmp_path):
-    out = tracks(copy(write_clip(tmp_path / "a.mp4", 100, sound="aac"), tmp_path / "out.mp4", frames=25))
-    assert out["audio"][1] == pytest.approx(1, abs=0.1)
-
-
-def test_variable_times_and_odd_sides_survive_writing(tmp_path):
-    times = [0, 0.04, 0.5, 1.75]
-    with VideoWriter(tmp_path / "out.mp4") as writer:
-        for time_s in times:
-            writer.write(time_s, corners(97, 63))
-    frames = read(tmp_path / "out.mp4")
-    assert [f.time_s for f in frames] == pytest.approx(times, abs=1e-4)
-    assert frames[0].frame_rgb.shape == (64, 98, 3)
-    assert corner_colours(frames[0].frame_rgb)[0] == close_to(LEFT_UP)
-
-
-def test_frames_of_another_size_are_scaled_to_the_first(tmp_path):
-    with VideoWriter(tmp_path / "out.mp4") as writer:
-        writer.write(0, corners(96, 64))
-        writer.write(0.1, corners(48, 32))
-    assert [f.frame_rgb.shape for f in read(tmp_path / "out.mp4")] == [(64, 96, 3)] * 2
-
-
-@pytest.mark.parametrize(
-    ("error", "left"),
-    [(ValueError, []), (OSError, []), (KeyboardInterrupt, ["out.mp4"])],
-    ids=["a bug", "full disk", "Ctrl-C"],
-)
-def test_only_a_whole_file_gets_the_name(tmp_path, error, left):
-
-    def write():
-        with VideoWriter(tmp_path / "out.mp4") as writer:
-            for i in range(5):
-                writer.write(i / 25, corners(96, 64))
-            raise error
-
-    with pytest.raises(error):
-        write()
-    assert os.listdir(tmp_path) == left
-    if left:
-        assert len(read(tmp_path / "out.mp4")) == 5
-
-
-def test_no_frame_no_file(tmp_path):
-    with VideoWriter(tmp_path / "out.mp4"):
-        pass
-    assert os.listdir(tmp_path) == []
-
-
-def test_a_full_disk_leaves_no_half_file(tmp_path):
-    """A limit on the size of files stands in for the disk."""
-    code = f"""
-import resource, signal, numpy as np
-from pathlib import Path
-from mien.media.video_writer import VideoWriter
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-rng = np.random.default_rng(0)
-with VideoWriter(Path({str(tmp_path / "out.mp4")!r})) as writer:
-    for i in range(60):
-        writer.write(i / 25, rng.integers(0, 255, (128, 128, 3), dtype=np.uint8))
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert "Error" in done.stderr
-    assert os.listdir(tmp_path) == []
-
-
-@pytest.mark.parametrize("name", ["out.avi", "missing/out.mp4"], ids=["not mp4", "no such folder"])
-def test_a_place_that_cannot_be_written_is_refused_at_once(tmp_path, name):
-    with pytest.raises(UsageError):
-        VideoWriter(tmp_path / name)
-
-
-def test_sound_that_cannot_be_read_leaves_nothing_behind(tmp_path):
-    import av
-
-    (tmp_path / "noise.mp4").write_bytes(b"no sound at all")
-    with pytest.raises(av.error.FFmpegError):
-        VideoWriter(tmp_path / "out.mp4", sound_from=str(tmp_path / "noise.mp4"))
-    assert os.listdir(tmp_path) == ["noise.mp4"]
-
-
 @pytest.mark.parametrize("every_s", [0, -1, float("nan"), float("inf"), 1e-320])
 def test_a_step_that_no_clock_has_is_refused(every_s):
     with pytest.raises(UsageError, match="sampling step above 0 s"):
         check_every(every_s)
-
-
-@pytest.mark.skipif(os.name == "nt", reason="Windows allows no colon in names")
-def test_a_colon_in_a_name_is_no_protocol(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    write_clip(tmp_path / "clip.mp4", 3, sound="aac").rename(tmp_path / "12:30.mp4")
-    with VideoWriter(Path("12:31.mp4"), sound_from="12:30.mp4") as writer:
-        for frame in read("12:30.mp4"):
-            writer.write(frame.time_s, frame.frame_rgb)
-    with open_video("12:31.mp4") as clip:
-        assert (len(list(clip.frames())), clip.has_sound) == (3, True)

@@ -10,7 +10,8 @@ from pathlib import Path
 from threading import Condition, Event, Thread
 
 from mien.errors import MediaError, UsageError
-from mien.media.video import Video, VideoFrame, import_av
+from mien.media.ffmpeg import import_av
+from mien.media.video import Video, VideoFrame
 
 RETRY_S = 1.0
 SYSTEMS = {"linux": "v4l2", "darwin": "avfoundation", "win32": "dshow"}  # what FFmpeg calls each platform's cameras

@@ -6,10 +6,8 @@ FFmpeg reads everything, through PyAV; pictures of a sequence are read as photos
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,33 +18,27 @@ from numpy.typing import NDArray
 
 from mien.errors import (
     CorruptMediaError,
-    FetchError,
     MediaError,
-    MissingExtraError,
     NotFoundError,
     TooLargeError,
-    UnreadableError,
     UnsupportedMediaError,
     UsageError,
 )
-from mien.media.images import FORMATS, VIDEOS, ReadLimits, display_name, read_photo
+from mien.media import ffmpeg
+from mien.media.ffmpeg import SELF_CONTAINED, import_av, open_container, progressive, reading, start_of
+from mien.media.images import FORMATS, ReadLimits, display_name, read_photo
 from mien.media.sources import GLOB_CHARACTERS, Source, expand
 from mien.results import ErrorResult
 
 if TYPE_CHECKING:
-    import av.container
     import av.video.stream
 
 Frame = NDArray[np.uint8]
 SEQUENCE_RATE = 25.0  # frames a second of an image sequence, FFmpeg's own convention
-OPEN_TIMEOUT_S, READ_TIMEOUT_S = 20.0, 10.0  # of a network stream that stalls
 SHORTEST_STEP_S = 1e-6  # between two frames that are looked at
 SHORT_BY_S = 0.5  # a file that ends this much before its header says was cut
-# FFmpeg's options for a file of strangers: playlists and lists of files are not among these formats, the network not among the protocols.
-SELF_CONTAINED = {"format_whitelist": "mov,mp4,matroska,webm,avi,ogg,flv,mpeg,live_flv", "protocol_whitelist": "file"}
 STILLS = ("JPEG", "TIFF", "BMP", "PPM", "JPEG 2000", "HEIF")  # photos that never move; of these FFmpeg would read damaged ones, too
 TERMINAL_ART = "tty"  # what FFmpeg takes any file for that ends in .txt
-PQ, HLG = 16, 18  # transfer characteristics of HDR video in ITU-T H.273
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +79,7 @@ class Video:
         self.name = display_name(source)
         self._limits = limits
         with reading(self.name):
-            self._container = _open(source, device, SELF_CONTAINED if untrusted else {})
+            self._container = open_container(source, device, SELF_CONTAINED if untrusted else {})
         try:
             self._stream = self._find_stream()
             self._check_size(*self._shown_size(self._stream.width, self._stream.height))
@@ -127,7 +119,7 @@ class Video:
     def _frames(self) -> Iterator[_Decoded]:
         time_s, end_s, count = 0.0, 0.0, 0
         with reading(self.name):
-            for frame in _progressive(self._container.decode(self._stream), self._stream):
+            for frame in progressive(self._container.decode(self._stream), self._stream):
                 known_s = frame.time - self._start_s if frame.time is not None else count / (self.rate or SEQUENCE_RATE)
                 time_s = max(time_s, known_s)  # a few files number frames backwards at a cut
                 size_wh = self._shown_size(frame.width, frame.height)
@@ -248,31 +240,6 @@ def check_every(every_s: float | None) -> float | None:
     return every_s
 
 
-def import_av() -> Any:
-    """Return PyAV.
-
-    Raises:
-        MissingExtraError: it is not installed.
-    """
-    try:
-        import av
-    except ModuleNotFoundError:
-        raise MissingExtraError("av", "video") from None
-    return av
-
-
-@contextmanager
-def reading(name: str) -> Iterator[None]:
-    """Turn what FFmpeg raises into a MediaError that names the source."""
-    av = import_av()
-    try:
-        yield
-    except MediaError:
-        raise
-    except av.error.FFmpegError as error:
-        raise _media_error(name, error) from None
-
-
 @dataclass(frozen=True, eq=False)
 class _Decoded:
     """A frame of a video that was not turned into RGB of ``size_wh`` yet; sampling skips that work."""
@@ -283,11 +250,7 @@ class _Decoded:
     size_wh: tuple[int, int]
 
     def rgb(self) -> Frame:
-        width, height = self.size_wh
-        pixels = np.asarray(self.frame.to_ndarray(format="rgb24", width=width, height=height))
-        if int(self.frame.color_trc) in (PQ, HLG):
-            pixels = _hdr_table(int(self.frame.color_trc))[pixels]
-        return np.ascontiguousarray(np.rot90(pixels, self.frame.rotation // 90))
+        return ffmpeg.rgb(self.frame, *self.size_wh)
 
 
 @dataclass(frozen=True, eq=False)
@@ -309,97 +272,7 @@ def _sampled(frames: Iterable[_Decoded | _Picture], every_s: float | None) -> It
             yield VideoFrame(frame.index, frame.time_s, pixels, frame.name if isinstance(frame, _Picture) else None)
 
 
-def as_ffmpeg(source: str | Path) -> str:
-    """Return a file's path in full, since FFmpeg takes what stands before a colon for a protocol, and an address as it is."""
-    return os.path.abspath(source) if os.path.exists(source) else str(source)  # noqa: PTH100, PTH110  (Path.exists can raise)
-
-
-def _open(source: str | Path, device: str | None, options: dict[str, str]) -> av.container.InputContainer:
-    container: av.container.InputContainer = import_av().open(
-        as_ffmpeg(source), format=device, timeout=(OPEN_TIMEOUT_S, READ_TIMEOUT_S), metadata_errors="replace", options=options
-    )
-    return container
-
-
-def _progressive(frames: Iterable[Any], stream: Any) -> Iterator[Any]:
-    """Yield the frames, from the first interlaced one on with the missing lines filled in (FFmpeg's yadif)."""
-    graph = None
-    for frame in frames:
-        if graph is None and not frame.interlaced_frame:
-            yield frame
-            continue
-        graph = graph or _deinterlacer(stream)
-        graph.push(frame)
-        yield from _ready(graph)
-    if graph is not None:
-        graph.push(None)
-        yield from _ready(graph)
-
-
-def _deinterlacer(stream: Any) -> Any:
-    av = import_av()
-    graph = av.filter.Graph()
-    graph.link_nodes(graph.add_buffer(template=stream), graph.add("yadif", "deint=interlaced"), graph.add("buffersink")).configure()
-    return graph
-
-
-def _ready(graph: Any) -> Iterator[Any]:
-    av = import_av()
-    while True:
-        try:
-            yield graph.pull()
-        except (av.error.BlockingIOError, av.error.EOFError):
-            return
-
-
-def _hdr_table(transfer: int) -> Frame:
-    """Return what a usual screen shows for every 8-bit HDR value, uint8 (256,).
-
-    The curves are those of ITU-R BT.2100; diffuse white is 203 cd/m2 (ITU-R BT.2408), and brighter light is rolled off.
-    """
-    signal = np.linspace(0, 1, 256)
-    if transfer == PQ:
-        root = signal ** (1 / 78.84375)
-        light = 10000 * (np.maximum(root - 0.8359375, 0) / (18.8515625 - 18.6875 * root)) ** (1 / 0.1593017578125)
-    else:
-        scene = np.where(signal <= 0.5, signal**2 / 3, (np.exp((signal - 0.55991073) / 0.17883277) + 0.28466892) / 12)
-        light = 1000 * scene**1.2
-    linear = light / 203
-    shown = linear * (1 + linear / 16) / (1 + linear)  # Reinhard's curve, white at four times diffuse white
-    return np.asarray(np.rint(255 * np.clip(shown, 0, 1) ** (1 / 2.2)), np.uint8)
-
-
-def _media_error(name: str, error: Any) -> MediaError:
-    av = import_av()
-    reason = error.strerror or error
-    if isinstance(error, (av.error.FileNotFoundError, av.error.HTTPNotFoundError)):
-        return NotFoundError(f"expected a video at {name}, which does not exist; check the path or address")
-    if isinstance(error, (av.error.PermissionError, av.error.IsADirectoryError)):
-        return UnreadableError(f"expected to read {name}, which the system refuses ({reason}); check its permissions")
-    if "://" in name:
-        return FetchError(f"expected a video stream at {name}, got no more of it ({reason}); check the address and the network")
-    if isinstance(error, (av.error.InvalidDataError, av.error.EOFError)):
-        if _starts_like_a_video(name):
-            return CorruptMediaError(f"expected a whole video, got {name}, which is cut short or damaged; copy or record it again")
-        return UnsupportedMediaError(f"expected a video, got {name}, in which FFmpeg finds none; convert it to MP4 or check the path")
-    return UnreadableError(f"expected to read the video {name}, got an error of the system ({reason}); try again or copy the file")
-
-
-def _starts_like_a_video(name: str) -> bool:
-    start = _start(name)
-    return start is not None and (not start or VIDEOS.match(start) is not None)
-
-
 def _is_still(name: str) -> bool:
     """Return whether a file is one of :data:`STILLS` by name and by content; a stream of JPEGs has another name."""
     layouts = [FORMATS[kind] for kind in STILLS if name.lower().endswith(FORMATS[kind].suffixes)]
-    return any(re.match(layout.magic, _start(name) or b"", re.DOTALL) for layout in layouts)
-
-
-def _start(name: str) -> bytes | None:
-    """Return the first bytes of a file, or None where there is none to read."""
-    try:
-        with Path(name).open("rb") as file:
-            return file.read(16)
-    except OSError:
-        return None
+    return any(re.match(layout.magic, start_of(name) or b"", re.DOTALL) for layout in layouts)

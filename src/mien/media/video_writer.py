@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import UsageError
-from mien.media.video import SELF_CONTAINED, as_ffmpeg, import_av
+from mien.media.ffmpeg import SELF_CONTAINED, as_ffmpeg, import_av
 
 TIME_BASE = Fraction(1, 90_000)
 QUALITY, PRESET = "21", "veryfast"  # x264's constant rate factor: annotated text stays sharp

@@ -1,0 +1,155 @@
+"""FFmpeg, through PyAV: opened within limits, what it raises in our words, and its frames as a usual screen shows them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mien.errors import (
+    CorruptMediaError,
+    FetchError,
+    MediaError,
+    MissingExtraError,
+    NotFoundError,
+    UnreadableError,
+    UnsupportedMediaError,
+)
+from mien.media.images import VIDEOS
+
+if TYPE_CHECKING:
+    import av.container
+
+OPEN_TIMEOUT_S, READ_TIMEOUT_S = 20.0, 10.0  # of a network stream that stalls
+# FFmpeg's options for a file of strangers: playlists and lists of files are not among these formats, the network not among the protocols.
+SELF_CONTAINED = {"format_whitelist": "mov,mp4,matroska,webm,avi,ogg,flv,mpeg,live_flv", "protocol_whitelist": "file"}
+PQ, HLG = 16, 18  # transfer characteristics of HDR video in ITU-T H.273
+
+
+def import_av() -> Any:
+    """Return PyAV.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        import av
+    except ModuleNotFoundError:
+        raise MissingExtraError("av", "video") from None
+    return av
+
+
+@contextmanager
+def reading(name: str) -> Iterator[None]:
+    """Turn what FFmpeg raises into a MediaError that names the source."""
+    av = import_av()
+    try:
+        yield
+    except MediaError:
+        raise
+    except av.error.FFmpegError as error:
+        raise _media_error(name, error) from None
+
+
+def as_ffmpeg(source: str | Path) -> str:
+    """Return a file's path in full, since FFmpeg takes what stands before a colon for a protocol, and an address as it is."""
+    return os.path.abspath(source) if os.path.exists(source) else str(source)  # noqa: PTH100, PTH110  (Path.exists can raise)
+
+
+def open_container(source: str | Path, device: str | None, options: dict[str, str]) -> av.container.InputContainer:
+    """Return an opened file or stream; ``device`` is FFmpeg's name of a capture system. Use it inside :func:`reading`."""
+    container: av.container.InputContainer = import_av().open(
+        as_ffmpeg(source), format=device, timeout=(OPEN_TIMEOUT_S, READ_TIMEOUT_S), metadata_errors="replace", options=options
+    )
+    return container
+
+
+def rgb(frame: Any, width: int, height: int) -> NDArray[np.uint8]:
+    """Return a decoded frame as upright RGB, uint8 (H, W, 3), stretched to ``width`` and ``height`` before it is turned."""
+    pixels = np.asarray(frame.to_ndarray(format="rgb24", width=width, height=height))
+    if int(frame.color_trc) in (PQ, HLG):
+        pixels = hdr_table(int(frame.color_trc))[pixels]
+    return np.ascontiguousarray(np.rot90(pixels, frame.rotation // 90))
+
+
+def progressive(frames: Iterable[Any], stream: Any) -> Iterator[Any]:
+    """Yield the frames, from the first interlaced one on with the missing lines filled in (FFmpeg's yadif)."""
+    graph = None
+    for frame in frames:
+        if graph is None and not frame.interlaced_frame:
+            yield frame
+            continue
+        graph = graph or _deinterlacer(stream)
+        graph.push(frame)
+        yield from _ready(graph)
+    if graph is not None:
+        graph.push(None)
+        yield from _ready(graph)
+
+
+def _deinterlacer(stream: Any) -> Any:
+    av = import_av()
+    graph = av.filter.Graph()
+    graph.link_nodes(graph.add_buffer(template=stream), graph.add("yadif", "deint=interlaced"), graph.add("buffersink")).configure()
+    return graph
+
+
+def _ready(graph: Any) -> Iterator[Any]:
+    av = import_av()
+    while True:
+        try:
+            yield graph.pull()
+        except (av.error.BlockingIOError, av.error.EOFError):
+            return
+
+
+def hdr_table(transfer: int) -> NDArray[np.uint8]:
+    """Return what a usual screen shows for every 8-bit HDR value, uint8 (256,).
+
+    The curves are those of ITU-R BT.2100; diffuse white is 203 cd/m2 (ITU-R BT.2408), and brighter light is rolled off.
+    """
+    signal = np.linspace(0, 1, 256)
+    if transfer == PQ:
+        root = signal ** (1 / 78.84375)
+        light = 10000 * (np.maximum(root - 0.8359375, 0) / (18.8515625 - 18.6875 * root)) ** (1 / 0.1593017578125)
+    else:
+        scene = np.where(signal <= 0.5, signal**2 / 3, (np.exp((signal - 0.55991073) / 0.17883277) + 0.28466892) / 12)
+        light = 1000 * scene**1.2
+    linear = light / 203
+    shown = linear * (1 + linear / 16) / (1 + linear)  # Reinhard's curve, white at four times diffuse white
+    return np.asarray(np.rint(255 * np.clip(shown, 0, 1) ** (1 / 2.2)), np.uint8)
+
+
+def _media_error(name: str, error: Any) -> MediaError:
+    av = import_av()
+    reason = error.strerror or error
+    if isinstance(error, (av.error.FileNotFoundError, av.error.HTTPNotFoundError)):
+        return NotFoundError(f"expected a video at {name}, which does not exist; check the path or address")
+    if isinstance(error, (av.error.PermissionError, av.error.IsADirectoryError)):
+        return UnreadableError(f"expected to read {name}, which the system refuses ({reason}); check its permissions")
+    if "://" in name:
+        return FetchError(f"expected a video stream at {name}, got no more of it ({reason}); check the address and the network")
+    if isinstance(error, (av.error.InvalidDataError, av.error.EOFError)):
+        if _starts_like_a_video(name):
+            return CorruptMediaError(f"expected a whole video, got {name}, which is cut short or damaged; copy or record it again")
+        return UnsupportedMediaError(f"expected a video, got {name}, in which FFmpeg finds none; convert it to MP4 or check the path")
+    return UnreadableError(f"expected to read the video {name}, got an error of the system ({reason}); try again or copy the file")
+
+
+def _starts_like_a_video(name: str) -> bool:
+    start = start_of(name)
+    return start is not None and (not start or VIDEOS.match(start) is not None)
+
+
+def start_of(name: str) -> bytes | None:
+    """Return the first bytes of a file, or None where there is none to read."""
+    try:
+        with Path(name).open("rb") as file:
+            return file.read(16)
+    except OSError:
+        return None

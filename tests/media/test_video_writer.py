@@ -1,0 +1,146 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import pytest
+
+from mien.errors import UsageError
+from mien.media.video import open_video
+from mien.media.video_writer import VideoWriter
+from tests.media.clips import LEFT_UP, close_to, corner_colours, corners, read, write_clip
+
+
+def copy(source, target, sound=True, frames=None):
+    with open_video(source) as clip, VideoWriter(target, rate=clip.rate, sound_from=str(source) if sound else None) as writer:
+        for frame in clip.frames():
+            if frames is not None and frame.index >= frames:
+                break
+            writer.write(frame.time_s, frame.frame_rgb)
+    return target
+
+
+def tracks(path):
+    with av.open(str(path)) as container:
+        return {stream.type: (stream.codec_context.name, float(stream.duration * stream.time_base)) for stream in container.streams} | {
+            "pixels": container.streams.video[0].codec_context.pix_fmt,
+            **({"sound from": float(track.start_time * track.time_base)} if (track := next(iter(container.streams.audio), None)) else {}),
+        }
+
+
+def test_what_is_written_plays_in_browsers(tmp_path):
+    out = copy(write_clip(tmp_path / "a.mkv", 25), tmp_path / "out.mp4")
+    data = out.read_bytes()
+    assert data.index(b"moov") < data.index(b"mdat")
+    assert tracks(out) == {"video": ("h264", pytest.approx(1, abs=0.05)), "pixels": "yuv420p"}
+    assert sorted(os.listdir(tmp_path)) == ["a.mkv", "out.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("name", "sound", "options", "kept_as"),
+    [
+        pytest.param("a.mp4", "aac", {}, "aac", id="as it is"),
+        pytest.param("a.mkv", "libopus", {}, "opus", id="opus"),
+        pytest.param("a.mov", "pcm_s16le", {}, "aac", id="what MP4 cannot hold"),
+        pytest.param("a.mov", "pcm_s16le", {"sound_rate": 192_000}, "aac", id="more samples than AAC takes"),
+        pytest.param("a.ts", "mp2", {"start_s": 10}, "aac", id="a file that starts at 10 s"),
+    ],
+)
+def test_the_sound_stays_and_in_step(tmp_path, name, sound, options, kept_as):
+    out = tracks(copy(write_clip(tmp_path / name, 50, sound=sound, **options), tmp_path / "out.mp4"))
+    assert out["sound from"] == pytest.approx(0, abs=0.08)
+    assert out["audio"] == (kept_as, pytest.approx(1.96, abs=0.08))
+    assert out["video"][1] == pytest.approx(2, abs=0.05)
+
+
+def test_sound_ends_with_the_last_frame_of_a_copy_that_was_stopped(tmp_path):
+    out = tracks(copy(write_clip(tmp_path / "a.mp4", 100, sound="aac"), tmp_path / "out.mp4", frames=25))
+    assert out["audio"][1] == pytest.approx(1, abs=0.1)
+
+
+def test_variable_times_and_odd_sides_survive_writing(tmp_path):
+    times = [0, 0.04, 0.5, 1.75]
+    with VideoWriter(tmp_path / "out.mp4") as writer:
+        for time_s in times:
+            writer.write(time_s, corners(97, 63))
+    frames = read(tmp_path / "out.mp4")
+    assert [f.time_s for f in frames] == pytest.approx(times, abs=1e-4)
+    assert frames[0].frame_rgb.shape == (64, 98, 3)
+    assert corner_colours(frames[0].frame_rgb)[0] == close_to(LEFT_UP)
+
+
+def test_frames_of_another_size_are_scaled_to_the_first(tmp_path):
+    with VideoWriter(tmp_path / "out.mp4") as writer:
+        writer.write(0, corners(96, 64))
+        writer.write(0.1, corners(48, 32))
+    assert [f.frame_rgb.shape for f in read(tmp_path / "out.mp4")] == [(64, 96, 3)] * 2
+
+
+@pytest.mark.parametrize(
+    ("error", "left"),
+    [(ValueError, []), (OSError, []), (KeyboardInterrupt, ["out.mp4"])],
+    ids=["a bug", "full disk", "Ctrl-C"],
+)
+def test_only_a_whole_file_gets_the_name(tmp_path, error, left):
+
+    def write():
+        with VideoWriter(tmp_path / "out.mp4") as writer:
+            for i in range(5):
+                writer.write(i / 25, corners(96, 64))
+            raise error
+
+    with pytest.raises(error):
+        write()
+    assert os.listdir(tmp_path) == left
+    if left:
+        assert len(read(tmp_path / "out.mp4")) == 5
+
+
+def test_no_frame_no_file(tmp_path):
+    with VideoWriter(tmp_path / "out.mp4"):
+        pass
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_full_disk_leaves_no_half_file(tmp_path):
+    """A limit on the size of files stands in for the disk."""
+    code = f"""
+import resource, signal, numpy as np
+from pathlib import Path
+from mien.media.video_writer import VideoWriter
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+rng = np.random.default_rng(0)
+with VideoWriter(Path({str(tmp_path / "out.mp4")!r})) as writer:
+    for i in range(60):
+        writer.write(i / 25, rng.integers(0, 255, (128, 128, 3), dtype=np.uint8))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Error" in done.stderr
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["out.avi", "missing/out.mp4"], ids=["not mp4", "no such folder"])
+def test_a_place_that_cannot_be_written_is_refused_at_once(tmp_path, name):
+    with pytest.raises(UsageError):
+        VideoWriter(tmp_path / name)
+
+
+def test_sound_that_cannot_be_read_leaves_nothing_behind(tmp_path):
+    (tmp_path / "noise.mp4").write_bytes(b"no sound at all")
+    with pytest.raises(av.error.FFmpegError):
+        VideoWriter(tmp_path / "out.mp4", sound_from=str(tmp_path / "noise.mp4"))
+    assert os.listdir(tmp_path) == ["noise.mp4"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows allows no colon in names")
+def test_a_colon_in_a_name_is_no_protocol(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_clip(tmp_path / "clip.mp4", 3, sound="aac").rename(tmp_path / "12:30.mp4")
+    with VideoWriter(Path("12:31.mp4"), sound_from="12:30.mp4") as writer:
+        for frame in read("12:30.mp4"):
+            writer.write(frame.time_s, frame.frame_rgb)
+    with open_video("12:31.mp4") as clip:
+        assert (len(list(clip.frames())), clip.has_sound) == (3, True)

@@ -179,6 +179,7 @@ def test_other_backends_are_told_which_one_exports(run: Path, monkeypatch: pytes
     "options",
     [
         pytest.param({"model.family": "face", "model.options": {"side": 31, "blocks": 2}}, id="face"),
+        pytest.param({"model.options": {"side": 36, "widths": [4, 8], "depths": [1, 1]}}, id="compact"),
         pytest.param({"model.family": "transfer", "model.options": {"backbone": "mobilenet_v2", "side": 33}}, id="transfer"),
     ],
 )

@@ -138,6 +138,25 @@ def test_training_goes_on_from_a_network_of_other_labels(tmp_path: Path) -> None
         load_pretrained(build_model(tiny_recipe(**{"model.options.stem": 6}), 7), recipe, chips)
 
 
+def test_a_network_goes_on_at_a_larger_side(tmp_path: Path) -> None:
+    """More pixels inside the graph, the same chips, the same weights: at its own side it is the network that it began as."""
+    rng = np.random.default_rng(0)
+    chips = rng.uniform(0, 255, (2, SIDE, SIDE, 1)).astype(np.float32)
+    donor = build_model(tiny_recipe(), 7)
+    donor.set_weights([weight + 0.1 * rng.random(weight.shape, np.float32) for weight in donor.get_weights()])
+    keras.Model(donor.input, donor.output["emotion"]).save(tmp_path / "w.keras")
+    answers = {}
+    for side in (0, SIDE, 2 * SIDE):
+        recipe = tiny_recipe(**{"model.weights": str(tmp_path / "w.keras"), "model.options.side": side})
+        network = build_model(recipe, 7)
+        load_pretrained(network, recipe, chips[..., 0].astype(np.uint8))
+        first = next(layer for layer in network.layers if isinstance(layer, keras.layers.Conv2D))
+        assert first.output.shape[1] == (side or SIDE) // 2
+        answers[side] = keras.ops.convert_to_numpy(network(chips, training=False)["emotion"])
+    np.testing.assert_allclose(answers[SIDE], answers[0], rtol=1e-4, atol=1e-5)
+    assert np.abs(answers[2 * SIDE] - answers[0]).max() > 1e-3
+
+
 def test_a_torch_file_needs_the_torch_convention(tmp_path: Path) -> None:
     (tmp_path / "w.pth").touch()
     with pytest.raises(RecipeError, match="does not go with"):

@@ -17,6 +17,7 @@ def build(
     size: int | None,
     channels: int,
     *,
+    side: int = 0,
     stem: int = 32,
     widths: Sequence[int] = (32, 80, 192),
     depths: Sequence[int] = (1, 2, 2),
@@ -28,6 +29,7 @@ def build(
     Args:
         size: side of the chip in pixels.
         channels: 1 (grey) or 3 (RGB).
+        side: pixels that the chip is enlarged to inside the graph, so that every stage sees more of them; 0 leaves it as it is.
         stem: channels after the stem.
         widths: channels of each residual stage; every stage after the first halves the side.
         depths: residual blocks in each stage.
@@ -38,6 +40,8 @@ def build(
     chips = keras.Input((size, size, channels), name="chips")
     # Each chip is brought to mean 0 and variance 1: lighting and contrast of the photo drop out. Epsilon is in grey levels squared.
     x = layers.LayerNormalization(axis=(1, 2, 3), center=False, scale=False, epsilon=1.0, dtype="float32")(chips)
+    if side:
+        x = keras.ops.image.resize(x, (side, side))  # not the layer Resizing: export would trace the norms after it in training mode
     x = _conv(x, stem, kernel=5, stride=2)
     rates = iter(np.linspace(0, drop_path, sum(depths)).tolist())
     for stage, (width, depth) in enumerate(zip(widths, depths, strict=True)):

@@ -37,6 +37,7 @@ def lite_file() -> Path:
     [
         pytest.param("compact", 1.2e6, 1.4e6, id="compact"),
         pytest.param("lean", 0.9e6, 1.1e6, id="lean"),
+        pytest.param("lean_72", 0.9e6, 1.1e6, id="lean at 72 px"),
         pytest.param("ample", 2.1e6, 2.3e6, id="ample"),
         pytest.param("medium", 1.7e6, 2.0e6, id="medium"),
         pytest.param("broad", 2.7e6, 2.9e6, id="broad"),

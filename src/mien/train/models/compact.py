@@ -12,6 +12,8 @@ import keras
 import numpy as np
 from keras import layers
 
+from mien.train.models.entry import enlarged, standardized
+
 
 def build(
     size: int | None,
@@ -38,10 +40,7 @@ def build(
             0 at the first (stochastic depth, Huang et al. 2016, arXiv:1603.09382).
     """
     chips = keras.Input((size, size, channels), name="chips")
-    # Each chip is brought to mean 0 and variance 1: lighting and contrast of the photo drop out. Epsilon is in grey levels squared.
-    x = layers.LayerNormalization(axis=(1, 2, 3), center=False, scale=False, epsilon=1.0, dtype="float32")(chips)
-    if side:
-        x = keras.ops.image.resize(x, (side, side))  # not the layer Resizing: export would trace the norms after it in training mode
+    x = enlarged(standardized(chips), side)
     x = _conv(x, stem, kernel=5, stride=2)
     rates = iter(np.linspace(0, drop_path, sum(depths)).tolist())
     for stage, (width, depth) in enumerate(zip(widths, depths, strict=True)):

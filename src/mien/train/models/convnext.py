@@ -12,6 +12,8 @@ import keras
 import numpy as np
 from keras import layers
 
+from mien.train.models.entry import standardized
+
 
 def build(
     size: int | None,
@@ -37,7 +39,7 @@ def build(
         dropout: rate before the heads.
     """
     chips = keras.Input((size, size, channels), name="chips")
-    x = layers.LayerNormalization(axis=(1, 2, 3), center=False, scale=False, epsilon=1.0, dtype="float32")(chips)
+    x = standardized(chips)
     for width in (widths[0] // 2, widths[0]):
         x = _norm(layers.Conv2D(width, 3, 2, padding="same", kernel_initializer="he_normal")(x))
     rates = iter(np.linspace(0, drop_path, sum(depths)).tolist())

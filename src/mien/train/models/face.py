@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from mien.errors import RecipeError
 from mien.train.dlibfile import Convolution, read_convolutions
+from mien.train.models.entry import enlarged, standardized
 
 # (channels, blocks) of each stage; every stage but the first halves the side in its first block
 STAGES = ((32, 3), (64, 4), (128, 3), (256, 3), (256, 1))
@@ -41,9 +42,7 @@ def build(size: int, channels: int, *, side: int = 99, blocks: int = 13, dropout
     if channels != 1 or not 1 <= blocks <= len(plan):
         raise RecipeError(f"family 'face' takes 1 channel and 1 to {len(plan)} blocks; got {channels} and {blocks}")
     chips = keras.Input((size, size, channels), name="chips")
-    x = layers.LayerNormalization(axis=(1, 2, 3), center=False, scale=False, epsilon=1.0, dtype="float32")(chips)
-    if side != size:
-        x = keras.ops.image.resize(x, (side, side))  # not the layer Resizing: export would trace the norms after it in training mode
+    x = enlarged(standardized(chips), side)
     x = _conv(x, 32, "stem", kernel=7, stride=2)
     x = layers.MaxPooling2D(3, 2)(x)
     rates = np.linspace(0, drop_path, blocks).tolist()

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mien.errors import RecipeError
 from mien.train.models import efficientnet_lite
+from mien.train.models.entry import enlarged
 from mien.train.torchfile import read_state_dict
 
 Convention = Literal["keras", "torch"]
@@ -61,12 +62,10 @@ def build(
     wants = "imagenet" if torchvision else wants
     chips = keras.Input((size, size, channels), name="chips")
     x = layers.Concatenate(name="rgb")([chips] * 3) if channels == 1 else chips
-    # Operations, not the layers Resizing and Normalization: behind those, export would trace the backbone's norms in training mode.
-    if side != size:
-        x = keras.ops.image.resize(x, (side, side))
+    x = enlarged(x, side)
     if wants == "bgr":
         x = keras.ops.flip(x, axis=-1)  # torch refuses a slice with a negative step
-    mean, deviation = NORMALIZATIONS[wants]
+    mean, deviation = NORMALIZATIONS[wants]  # an operation, not the layer Normalization, for the reason that `enlarged` gives
     x = (x - np.array(mean, np.float32)) / np.array(deviation, np.float32)
     if wants == "lite":
         features = efficientnet_lite.features(x, name)

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 import keras
 from keras import layers
 
+from mien.train.models.entry import standardized
+
 
 def build(
     size: int | None,
@@ -34,7 +36,7 @@ def build(
         dropout: rate before and after that layer.
     """
     chips = keras.Input((size, size, channels), name="chips")
-    x = layers.LayerNormalization(axis=(1, 2, 3), center=False, scale=False, epsilon=1.0, dtype="float32")(chips)
+    x = standardized(chips)
     for width, depth in zip(widths, depths, strict=True):
         for _ in range(depth):
             x = layers.Conv2D(width, 3, padding="same", use_bias=False, kernel_initializer="he_normal")(x)

@@ -12,6 +12,8 @@ import keras
 import numpy as np
 from keras import layers
 
+from mien.train.models.entry import standardized
+
 
 def build(
     size: int | None,
@@ -39,7 +41,7 @@ def build(
         dropout: rate before the heads.
     """
     chips = keras.Input((size, size, channels), name="chips")
-    x = layers.LayerNormalization(axis=(1, 2, 3), center=False, scale=False, epsilon=1.0, dtype="float32")(chips)
+    x = standardized(chips)
     x = _conv(x, stem)
     rates = iter(np.linspace(0, drop_path, sum(depths)).tolist())
     for stage, (width, depth) in enumerate(zip(widths, depths, strict=True)):

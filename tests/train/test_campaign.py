@@ -240,6 +240,11 @@ def test_mixed_targets_are_the_shares_of_the_pixels(kind: str) -> None:
         pytest.param('members = [{ name = "a", recipe = "compact", sede = 1 }]', "sede", id="unknown key"),
         pytest.param('members = [{ name = "../a", recipe = "compact" }]', "names a folder", id="a name that leaves the folder"),
         pytest.param('members = [{ name = "a", recipe = "compact" }]', "augment.jpeg_p = 0 only, got 0.05", id="jpeg on the device"),
+        pytest.param(
+            'members = [{ name = "a", recipe = "compact", overrides = { augment.jpeg_p = 0, optimizer.sam_rho = 1.0 } }]',
+            "optimizer.sam_rho = 0 only, got 1.0",
+            id="sharpness-aware steps",
+        ),
         pytest.param('members = [{ name = "a", recipe = "none_such" }]', "no recipe called", id="unknown recipe"),
         pytest.param(
             'members = [{ name = "a", recipe = "compact", overrides = { augment.jpeg_p = 0, optimizer.schedule = "plateau" } }]',

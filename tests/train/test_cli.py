@@ -106,6 +106,25 @@ def test_an_ensembles_votes_without_the_head_that_needs_them_are_refused(call, s
     assert "--votes are for --head votes" in err
 
 
+def test_an_ensemble_of_the_best_lists_every_group_and_keeps_the_first(call, recipe: Path, shapes_dir: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    for seed in (1, 2):
+        call("train", "--data", shapes_dir, "--recipe", recipe, "--seed", seed, "--run", tmp_path / f"run{seed}")
+    given = ["ensemble", tmp_path / "run1", tmp_path / "run2", "--data", shapes_dir, "--choose"]
+    status, _, err = call(*given, 1, "--out", tmp_path / "bundle")
+    assert status == 0
+    head, first, second = err.splitlines()[:3]
+    assert head.startswith("log loss and accuracy of every 1 of 2 networks on 42 validation images")
+    (loss, _, kept), (other, _, left) = first.split(), second.split()
+    assert float(loss) <= float(other)
+    assert {kept, left} == {str(tmp_path / "run1"), str(tmp_path / "run2")}
+    assert err.splitlines()[-2].startswith(f"{kept}: temperature")
+    assert err.splitlines()[-1].endswith("1 member")
+
+    status, _, err = call(*given, 3, "--out", tmp_path / "another")
+    assert (status, (tmp_path / "another").exists()) == (2, False)
+    assert "expected to choose 1 to 2 of the 2 networks, got 3" in err
+
+
 def test_settings_are_toml_or_plain_text() -> None:
     settings = ["epochs=3", "optimizer.name=sgd", "flip_average=true", "model.options.widths=[8, 16]", "model.weights=/a=b.h5"]
     assert list(parse_settings(settings).values()) == [3, "sgd", True, [8, 16], "/a=b.h5"]

@@ -10,7 +10,18 @@ import pytest
 from mien.classify import Classifier, softmax
 from mien.errors import DataError, TrainingError, UsageError
 from mien.train.data import VOTE_COLUMNS, VOTE_LABELS, Dataset
-from mien.train.ensemble import Member, calibrated, combine, export_ensemble, load_for, predict, read_soft_labels, soft_labels, teacher_of
+from mien.train.ensemble import (
+    Member,
+    calibrated,
+    combine,
+    export_ensemble,
+    load_for,
+    predict,
+    ranked,
+    read_soft_labels,
+    soft_labels,
+    teacher_of,
+)
 from mien.train.fit import fit
 from mien.train.models import build_model, load_pretrained
 from mien.train.splits import FERPLUS_NAMES
@@ -44,6 +55,32 @@ def test_a_calibrated_member_is_not_worse_in_log_loss(members: list[Member], sha
     raw = softmax(predict(member.model, images[..., None].astype(np.float32)))
     losses = [-np.log(p[np.arange(len(labels)), labels]).mean() for p in (raw, member.probabilities(images))]
     assert losses[1] <= losses[0] + 1e-6
+
+
+def test_groups_are_ranked_by_the_log_loss_of_their_mean_on_images_that_none_was_taught(members: list[Member], shapes: Dataset) -> None:
+    rows = shapes.rows("public")
+    truth, answers = shapes.labels[rows], [member.probabilities(shapes.images[rows]) for member in members]
+    spoiled = dataclasses.replace(members[0], temperature=50.0)  # its answers are all but uniform
+
+    (pair,) = ranked(members, shapes, 2)
+    mean = np.mean(answers, axis=0)
+    assert pair.members == tuple(members)
+    assert pair.n == len(rows)
+    assert pair.log_loss == pytest.approx(-np.log(mean[np.arange(len(rows)), truth]).mean())
+    assert pair.accuracy == pytest.approx((mean.argmax(1) == truth).mean())
+
+    singles = ranked([spoiled, *members], shapes, 1)
+    assert singles[-1].members == (spoiled,)
+    assert [group.log_loss for group in singles] == sorted(group.log_loss for group in singles)
+    pairs = ranked([spoiled, *members], shapes, 2)
+    assert len(pairs) == 3
+    assert pairs[0].members == tuple(members)
+
+
+@pytest.mark.parametrize("size", [0, 3])
+def test_more_members_than_there_are_cannot_be_chosen(size: int, members: list[Member], shapes: Dataset) -> None:
+    with pytest.raises(UsageError, match=f"1 to 2 of the 2 networks, got {size}"):
+        ranked(members, shapes, size)
 
 
 def test_the_exported_bundle_gives_the_same_answers(members: list[Member], shapes: Dataset, tmp_path: Path) -> None:

@@ -27,23 +27,35 @@ def ensemble(
     mirror: Annotated[
         bool, typer.Option("--mirror", help="Let every member look at the mirror image, too: twice the work a face.")
     ] = False,
+    choose: Annotated[
+        int | None,
+        typer.Option(
+            metavar="COUNT", help="Keep only that many of the networks: those of lowest log loss together on the validation split."
+        ),
+    ] = None,
     name: Annotated[str, typer.Option(help="Name in spec.json.")] = "ensemble",
     release: Annotated[str, typer.Option(help="Version in spec.json.")] = "1.0",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that exists.")] = False,
 ) -> None:
     """Write one bundle that answers the mean of the members' calibrated probabilities; an ensemble's .keras file stands for its members."""
     with training_wing(networks=True):
-        from mien.train.ensemble import calibrated, export_ensemble, load_for
+        from mien.train.ensemble import calibrated, export_ensemble, load_for, ranked
 
     check_head(head)
     if votes and head != "votes":
         raise UsageError("--votes are for --head votes; the other head is calibrated on the labels")
     loaded = load_for(members[0], data, votes)
     networks = calibrated(members, loaded, head, mirror=mirror)
+    if choose is not None:
+        groups = ranked(networks, loaded, choose, head=head)
+        say(f"log loss and accuracy of every {choose} of {len(networks)} networks on {groups[0].n} validation images; the first is kept:")
+        for group in groups:
+            say(f"  {group.log_loss:.4f}  {group.accuracy:.2%}  {', '.join(str(one.source) for one in group.members)}")
+        networks = list(groups[0].members)
     bundle = export_ensemble(networks, loaded, out, head=head, name=name, version=release, overwrite=overwrite)
     for network in networks:
         say(f"{network.source}: temperature {network.temperature:.3f}")
-    say(f"{bundle.folder}: {bundle.spec.name} {bundle.spec.version}, {len(networks)} members")
+    say(f"{bundle.folder}: {bundle.spec.name} {bundle.spec.version}, {len(networks)} member{'s' * (len(networks) > 1)}")
 
 
 def soft_labels(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from mien.train.calibrate import fit_temperature
 from mien.train.data import Dataset, load
 from mien.train.export import asked_of, decided, export_model, inference_model, looks_at_both, mirrored, read_config, rows_of, spec_of
 from mien.train.fit import computing_in
+from mien.train.metrics import accuracy, log_loss
 from mien.train.models import HEADS, networks_in
 from mien.train.recipe import Recipe
 from mien.train.splits import default_validation
@@ -188,15 +190,51 @@ def export_ensemble(
         UsageError: ``out`` exists, or there is no such image.
         ExportError: the graph differs from its source.
     """
+    rows = _shared(members)
+    chips, (_, truth) = np.asarray(data.images[rows]), asked_of(head, data)
+    spec = spec_of(members[0].recipe, members[0].labels, name, version)
+    network = combine(members, name)
+    return export_model(network, spec, chips, chips, truth[rows], out, target_accuracy=target_accuracy, overwrite=overwrite)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Members that could answer together: log loss in nats and accuracy, 0..1, of their mean on ``n`` validation images."""
+
+    members: tuple[Member, ...]
+    log_loss: float
+    accuracy: float
+    n: int
+
+
+def ranked(members: Sequence[Member], data: Dataset, size: int, *, head: str = HEADS[0]) -> list[Group]:
+    """Return every group of ``size`` of the members, the one of lowest log loss on their shared validation images first.
+
+    Log loss and not accuracy, because a few faces move the latter, and the choice would follow them.
+
+    Raises:
+        UsageError: a size that is not 1 to ``len(members)``, or members without a shared validation image.
+    """
+    if not 1 <= size <= len(members):
+        raise UsageError(f"expected to choose 1 to {len(members)} of the {len(members)} networks, got {size}")
+    rows, (_, truth) = _shared(members), asked_of(head, data)
+    answers = [member.probabilities(data.images[rows]) for member in members]
+    groups = []
+    for picked in combinations(range(len(members)), size):
+        mean = np.mean([answers[index] for index in picked], axis=0)
+        loss, right = log_loss(mean, truth[rows]), accuracy(mean, truth[rows])
+        groups.append(Group(tuple(members[index] for index in picked), loss, right, len(rows)))
+    return sorted(groups, key=lambda group: group.log_loss)
+
+
+def _shared(members: Sequence[Member]) -> NDArray[np.int64]:
+    """Return the validation images that none of the members trained on."""
     rows = members[0].validation_rows
     for member in members[1:]:
         rows = np.intersect1d(rows, member.validation_rows)
     if not len(rows):
         raise UsageError("the members share no validation image; train them with the same --validation split, or with the same seed")
-    chips, (_, truth) = np.asarray(data.images[rows]), asked_of(head, data)
-    spec = spec_of(members[0].recipe, members[0].labels, name, version)
-    network = combine(members, name)
-    return export_model(network, spec, chips, chips, truth[rows], out, target_accuracy=target_accuracy, overwrite=overwrite)
+    return rows
 
 
 def soft_labels(members: Sequence[Member], data: Dataset) -> NDArray[np.float32]:

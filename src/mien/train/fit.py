@@ -32,6 +32,7 @@ from mien.train.models import build_model, load_pretrained
 from mien.train.optimize import compile_for, is_frozen, lower_on_plateau, should_stop
 from mien.train.recipe import Recipe
 from mien.train.rundir import CHECKPOINT, MODEL, environment, write_history, write_json
+from mien.train.sharpness import Climb, climber
 from mien.train.splits import default_validation
 from mien.train.torch_norm import fuse_norms
 
@@ -73,8 +74,10 @@ def fit(
         DataError: no training or validation images.
         DivergedError: the loss stopped being finite; the run folder keeps the last good state.
         TrainingError: the folder holds another run, or cannot be written.
-        UsageError: a teacher beside soft labels, several devices, a preprocessing step or crops.
+        UsageError: a teacher beside soft labels, several devices, a preprocessing step or crops; ``sam_rho`` beside several devices.
     """
+    if recipe.optimizer.sam_rho and devices > 1:
+        raise UsageError("optimizer.sam_rho trains on one device: leave it or --devices out")
     if teacher is not None and (soft is not None or devices > 1 or recipe.preprocess != "none" or recipe.augment.crop):
         raise UsageError("a teacher answers each batch itself: leave out soft labels, several devices and the recipe's preprocess and crop")
     run = Path(run)
@@ -99,6 +102,7 @@ def fit(
             "teacher": None if teacher is None else _mark(teacher.get_weights()),
         }
         state = _open(run, config, data, model, batches.steps, resume)
+    climb = _climb(model, recipe)
     val_chips = to_input(preprocess(np.asarray(data.images[val_rows]), recipe.preprocess))
     log = TensorBoardLog(run, state.history)
 
@@ -110,7 +114,8 @@ def fit(
         with data_parallel(devices, recipe.batch_size):
             if epoch and is_frozen(recipe, epoch - 1) and not is_frozen(recipe, epoch):
                 compile_for(model, recipe, epoch, batches.steps)
-            loss, accuracy, waited = _train_epoch(model, batches, epoch, state, recipe.ema, teacher, on_step)
+                climb = _climb(model, recipe)
+            loss, accuracy, waited = _train_epoch(model, batches, epoch, state, recipe.ema, climb, teacher, on_step)
         if not np.isfinite(loss):
             raise _diverged(recipe, data, run, state, loss)
         judge.set_weights(state.average)
@@ -203,6 +208,10 @@ def trainable(recipe: Recipe, classes: int) -> keras.Model:
         model = build_model(recipe, classes, any_side=bool(recipe.augment.crop))
     fuse_norms(model)
     return model
+
+
+def _climb(model: keras.Model, recipe: Recipe) -> Climb | None:
+    return climber(model, recipe.optimizer.sam_rho) if recipe.optimizer.sam_rho else None
 
 
 @contextmanager
@@ -310,6 +319,7 @@ def _train_epoch(
     epoch: int,
     state: RunState,
     decay: float,
+    climb: Climb | None,
     teacher: keras.Model | None,
     on_step: StepReport | None,
 ) -> tuple[float, float, float]:
@@ -322,7 +332,10 @@ def _train_epoch(
         if teacher is not None:
             logits = keras.ops.convert_to_numpy(teacher.predict_on_batch(batch.chips))
             targets = {**targets, "emotion": softmax(logits).astype(np.float32)}
+        back = climb(batch.chips, targets, batch.weights) if climb else None
         logs = model.train_on_batch(batch.chips, targets, sample_weight=batch.weights, return_dict=True)
+        if back:
+            back()
         sums += float(logs["loss"]), float(logs.get("emotion_accuracy", logs.get("accuracy", float("nan"))))
         if not np.isfinite(sums[0]):
             break

@@ -51,6 +51,7 @@ class Net(BaseModel):
             ("preprocess", recipe.preprocess, "none"),
             ("model.weights", recipe.model.weights, "none"),
             ("frozen.epochs", recipe.frozen.epochs, 0),
+            ("optimizer.sam_rho", recipe.optimizer.sam_rho, 0),
         ):
             if value != allowed:
                 raise RecipeError(f"net {self.name!r}: a campaign trains with {key} = {allowed!r} only, got {value!r}; set it in overrides")

@@ -120,8 +120,8 @@ def test_a_folder_that_holds_a_run_is_left_alone(unbroken: tuple[Path, RunState]
 @pytest.mark.parametrize(
     ("changes", "split", "says"),
     [
-        pytest.param({"epochs": 9}, None, rf"another recipe \(epochs: {EPOCHS} there, 9 here\)", id="recipe"),
-        pytest.param({"epochs": EPOCHS}, "holdout", "another validation", id="validation split"),
+        pytest.param({"epochs": 9}, None, rf"differs in its recipe \(epochs: {EPOCHS} there, 9 here\)", id="recipe"),
+        pytest.param({"epochs": EPOCHS}, "holdout", "differs in its validation", id="validation split"),
     ],
 )
 def test_resuming_something_else_is_refused(
@@ -132,15 +132,22 @@ def test_resuming_something_else_is_refused(
 
 
 def test_resuming_on_other_data_is_refused(unbroken: tuple[Path, RunState], shapes: Dataset) -> None:
-    with pytest.raises(TrainingError, match="another data"):
+    with pytest.raises(TrainingError, match="differs in its data"):
         fit(tiny_recipe(epochs=EPOCHS), shapes.exclude({shapes.names[-1]}), unbroken[0], resume=True)
+
+
+def test_resuming_on_images_that_were_changed_under_the_same_names_is_refused(unbroken: tuple[Path, RunState], shapes: Dataset) -> None:
+    images = np.asarray(shapes.images).copy()
+    images[0, 0, 0] ^= 1
+    with pytest.raises(TrainingError, match="differs in its images; use the same"):
+        fit(tiny_recipe(epochs=EPOCHS), dataclasses.replace(shapes, images=images), unbroken[0], resume=True)
 
 
 def test_resuming_on_other_votes_is_refused(shapes: Dataset, tmp_path: Path) -> None:
     votes = np.ones((len(shapes), len(VOTE_COLUMNS)), np.float32)
     recipe = tiny_recipe(**{"epochs": 1, "loss.votes_weight": 0.5})
     fit(recipe, dataclasses.replace(shapes, votes=votes), tmp_path / "run")
-    with pytest.raises(TrainingError, match="another votes"):
+    with pytest.raises(TrainingError, match="differs in its votes"):
         fit(recipe, dataclasses.replace(shapes, votes=votes + np.arange(len(VOTE_COLUMNS))), tmp_path / "run", resume=True)
     fit(recipe, dataclasses.replace(shapes, votes=votes), tmp_path / "run", resume=True)
 

@@ -11,7 +11,7 @@ import json
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -95,6 +95,7 @@ def fit(
             "recipe": recipe.to_dict(),
             "labels": list(data.label_names),
             "data": fingerprint(data),
+            "images": _mark(data.images),
             "validation": validation,
             "excluded": [data.names[row] for row in data.rows("excluded")],
             "votes": _mark([data.votes]) if data.votes is not None and recipe.learns_votes else None,
@@ -236,7 +237,7 @@ def _open(run: Path, config: dict[str, Any], data: Dataset, model: keras.Model, 
         if changed := [key for key, value in config.items() if key in old and old[key] != value]:
             keys = "".join(f" ({'; '.join(_differences(old['recipe'], config['recipe']))})" for key in changed if key == "recipe")
             raise TrainingError(
-                f"{run} was started with another {' and '.join(changed)}{keys}; use the same, or choose another folder, "
+                f"{run} differs in its {' and '.join(changed)}{keys}; use the same, or choose another folder, "
                 f"where --set model.weights={run / MODEL} goes on from its network"
             )
     resumed = (run / CHECKPOINT).exists()
@@ -363,7 +364,7 @@ def _score(model: keras.Model, chips: NDArray[np.float32], labels: NDArray[np.in
     return float((logits.argmax(1) == labels).mean()), float(-log_p[np.arange(len(labels)), labels].mean())
 
 
-def _mark(arrays: Arrays) -> str:
+def _mark(arrays: Iterable[NDArray[Any]]) -> str:
     """Return a short hash that other values would not have."""
     digest = hashlib.sha256()
     for array in arrays:

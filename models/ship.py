@@ -1,7 +1,8 @@
 """A trained run becomes a model of the package: ``python -m models.ship default RUN --data FER2013`` (or ``nano``, ``ferplus``).
 
 Several runs or ``.keras`` files, such as :mod:`models.keep` wrote, become one model, their ensemble; ``models/emotion_recognition.keras``
-stands for the present members. ``ferplus`` is the second head of runs, which answers FER+'s labels; it needs ``--votes``.
+stands for the present members. One file alone needs ``--recipe``, the one that it was trained by: it names the model and says whether its
+graph averages over the mirror image. ``ferplus`` is the second head of runs, which answers FER+'s labels; it needs ``--votes``.
 Writes the bundle in ``src/mien/weights``, with its weights in float16, and beside this file its Keras source and the history of the runs;
 of ``ferplus`` the bundle alone.
 ``mien evaluate --into-bundle`` then measures the model and writes its card.
@@ -23,15 +24,18 @@ from typing import Any
 import h5py
 import keras
 import numpy as np
+from keras import layers
 
 from mien.bundles import Bundle, weights_dir
 from mien.errors import UsageError
 from mien.train.data import Dataset
 from mien.train.ensemble import calibrated, combine, export_ensemble, load_for
-from mien.train.export import export_run
+from mien.train.export import export_model, export_run, spec_of
 from mien.train.formats import convert
 from mien.train.formats.judge import sample_of
 from mien.train.formats.sources import KERAS_SOURCES
+from mien.train.models import networks_in
+from mien.train.recipe import Recipe
 from mien.train.rundir import MODEL, read_history, write_history
 
 HERE = Path(__file__).parent
@@ -93,37 +97,49 @@ def histories(members: Sequence[Path], name: str, after: Path | None = None, *, 
     for member in members:
         if member.suffix == ".keras":
             own = kept if member.name == KERAS_SOURCES[name] else history_beside(member)
-            before = json.loads(own.read_text(encoding="utf-8"))
-            told += [row if "member" in row else {"member": member.stem, **row} for row in before]
-            continue
-        rows = read_history(member)
+            rows = json.loads(own.read_text(encoding="utf-8"))
+            if len(members) > 1:
+                rows = [row if "member" in row else {"member": member.stem, **row} for row in rows]
+        else:
+            rows = read_history(member)
         if after:
             before = json.loads(after.read_text(encoding="utf-8"))
             if "member" in rows[0]:
                 rows = [{"member": after.parent.name, **row} for row in before] + rows
             else:
                 rows = before + [row | {"epoch": len(before) + row["epoch"]} for row in rows]
-        told += [{"member": member.name, **row} for row in rows] if len(members) > 1 else rows
+        told += [{"member": member.name, **row} for row in rows] if len(members) > 1 and member.suffix != ".keras" else rows
     with tempfile.TemporaryDirectory() as scratch:
         write_history(Path(scratch), told)
         for suffix in (".csv", ".json"):
             shutil.copyfile(Path(scratch) / f"history{suffix}", folder / f"{HISTORIES[name]}{suffix}")
 
 
-def write_bundle(members: Sequence[Path], data: Dataset, name: str, title: str | None, version: str) -> tuple[Bundle, keras.Model]:
+def write_bundle(
+    members: Sequence[Path], data: Dataset, name: str, title: str | None, version: str, recipe: Recipe | None = None
+) -> tuple[Bundle, keras.Model]:
     """Export the run or the ensemble, or their second head, as ``title``, weights in float16; return the bundle and its Keras source.
+
+    A single file goes by its ``recipe``.
 
     FER+'s labels are cleaner: four of five answers are right without any threshold, so ``ferplus`` is asked for nine of ten.
     """
     head, target = ("votes", 0.9) if name == FERPLUS else ("emotion", None)
     title = title or (FERPLUS if name == FERPLUS else None)
-    networks = calibrated(members, data, head)
+    networks = calibrated(members, data, head, mirror=recipe is not None and recipe.flip_average)
     with tempfile.TemporaryDirectory() as scratch:
         draft = Path(scratch) / "bundle"
         if len(networks) > 1:
             title = title or name
             float_bundle = export_ensemble(networks, data, draft, head=head, name=title, version=version, target_accuracy=target)
             source = combine(networks, title)
+        elif recipe:
+            (one,) = networks
+            spec = spec_of(recipe, one.labels, title or recipe.name, version)
+            chips = np.asarray(data.images[one.validation_rows])
+            network = keras.Model(one.model.input, layers.Identity(name="logits")(one.model.output), name=spec.name)
+            float_bundle = export_model(network, spec, chips, chips, data.labels[one.validation_rows], draft)
+            (source,) = networks_in(members[0])
         else:
             float_bundle = export_run(members[0], data, draft, head=head, name=title, version=version, target_accuracy=target)
             source = keras.saving.load_model(members[0] / MODEL)
@@ -141,15 +157,20 @@ def main() -> None:
     parser.add_argument(
         "--title", help="the model's name in results; by default the recipe's, of an ensemble and of ferplus the shipped one"
     )
+    parser.add_argument("--recipe", help="recipe of a single .keras file: a shipped one's name, or a .toml file")
     parser.add_argument("--release", default="1.0", help="the model's version")
     parser.add_argument("--after", type=Path, metavar="JSON", help="history of the network that the run began with; its epochs come first")
     options = parser.parse_args()
     if options.name == FERPLUS and options.after:
         parser.error("ferplus has no history of its own: give no --after")
-    if len(options.members) == 1 and options.members[0].suffix == ".keras":
-        parser.error(f"{options.members[0]} alone says nothing of its recipe; give the run folder")
+    single = len(options.members) == 1 and options.members[0].suffix == ".keras"
+    if single and not options.recipe:
+        parser.error(f"{options.members[0]} alone says nothing of its recipe; give --recipe, or the run folder")
+    if options.recipe and not single:
+        parser.error("--recipe is for a single .keras file; run folders bring theirs")
+    recipe = Recipe.load(options.recipe) if options.recipe else None
     data = load_for(options.members[0], options.data, options.votes)
-    bundle, model = write_bundle(options.members, data, options.name, options.title, options.release)
+    bundle, model = write_bundle(options.members, data, options.name, options.title, options.release, recipe)
     files = [bundle.model_path]
     if options.name != FERPLUS:
         files.append(HERE / KERAS_SOURCES[options.name])

@@ -118,6 +118,36 @@ def test_what_is_shipped_answers_as_its_source_does(tmp_path, shapes, monkeypatc
     assert len(told) == 2 * len(read_history(tmp_path / "run0"))
 
 
+def test_a_kept_network_is_shipped_by_its_recipe(tmp_path, shapes, monkeypatch):
+    recipe = tiny_recipe(**{"flip_average": True, "model.options.widths": [32, 64]})
+    run = tmp_path / "run"
+    fit(recipe, shapes, run)
+    file = keep(run, tmp_path / "members")
+    for place in ("weights", "models"):
+        (tmp_path / place).mkdir()
+    monkeypatch.setattr("models.ship.weights_dir", lambda: tmp_path / "weights")
+    monkeypatch.setattr("models.ship.HERE", tmp_path / "models")
+    toml = tmp_path / "tiny.toml"
+    toml.write_text(f"size = {recipe.size}\nflip_average = true\n", encoding="utf-8")
+    given = ["ship", "default", str(file), "--data", str(shapes.root)]
+    monkeypatch.setattr("sys.argv", given)
+    with pytest.raises(SystemExit):
+        ship()
+    monkeypatch.setattr("sys.argv", [*given, "--recipe", str(toml)])
+    ship()
+
+    bundle = open_bundle(tmp_path / "weights/default")
+    assert (bundle.spec.name, bundle.spec.labels) == ("tiny", shapes.label_names)
+    chips = shapes.images[shapes.rows("private")]
+    of_the_run = keras.ops.convert_to_numpy(inference_model(run)(to_input(chips), training=False))  # with the mirror image
+    assert Classifier(bundle).logits(chips) == pytest.approx(of_the_run, abs=2e-2)
+    core = keras.saving.load_model(tmp_path / "models/emotion_recognition.keras")
+    both = [keras.ops.convert_to_numpy(core(to_input(view), training=False)) for view in (chips, chips[:, :, ::-1])]
+    assert np.mean(both, axis=0) == pytest.approx(of_the_run, abs=2e-2)
+    told = json.loads((tmp_path / "models/training_history.json").read_text(encoding="utf-8"))
+    assert told == read_history(run)
+
+
 def test_the_history_has_every_epoch():
     rows = json.loads((MODELS / "training_history.json").read_text(encoding="utf-8"))
     for member in {row["member"] for row in rows}:

@@ -6,12 +6,12 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from PIL import Image, features
+from PIL import features
 
+from benchmarks import decoding
 from benchmarks.serve import RESULT
 from benchmarks.timing import markdown
 from mien.serve.settings import Settings
@@ -47,7 +47,9 @@ def figures_table():
 
 
 def rewritten(text):
-    for start, table in (("<!-- settings -->", settings_table()), ("<!-- figures: serve -->", figures_table())):
+    memory = decoding.table(json.loads(decoding.RESULT.read_text(encoding="utf-8")))
+    blocks = {"<!-- settings -->": settings_table(), "<!-- figures: decoding -->": memory, "<!-- figures: serve -->": figures_table()}
+    for start, table in blocks.items():
         before, rest = text.split(start + "\n", 1)
         text = f"{before}{start}\n{table}\n<!-- end -->{rest.split('<!-- end -->', 1)[1]}"
     return text
@@ -89,52 +91,15 @@ def test_the_python_lines_run(address, folder, capsys):
     assert (folder / "annotated.mp4").exists()
 
 
-PICTURES = {
-    "JPEG": {"format": "JPEG"},
-    "progressive JPEG": {"format": "JPEG", "progressive": True, "subsampling": 0},
-    "PNG": {"format": "PNG", "compress_level": 1},
-    "WebP": {"format": "WEBP", "method": 0},
-    "AVIF": {"format": "AVIF", "speed": 10, "subsampling": "4:4:4"},
-    "JPEG 2000": {"format": "JPEG2000", "quality_mode": "rates", "quality_layers": [60]},
-}
-PEAK = """
-import sys
-from pathlib import Path
-from mien.media.images import read_photo
-
-def status(key):
-    return next(1024 * int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(key))
-
-small, large = (Path(name).read_bytes() for name in sys.argv[1:])
-read_photo(small)  # loads the decoder
-Path("/proc/self/clear_refs").write_text("5")  # the peak starts here
-before = status("VmRSS")
-frame_rgb = read_photo(large).frame_rgb
-print((status("VmHWM") - before) / (frame_rgb.size // 3))
-"""
-
-
 @pytest.mark.slow  # writes and reads large pictures
-@pytest.mark.skipif(
-    not os.access("/proc/self/clear_refs", os.W_OK), reason="the system does not tell a process's peak of memory (Linux does)"
-)
-@pytest.mark.parametrize(("name", "options"), PICTURES.items(), ids=PICTURES)
-def test_reading_takes_as_much_memory_as_said(tmp_path, name, options):
-    codec = {"JPEG 2000": "jpg_2000", "AVIF": "avif", "WebP": "webp"}.get(name)
-    if codec and not features.check(codec):
-        pytest.skip(f"Pillow was built without {codec}")
-    (said,) = (
-        float(said)
-        for names, said in re.findall(r"^\| (.+) \| (\d+)[^|]* \|$", DOCS.read_text("utf-8"), re.MULTILINE)
-        if re.search(rf"(^|, ){name}(,|$)", names)
-    )
-    with Image.effect_noise((160, 120), 64).convert("RGB") as noise:
-        if name == "JPEG 2000":
-            noise.putalpha(128)
-        noise.save(tmp_path / "small", **options)
-        noise.resize((4000, 3000)).save(tmp_path / "large", **options)
-    peak = subprocess.run([sys.executable, "-c", PEAK, tmp_path / "small", tmp_path / "large"], capture_output=True, text=True, check=True)
-    assert 0.6 * said < float(peak.stdout) < said
+@pytest.mark.skipif(not decoding.tells_peaks(), reason="the system does not tell the peak of a process's memory (Linux does)")
+@pytest.mark.parametrize("name", ["JPEG", "progressive JPEG", "PNG", "WebP", "AVIF", "JPEG 2000"])
+def test_reading_takes_as_much_memory_as_said(tmp_path, name):
+    needs = decoding.KINDS[name].needs
+    if needs and not features.check(needs):
+        pytest.skip(f"Pillow was built without {needs}")
+    (said,) = re.findall(rf"^\| {name} \| (\d+) \|$", DOCS.read_text("utf-8"), re.MULTILINE)
+    assert 0.6 * float(said) < decoding.picture_peak(name, tmp_path, (4000, 3000)) < float(said) + 0.5
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -118,11 +119,11 @@ def _child(what: str, paths: list[Path]) -> None:
     if what == "picture":
         small, large = (path.read_bytes() for path in paths)
         read_photo(small)  # loads the decoder
-        work: Callable[[], object] = lambda: read_photo(large, limits=limits)  # noqa: E731
+        work: Callable[[], object] = partial(read_photo, large, limits=limits)
     else:
         pipeline = Pipeline(threads=1)
         pipeline.analyze(np.zeros((480, 640, 3), np.uint8))
-        work = lambda: _watch(pipeline, paths[0], limits, what == "annotated")  # noqa: E731
+        work = partial(_watch, pipeline, paths[0], limits, what == "annotated")
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts here
     before = memory_mb("VmRSS")
     held = work()

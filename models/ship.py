@@ -97,18 +97,16 @@ def histories(members: Sequence[Path], name: str, after: Path | None = None, *, 
     for member in members:
         if member.suffix == ".keras":
             own = kept if member.name == KERAS_SOURCES[name] else history_beside(member)
-            rows = json.loads(own.read_text(encoding="utf-8"))
-            if len(members) > 1:
-                rows = [row if "member" in row else {"member": member.stem, **row} for row in rows]
+            name_of, rows = member.stem, json.loads(own.read_text(encoding="utf-8"))
         else:
-            rows = read_history(member)
+            name_of, rows = member.name, read_history(member)
         if after:
             before = json.loads(after.read_text(encoding="utf-8"))
             if "member" in rows[0]:
                 rows = [{"member": after.parent.name, **row} for row in before] + rows
             else:
                 rows = before + [row | {"epoch": len(before) + row["epoch"]} for row in rows]
-        told += [{"member": member.name, **row} for row in rows] if len(members) > 1 and member.suffix != ".keras" else rows
+        told += [{"member": name_of, **row} for row in rows] if len(members) > 1 else rows
     with tempfile.TemporaryDirectory() as scratch:
         write_history(Path(scratch), told)
         for suffix in (".csv", ".json"):

@@ -7,9 +7,12 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from mien.contract import LABELS
+from mien.train.data import Dataset
+from mien.train.fit import fit
 from mien.train.recipe import Recipe
 
 SIDE = 24
@@ -63,3 +66,17 @@ def tiny_recipe(**changes: Any) -> Recipe:
             table = table.setdefault(parent, {})
         table[key] = value
     return Recipe.from_dict(values)
+
+
+class _Stop(Exception):  # noqa: N818  (no error)
+    pass
+
+
+def fit_and_stop(recipe: Recipe, data: Dataset, run: Path) -> None:
+    """Train for one more epoch and leave ``run`` as an interruption right after it does."""
+
+    def stop(row: dict[str, Any]) -> None:
+        raise _Stop
+
+    with pytest.raises(_Stop):
+        fit(recipe, data, run, resume=True, on_epoch=stop)

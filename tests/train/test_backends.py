@@ -34,16 +34,11 @@ import json, sys
 from pathlib import Path
 from mien.train.data import load
 from mien.train.fit import fit
-from tests.train.shapes import SIDE, tiny_recipe
+from tests.train.shapes import SIDE, fit_and_stop, tiny_recipe
 folder, out = Path(sys.argv[1]), Path(sys.argv[2])
 data, recipe = load(folder, size=SIDE, cache=out), tiny_recipe(**{"epochs": 3, "model.options.dropout": 0.5})
-class Stop(Exception): pass
-def stop(row): raise Stop
 whole = fit(recipe, data, out / "whole")
-try:
-    fit(recipe, data, out / "parts", on_epoch=stop)
-except Stop:
-    pass
+fit_and_stop(recipe, data, out / "parts")
 parts = fit(recipe, data, out / "parts", resume=True)
 print(json.dumps([[row["loss"], row["val_loss"]] for state in (whole, parts) for row in state.history]))
 """

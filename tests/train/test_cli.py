@@ -125,6 +125,14 @@ def test_an_ensemble_of_the_best_lists_every_group_and_keeps_the_first(call, rec
     assert "expected to choose 1 to 2 of the 2 networks, got 3" in err
 
 
+def test_a_taken_folder_stops_an_ensemble_before_anything_is_read(call, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / "bundle" / "notes.txt").touch()
+    status, _, err = call("ensemble", tmp_path / "no_run", "--data", tmp_path / "no_data", "--out", tmp_path / "bundle")
+    assert status == 2
+    assert "exists; add --overwrite" in err
+
+
 def test_settings_are_toml_or_plain_text() -> None:
     settings = ["epochs=3", "optimizer.name=sgd", "flip_average=true", "model.options.widths=[8, 16]", "model.weights=/a=b.h5"]
     assert list(parse_settings(settings).values()) == [3, "sgd", True, [8, 16], "/a=b.h5"]

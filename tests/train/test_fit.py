@@ -22,7 +22,7 @@ from mien.train.data import VOTE_COLUMNS, Dataset
 from mien.train.fit import fit, split_rows
 from mien.train.optimize import should_stop
 from mien.train.rundir import read_history
-from tests.train.shapes import SIDE, tiny_recipe
+from tests.train.shapes import SIDE, fit_and_stop, tiny_recipe
 
 EPOCHS = 4
 
@@ -228,16 +228,8 @@ def test_the_frozen_phase_trains_the_heads_alone(shapes: Dataset, tmp_path: Path
 def test_resuming_across_the_end_of_the_frozen_phase(optimizer: str, shapes: Dataset, tmp_path: Path) -> None:
     recipe = tiny_recipe(**{"epochs": 3, "frozen.epochs": 1, "optimizer.name": optimizer})
     whole = fit(recipe, shapes, tmp_path / "whole")
-
-    class Stop(Exception):  # noqa: N818
-        pass
-
-    def stop(row: dict[str, Any]) -> None:
-        raise Stop
-
     for _ in range(2):
-        with pytest.raises(Stop):
-            fit(recipe, shapes, tmp_path / "parts", resume=True, on_epoch=stop)
+        fit_and_stop(recipe, shapes, tmp_path / "parts")
     assert curve(fit(recipe, shapes, tmp_path / "parts", resume=True).history) == curve(whole.history)
 
 
@@ -263,15 +255,7 @@ def test_every_switch_trains(changes: dict[str, Any], shapes: Dataset, tmp_path:
 def test_a_run_on_crops_ends_on_whole_chips_and_resumes(shapes: Dataset, tmp_path: Path) -> None:
     recipe = tiny_recipe(**{"epochs": 2, "augment.crop": 16, "augment.mild_last": 0.5})
     whole = fit(recipe, shapes, tmp_path / "whole")
-
-    class Stop(Exception):  # noqa: N818
-        pass
-
-    def stop(row: dict[str, Any]) -> None:
-        raise Stop
-
-    with pytest.raises(Stop):
-        fit(recipe, shapes, tmp_path / "parts", on_epoch=stop)
+    fit_and_stop(recipe, shapes, tmp_path / "parts")
     resumed = curve(fit(recipe, shapes, tmp_path / "parts", resume=True).history)
     for one, other in zip(resumed, curve(whole.history), strict=True):  # whole chips are traced as a second shape there, as the first here
         assert one == pytest.approx(other, rel=1e-5)

@@ -14,7 +14,7 @@ from mien.train.data import Dataset
 from mien.train.fit import fit, trainable
 from mien.train.optimize import compile_for
 from mien.train.sharpness import climber
-from tests.train.shapes import tiny_recipe
+from tests.train.shapes import fit_and_stop, tiny_recipe
 
 RHO = 0.5
 PLAIN = {"model.options.dropout": 0.0, "optimizer.sam_rho": RHO}
@@ -46,10 +46,9 @@ def loss_of(model: keras.Model, batch: Batch) -> float:
 
 def test_the_loss_rises_as_its_gradient_says_and_the_weights_come_back(model: keras.Model, batch: Batch) -> None:
     before, level = weights_of(model), loss_of(model, batch)
-    back = climber(model, RHO)(batch.chips, batch.targets, batch.weights)
-    steps = [after - start for after, start in zip(weights_of(model), before, strict=True)]
-    uphill = loss_of(model, batch) - level
-    back()
+    with climber(model, RHO)(batch.chips, batch.targets, batch.weights):
+        steps = [after - start for after, start in zip(weights_of(model), before, strict=True)]
+        uphill = loss_of(model, batch) - level
     assert all(after == pytest.approx(start, abs=1e-5) for after, start in zip(weights_of(model), before, strict=True))
     assert uphill > 0
 
@@ -69,8 +68,8 @@ def test_weights_that_are_frozen_stay(model: keras.Model, batch: Batch) -> None:
     recipe = tiny_recipe(**{**PLAIN, "frozen.epochs": 1, "epochs": 2})
     compile_for(model, recipe, 0, steps=10)
     before = {variable.path: keras.ops.convert_to_numpy(variable).copy() for variable in model.weights if "moving" not in variable.path}
-    climber(model, RHO)(batch.chips, batch.targets, batch.weights)
-    after = {variable.path: keras.ops.convert_to_numpy(variable) for variable in model.weights if variable.path in before}
+    with climber(model, RHO)(batch.chips, batch.targets, batch.weights):
+        after = {variable.path: keras.ops.convert_to_numpy(variable).copy() for variable in model.weights if variable.path in before}
     moved = {path for path, start in before.items() if not np.array_equal(start, after[path])}
     assert moved == {"emotion/kernel"}  # its bias starts at zero
 
@@ -80,15 +79,7 @@ def test_a_run_of_such_steps_ends_elsewhere_and_resumes(shapes: Dataset, tmp_pat
     sharp = fit(recipe, shapes, tmp_path / "sharp")
     plain = fit(tiny_recipe(**{**PLAIN, "epochs": 2, "frozen.epochs": 1, "optimizer.sam_rho": 0}), shapes, tmp_path / "plain")
     assert not np.array_equal(sharp.weights[0], plain.weights[0])
-
-    class Stop(Exception):  # noqa: N818
-        pass
-
-    def stop(row: dict[str, Any]) -> None:
-        raise Stop
-
-    with pytest.raises(Stop):
-        fit(recipe, shapes, tmp_path / "parts", on_epoch=stop)
+    fit_and_stop(recipe, shapes, tmp_path / "parts")
     resumed = fit(recipe, shapes, tmp_path / "parts", resume=True)
     for one, other in zip(resumed.weights, sharp.weights, strict=True):
         assert one == pytest.approx(other, abs=1e-5)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mien.bundles import check_replaceable
 from mien.cli.words import check_free, check_head, say, training_wing
 from mien.errors import UsageError
 
@@ -42,6 +43,7 @@ def ensemble(
         from mien.train.ensemble import calibrated, export_ensemble, load_for, ranked
 
     check_head(head)
+    check_replaceable(out, overwrite)
     if votes and head != "votes":
         raise UsageError("--votes are for --head votes; the other head is calibrated on the labels")
     loaded = load_for(members[0], data, votes)

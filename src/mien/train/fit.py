@@ -103,7 +103,7 @@ def fit(
             "teacher": None if teacher is None else _mark(teacher.get_weights()),
         }
         state = _open(run, config, data, model, batches.steps, resume)
-    climb = _climb(model, recipe)
+    climb = climber(model, recipe.optimizer.sam_rho)
     val_chips = to_input(preprocess(np.asarray(data.images[val_rows]), recipe.preprocess))
     log = TensorBoardLog(run, state.history)
 
@@ -115,7 +115,7 @@ def fit(
         with data_parallel(devices, recipe.batch_size):
             if epoch and is_frozen(recipe, epoch - 1) and not is_frozen(recipe, epoch):
                 compile_for(model, recipe, epoch, batches.steps)
-                climb = _climb(model, recipe)
+                climb = climber(model, recipe.optimizer.sam_rho)
             loss, accuracy, waited = _train_epoch(model, batches, epoch, state, recipe.ema, climb, teacher, on_step)
         if not np.isfinite(loss):
             raise _diverged(recipe, data, run, state, loss)
@@ -209,10 +209,6 @@ def trainable(recipe: Recipe, classes: int) -> keras.Model:
         model = build_model(recipe, classes, any_side=bool(recipe.augment.crop))
     fuse_norms(model)
     return model
-
-
-def _climb(model: keras.Model, recipe: Recipe) -> Climb | None:
-    return climber(model, recipe.optimizer.sam_rho) if recipe.optimizer.sam_rho else None
 
 
 @contextmanager
@@ -320,7 +316,7 @@ def _train_epoch(
     epoch: int,
     state: RunState,
     decay: float,
-    climb: Climb | None,
+    climb: Climb,
     teacher: keras.Model | None,
     on_step: StepReport | None,
 ) -> tuple[float, float, float]:
@@ -333,10 +329,8 @@ def _train_epoch(
         if teacher is not None:
             logits = keras.ops.convert_to_numpy(teacher.predict_on_batch(batch.chips))
             targets = {**targets, "emotion": softmax(logits).astype(np.float32)}
-        back = climb(batch.chips, targets, batch.weights) if climb else None
-        logs = model.train_on_batch(batch.chips, targets, sample_weight=batch.weights, return_dict=True)
-        if back:
-            back()
+        with climb(batch.chips, targets, batch.weights):
+            logs = model.train_on_batch(batch.chips, targets, sample_weight=batch.weights, return_dict=True)
         sums += float(logs["loss"]), float(logs.get("emotion_accuracy", logs.get("accuracy", float("nan"))))
         if not np.isfinite(sums[0]):
             break

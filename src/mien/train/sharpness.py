@@ -6,27 +6,32 @@ depend on the scale of the weights, which batch normalisation leaves open.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import keras
 
-Climb = Callable[[Any, Any, Any], Callable[[], None]]
+Climb = Callable[[Any, Any, Any], AbstractContextManager[None]]
 
 
 def climber(model: keras.Model, rho: float) -> Climb:
-    """Return ``climb(chips, targets, weights)``, which moves ``model`` uphill on a batch and returns what moves it back.
+    """Return ``climb(chips, targets, weights)``, a context in which ``model`` stands uphill of where it was, as a batch sees it.
 
-    With gradient g the trainable weights w grow by ``rho * w**2 * g / norm(w * g)``, the norm over all of them; a weight of zero stays.
+    With gradient g the trainable weights w grow by ``rho * w**2 * g / norm(w * g)``, the norm over all of them, and shrink by as much at
+    the end; a weight of zero stays.
 
     Args:
         model: compiled, on one device; what is trainable now is what moves.
-        rho: radius, relative to the weights; Kwon et al. take 0.5 to 2.
+        rho: radius, relative to the weights; Kwon et al. take 0.5 to 2. At 0 nothing is computed and nothing moves.
     """
+    if not rho:
+        return lambda *_: nullcontext()
     slopes = {"torch": _torch, "tensorflow": _tensorflow, "jax": _jax}[keras.backend.backend()](model)
     variables = model.trainable_variables
 
-    def climb(chips: Any, targets: Any, weights: Any) -> Callable[[], None]:
+    @contextmanager
+    def climb(chips: Any, targets: Any, weights: Any) -> Iterator[None]:
         chips, targets, weights = keras.tree.map_structure(keras.ops.convert_to_tensor, (chips, targets, weights))
         sizes = [keras.ops.abs(variable.value) for variable in variables]
         scaled = [size * slope for size, slope in zip(sizes, slopes(chips, targets, weights), strict=True)]
@@ -34,12 +39,11 @@ def climber(model: keras.Model, rho: float) -> Climb:
         steps = [size * one * (rho / length) for size, one in zip(sizes, scaled, strict=True)]
         for variable, step in zip(variables, steps, strict=True):
             variable.assign_add(step)
-
-        def back() -> None:
+        try:
+            yield
+        finally:
             for variable, step in zip(variables, steps, strict=True):
                 variable.assign_sub(step)
-
-        return back
 
     return climb
 

@@ -24,12 +24,13 @@ FAMILIES = {
     "compact": "mien.train.models.compact",
     "convnext": "mien.train.models.convnext",
     "face": "mien.train.models.face",
+    "faceres": "mien.train.models.faceres",
     "original": "mien.train.models.original",
     "transfer": "mien.train.models.transfer",
     "vgg": "mien.train.models.vgg",
     "wide": "mien.train.models.wide",
 }
-FIXED_SIDE = ("face", "original", "transfer")  # families whose networks take whole chips alone
+FIXED_SIDE = ("face", "faceres", "original", "transfer")  # families whose networks take whole chips alone
 HEADS = ("emotion", "votes")
 
 

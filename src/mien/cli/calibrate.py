@@ -1,4 +1,4 @@
-"""``mien calibrate``: temperature and 'uncertain' threshold of a bundle, fitted on PublicTest."""
+"""``mien calibrate``: temperature and 'uncertain' threshold of a bundle, fitted on PublicTest, on photos, or on both."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mien.cli.evaluate import load_splits
 from mien.cli.words import training_wing
 from mien.errors import UsageError
 
-CHOOSING = ("public", "ferplus-public", "val")  # splits that choose; the others are reported
+CHOOSING = ("public", "ferplus-public", "ferplus7-public", "val")  # splits that choose; the others are reported
 
 
 def calibrate(
@@ -20,11 +20,15 @@ def calibrate(
     split: Annotated[
         str | None,
         typer.Option(
-            help="public, ferplus-public, val, or a folder of face crops, <label>/*.jpg: images that no figure is reported on. "
-            "Default: public, of a model of FER+'s labels ferplus-public; val in data other than FER2013."
+            help="public, ferplus-public, ferplus7-public, val, or a folder of face crops, <label>/*.jpg: images that no figure is "
+            "reported on. Default: public; of a model that FER+'s raters taught, ferplus7-public or ferplus-public; val in data other "
+            "than FER2013."
         ),
     ] = None,
-    votes: Annotated[Path | None, typer.Option(help="FER+ votes, a CSV; needed for the split ferplus-public.")] = None,
+    votes: Annotated[Path | None, typer.Option(help="FER+ votes, a CSV; needed for ferplus-public and ferplus7-public.")] = None,
+    photos: Annotated[
+        Path | None, typer.Option(help="Folder of whole photos, <label>/*.jpg, that calibrate too; --target-accuracy is then theirs.")
+    ] = None,
     target_accuracy: Annotated[
         float | None, typer.Option(help="Accuracy wanted on the faces that are not 'uncertain'. Default: 0.8, or the best that can be had.")
     ] = None,
@@ -36,7 +40,8 @@ def calibrate(
         from mien.bundles import open_bundle, weights_dir
         from mien.classify import Classifier, softmax
         from mien.train import metrics
-        from mien.train.calibrate import calibrated, write_spec
+        from mien.train.calibrate import calibrated, calibrated_on_photos, write_spec
+        from mien.train.photos import labelled_photos
         from mien.train.splits import PUBLISHED
 
     if split in (*PUBLISHED, "all") and split not in CHOOSING:
@@ -49,10 +54,15 @@ def calibrate(
         raise UsageError(f"{opened.folder} lies in the package; calibrate a copy: mien export {opened.folder.name} --out FOLDER")
     if target_accuracy is not None and not 0 < target_accuracy < 1:
         raise UsageError(f"expected a --target-accuracy between 0 and 1, got {target_accuracy:g}")
-    spec = opened.spec
-    loaded, (faces,) = load_splits(spec, data, split, votes, choose=True)
-    logits = Classifier(opened).logits(np.asarray(loaded.images[faces.rows]))
-    new = calibrated(spec, logits, faces.labels, target_accuracy)
+    spec, classifier = opened.spec, Classifier(opened)
+    sets = [load_splits(spec, data, split, votes, choose=True)] if data or split or not photos else []
+    sets += [(whole, [found]) for whole, found in [labelled_photos(photos, classifier)]] if photos else []
+    answers = [(classifier.logits(np.asarray(loaded.images[faces.rows])), faces.labels) for loaded, (faces,) in sets]
+    if photos:
+        new = calibrated_on_photos(spec, answers[:-1], answers[-1], target_accuracy)
+    else:
+        new = calibrated(spec, *answers[0], target_accuracy)
+    (_, (faces,)), (logits, _) = sets[-1], answers[-1]
     write_spec(opened, new)
     before, after = (softmax(logits, s.temperature) for s in (spec, new))
     kept = metrics.kept(after, faces.labels, new.uncertain_below)

@@ -1,11 +1,13 @@
 """Confidence that means what it says: a temperature for the logits and the threshold behind ``uncertain``.
 
-Both are chosen on PublicTest, never on the images that are reported. docs/calibration.md explains them without formulas.
+PublicTest chooses both and, for the models that say what people see, photos do, too; the images that are reported never do.
+docs/calibration.md explains them without formulas.
 """
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -19,6 +21,7 @@ from mien.errors import MienWarning, UsageError
 from mien.train.metrics import checked, risk_coverage, wilson
 
 TARGET_ACCURACY = 0.8  # of the answers that are not marked uncertain: four of five
+PHOTO_ACCURACY = 0.9  # the same where photos calibrate: nine of ten
 FEW = 100  # faces, with fewer of which a temperature says little
 TEMPERATURES = (0.05, 20.0)
 
@@ -108,6 +111,35 @@ def calibrated(spec: InputSpec, logits: ArrayLike, labels: ArrayLike, target_acc
                 stacklevel=2,
             )
     return spec.updated(temperature=temperature, uncertain_below=choose_threshold(p, labels, target_accuracy))
+
+
+def calibrated_on_photos(
+    spec: InputSpec,
+    crops: Sequence[tuple[ArrayLike, ArrayLike]],
+    photos: tuple[ArrayLike, ArrayLike],
+    target_accuracy: float | None = None,
+) -> InputSpec:
+    """Return ``spec`` with a temperature fitted on crops and photos together, and a threshold that holds on the photos.
+
+    Users show photos, so the accuracy that is promised is that on photos; the crops, whose labels ten raters gave, keep the temperature
+    from following the noise in the labels of the photos.
+
+    Args:
+        spec: what is fitted.
+        crops: sets of faces that did not train the network, each logits (N, C) and class indices (N,); there may be none.
+        photos: the same of the faces in photos.
+        target_accuracy: wanted share of right answers among the photos that are not uncertain; None takes :data:`PHOTO_ACCURACY`.
+
+    Raises:
+        UsageError: see :func:`fit_temperature` and :func:`choose_threshold`.
+    """
+    logits, labels = (np.concatenate([np.asarray(part) for part in parts]) for parts in zip(*crops, photos, strict=True))
+    temperature = fit_temperature(logits, labels)
+    photo_logits, photo_labels = photos
+    threshold = choose_threshold(
+        softmax(photo_logits, temperature), photo_labels, PHOTO_ACCURACY if target_accuracy is None else target_accuracy
+    )
+    return spec.updated(temperature=temperature, uncertain_below=threshold)
 
 
 def write_spec(bundle: Bundle, spec: InputSpec) -> Bundle:

@@ -183,6 +183,20 @@ def read_exclusions(path: str | Path) -> set[str]:
     return {row["file"] for row in rows}
 
 
+def read_people(path: str | Path) -> dict[str, str]:
+    """Return file -> person from a CSV with the columns ``file`` and ``person``.
+
+    Raises:
+        DataError: no such file, or other columns.
+    """
+    if not Path(path).is_file():
+        raise DataError(f"no people at {path}; expected a CSV with the columns file,person")
+    rows = [row for _, row in csv_rows(Path(path))]
+    if not rows or not {"file", "person"} <= set(rows[0]):
+        raise DataError(f"{path} needs the columns file,person; found {', '.join(rows[0]) if rows else 'no rows'}")
+    return {row["file"]: row["person"] for row in rows}
+
+
 def describe(data: Dataset) -> dict[str, Any]:
     """Return counts per split and label, for run folders and reports."""
     return {

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from mien import __version__
 from mien.bundles import SPEC_FILE, Bundle, open_bundle
 from mien.classify import Classifier, softmax
-from mien.contract import InputSpec, template_for
+from mien.contract import LABELS, InputSpec, template_for
 from mien.errors import DataError, UsageError
 from mien.train import metrics
 from mien.train.data import Dataset, describe, fingerprint
 from mien.train.groups import Strings, by_group
 from mien.train.size import graph_size
-from mien.train.splits import FERPLUS_NAMES, FERPLUS_VIEWS, Split
+from mien.train.splits import FERPLUS_NAMES, VIEWS, Split
 
 SCHEMA = "mien-metrics/1"
 PROTOCOL = (
@@ -31,6 +31,10 @@ PROTOCOL = (
     "{chosen} Intervals are 95 %."
 )
 CHOSEN_ON_FER2013 = "Epoch, temperature and the 'uncertain' threshold were chosen on PublicTest, nothing on PrivateTest."
+CHOSEN_ON_PHOTOS = (
+    "The epoch was chosen on PublicTest; operating point, temperature and the 'uncertain' threshold on PublicTest and the photos; "
+    "nothing on PrivateTest. A photo without a face, and one that cannot be read, counts as a wrong answer."
+)
 CHOSEN_ELSEWHERE = "Epoch, temperature and the 'uncertain' threshold are those that the model came with."
 AGREEMENT = ("all raters", "eight or nine of ten", "seven of ten or fewer")
 KERAS_BATCH = 256
@@ -129,8 +133,11 @@ class Evaluation:
         return self.logits[np.searchsorted(self.rows, split.rows)]
 
     def probabilities_of(self, split: Split) -> NDArray[np.float64]:
-        """Return calibrated probabilities (len(split), labels of the split); a label that the model lacks gets 0."""
-        return _widened(softmax(self.logits_of(split), self.spec.temperature), split)
+        """Return calibrated probabilities (len(split), labels of the split).
+
+        A label that the model lacks gets 0. One that the split lacks is left out, and the others share its probability.
+        """
+        return _fitted(self.logits_of(split), self.spec, split, self.spec.temperature)
 
 
 def evaluate(model: Model, data: Dataset, splits: Sequence[Split], groups: dict[str, Strings] | None = None) -> Evaluation:
@@ -173,7 +180,7 @@ def evaluate(model: Model, data: Dataset, splits: Sequence[Split], groups: dict[
             **_size(model),
         },
         data={"fingerprint": fingerprint(data), "images": describe(data)},
-        protocol=PROTOCOL.format(chosen=CHOSEN_ON_FER2013 if data.is_fer2013 else CHOSEN_ELSEWHERE),
+        protocol=PROTOCOL.format(chosen=_chosen(spec, data)),
         seconds=round(seconds, 2),
         ms_a_face=round(1000 * seconds / len(rows), 3),
         splits=figures,
@@ -223,22 +230,43 @@ def write_predictions(evaluation: Evaluation, data: Dataset, folder: Path) -> li
     return files
 
 
+def joined(first: Evaluation, second: Evaluation) -> dict[str, Any]:
+    """Return the metrics of two evaluations of one model as one, the splits of ``first`` before those of ``second``."""
+    a, b = first.metrics, second.metrics
+    seconds = a["seconds"] + b["seconds"]
+    faces = len(first.rows) + len(second.rows)
+    splits = {**a["splits"], **b["splits"]}
+    return {**a, **b, "seconds": round(seconds, 2), "ms_a_face": round(1000 * seconds / faces, 3), "splits": splits}
+
+
+def _chosen(spec: InputSpec, data: Dataset) -> str:
+    """Return the sentence on what chose the model's epoch, temperature and threshold."""
+    if spec.labelled_by == "ferplus" and set(spec.labels) == set(LABELS):
+        return CHOSEN_ON_PHOTOS
+    return CHOSEN_ON_FER2013 if data.is_fer2013 else CHOSEN_ELSEWHERE
+
+
 def _figures(evaluation: Evaluation, split: Split, data: Dataset) -> dict[str, Any]:
     p = evaluation.probabilities_of(split)
-    plain = _widened(softmax(evaluation.logits_of(split)), split)
-    figures: dict[str, Any] = {"title": split.title, **metrics.summary(p, split.labels, split.label_names)}
+    plain = _fitted(evaluation.logits_of(split), evaluation.spec, split, 1.0)
+    missing = [one.label for one in split.missing]
+    threshold = evaluation.spec.uncertain_below
+    figures: dict[str, Any] = {"title": split.title, **metrics.summary(p, split.labels, split.label_names, missing, split.min_faces)}
     figures["uncalibrated"] = {
         "log_loss": metrics.log_loss(plain, split.labels),
         "ece": metrics.ece(plain, split.labels),
         "reliability": _reliability(plain, split.labels),
     }
-    figures["kept"] = metrics.kept(p, split.labels, evaluation.spec.uncertain_below)
+    figures["kept"] = metrics.kept(p, split.labels, threshold, len(missing))
+    figures["kept_by_label"] = metrics.kept_by_label(p, split.labels, split.label_names, threshold, missing)
+    if split.missing:
+        figures["without_answer"] = [{"file": one.file, "reason": one.reason} for one in split.missing]
     figures["reliability"] = _reliability(p, split.labels)
     figures["risk_coverage"] = _risk_coverage(p, split.labels)
-    if split.label_names != evaluation.spec.labels:
+    if not set(split.label_names) <= set(evaluation.spec.labels):
         # A label with probability 0 makes the log loss a statement about the clipping, not about the model.
         figures["log_loss"] = figures["uncalibrated"]["log_loss"] = None
-    if split.name in FERPLUS_VIEWS and data.votes is not None:
+    if split.name in VIEWS and data.votes is not None:
         agreement, hits = _agreement(data.votes[split.rows]), p.argmax(1) == split.labels
         figures["by_agreement"] = {
             name: {
@@ -279,6 +307,10 @@ def _agreement(votes: NDArray[np.float32]) -> Strings:
     return np.select([share > 0.95, share > 0.75], AGREEMENT[:2], AGREEMENT[2])
 
 
-def _widened(probabilities: NDArray[np.float64], split: Split) -> NDArray[np.float64]:
-    extra = len(split.label_names) - probabilities.shape[1]
-    return np.pad(probabilities, ((0, 0), (0, extra))) if extra else probabilities
+def _fitted(logits: NDArray[np.float32], spec: InputSpec, split: Split, temperature: float) -> NDArray[np.float64]:
+    """Return probabilities (N, labels of the split) from logits (N, labels of the model)."""
+    shared = [label for label in split.label_names if label in spec.labels]
+    p = softmax(logits[:, [spec.labels.index(label) for label in shared]], temperature)
+    out = np.zeros((len(p), len(split.label_names)))
+    out[:, [split.label_names.index(label) for label in shared]] = p
+    return out

@@ -20,6 +20,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Z95 = 1.959963984540054  # two-sided 95 % quantile of the normal distribution
 ECE_BINS = 15
+RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
@@ -166,12 +167,28 @@ def risk_coverage(probabilities: ArrayLike, labels: ArrayLike) -> RiskCoverage:
     return RiskCoverage(sorted_confidence[last], count / len(y), wrong[last] / count)
 
 
-def kept(probabilities: ArrayLike, labels: ArrayLike, threshold: float) -> dict[str, Any]:
-    """Return what a confidence threshold leaves: {threshold, n, coverage, accuracy: {value, low, high} or None}, JSON-ready."""
+def kept(probabilities: ArrayLike, labels: ArrayLike, threshold: float, missing: int = 0) -> dict[str, Any]:
+    """Return what a confidence threshold leaves: {threshold, n, coverage, accuracy: {value, low, high} or None}, JSON-ready.
+
+    ``missing`` pictures without an answer count as faces that are not kept.
+    """
     p, y = checked(probabilities, labels)
     sure = p.max(1) >= threshold
     hits, count = int((p.argmax(1) == y)[sure].sum()), int(sure.sum())
-    return {"threshold": threshold, "n": count, "coverage": count / len(y), "accuracy": share(hits, count) if count else None}
+    return {"threshold": threshold, "n": count, "coverage": count / (len(y) + missing), "accuracy": share(hits, count) if count else None}
+
+
+def kept_by_label(
+    probabilities: ArrayLike, labels: ArrayLike, label_names: Sequence[str], threshold: float, missing: Sequence[int] = ()
+) -> dict[str, dict[str, Any]]:
+    """Return label -> :func:`kept` of the faces of that label, labels without a face left out."""
+    p, y = checked(probabilities, labels)
+    unanswered = np.bincount(np.asarray(missing, np.int64), minlength=len(label_names)).tolist()
+    return {
+        name: kept(p[y == index], y[y == index], threshold, unanswered[index])
+        for index, name in enumerate(label_names)
+        if (y == index).any()
+    }
 
 
 def share(successes: int, total: int) -> dict[str, float]:
@@ -186,11 +203,39 @@ def share(successes: int, total: int) -> dict[str, float]:
     return {"value": successes / total, "low": low, "high": high}
 
 
-def summary(probabilities: ArrayLike, labels: ArrayLike, label_names: Sequence[str]) -> dict[str, Any]:
+def mean_recall(hits: ArrayLike, support: ArrayLike) -> dict[str, float]:
+    """Return {value, low, high}: the mean recall over labels with ``hits`` right answers of ``support`` faces each, arrays (L,).
+
+    The 95 % interval holds the middle of :data:`RESAMPLES` parametric bootstrap samples, each label's hits drawn from its binomial
+    distribution (Efron & Tibshirani 1993, chapter 6).
+
+    Raises:
+        UsageError: no labels, or one without faces.
+    """
+    right, total = np.asarray(hits, np.int64), np.asarray(support, np.int64)
+    if not len(total) or not (total > 0).all():
+        raise UsageError(f"expected one face or more per label, got {total.tolist()}")
+    draws = np.random.default_rng(0).binomial(total, right / total, (RESAMPLES, len(total))) / total
+    low, high = np.percentile(draws.mean(1), [2.5, 97.5])
+    return {"value": float((right / total).mean()), "low": float(low), "high": float(high)}
+
+
+def summary(
+    probabilities: ArrayLike, labels: ArrayLike, label_names: Sequence[str], missing: Sequence[int] = (), min_faces: int = 1
+) -> dict[str, Any]:
     """Return the figures of one set of faces, JSON-ready.
 
     Keys: n, accuracy {value, low, high}, macro_f1, balanced_accuracy, top2, log_loss, ece, ece_by_chance, per_class (label -> precision,
-    recall, f1, support) and confusion (rows are labels, columns predictions, in the order of ``label_names``).
+    recall, f1, support), confusion (rows are labels, columns predictions, in the order of ``label_names``) and mean_recall {labels, value,
+    low, high} over the labels that have ``min_faces`` faces or more.
+
+    Args:
+        probabilities: (N, C), one row per face that was answered.
+        labels: class indices (N,).
+        label_names: the C labels.
+        missing: class indices of pictures without an answer. They count in n, accuracy, recall, F1 and support, as wrong answers; log loss,
+            ECE, top2 and the confusion are about the faces that were answered. The key ``missing`` (label -> count) says how many.
+        min_faces: a label with fewer faces does not enter the mean recall, because its recall is mostly noise.
 
     Raises:
         UsageError: no faces, shapes that do not fit, or labels outside the classes.
@@ -199,12 +244,21 @@ def summary(probabilities: ArrayLike, labels: ArrayLike, label_names: Sequence[s
     if p.shape[1] != len(label_names):
         raise UsageError(f"expected one column a label, got {p.shape[1]} columns and {len(label_names)} labels")
     matrix = confusion(p, y)
-    figures = per_class(matrix)
+    unanswered = np.bincount(np.asarray(missing, np.int64), minlength=len(label_names))
+    whole = np.column_stack([np.vstack([matrix, np.zeros(len(label_names), np.int64)]), np.append(unanswered, 0)])  # a column of no answer
+    every = per_class(whole)
+    figures = ClassFigures(every.precision[:-1], every.recall[:-1], every.f1[:-1], every.support[:-1])
+    seen = figures.support + matrix.sum(0) > 0
+    common = figures.support >= min_faces if (figures.support >= min_faces).any() else figures.support > 0
     return {
-        "n": len(y),
-        "accuracy": share(int(matrix.trace()), len(y)),
-        "macro_f1": macro_f1(matrix),
-        "balanced_accuracy": balanced_accuracy(matrix),
+        "n": len(y) + len(missing),
+        "accuracy": share(int(matrix.trace()), len(y) + len(missing)),
+        "macro_f1": float(figures.f1[seen].mean()),
+        "balanced_accuracy": float(figures.recall[figures.support > 0].mean()),
+        "mean_recall": {
+            "labels": [name for name, is_common in zip(label_names, common.tolist(), strict=True) if is_common],
+            **mean_recall(matrix.diagonal()[common], figures.support[common]),
+        },
         "top2": top_k(p, y, 2),
         "log_loss": log_loss(p, y),
         "ece": ece(p, y),
@@ -219,6 +273,7 @@ def summary(probabilities: ArrayLike, labels: ArrayLike, label_names: Sequence[s
             for i, name in enumerate(label_names)
         },
         "confusion": matrix.tolist(),
+        **({"missing": dict(zip(label_names, unanswered.tolist(), strict=True))} if len(missing) else {}),
     }
 
 

@@ -18,17 +18,34 @@ FOLDER = "folder"  # the split of every image of labelled_folder
 CONTEMPT = "contempt"  # the FER+ label that FER2013 lacks
 FERPLUS_NAMES = (*sorted(VOTE_LABELS, key=lambda label: VOTE_LABELS[label]), CONTEMPT)
 FERPLUS_VIEWS = {"ferplus": "private", "ferplus-public": "public"}
+SEVEN_VIEWS = {"ferplus7": "private", "ferplus7-public": "public"}  # the same without the faces that most raters call contempt
+VIEWS = FERPLUS_VIEWS | SEVEN_VIEWS
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A labelled picture without an answer: its file, the index of its label, and the reason, ``no face`` or an error's code."""
+
+    file: str
+    label: int
+    reason: str
 
 
 @dataclass(frozen=True)
 class Split:
-    """Faces to evaluate: ``rows`` (M,) of the data set and their ``labels`` (M,), indices into ``label_names``."""
+    """Faces to evaluate: ``rows`` (M,) of the data set and their ``labels`` (M,), indices into ``label_names``.
+
+    ``missing`` are pictures that belong to the split and give no face; every one counts as a wrong answer. A label with fewer than
+    ``min_faces`` faces does not enter the mean recall.
+    """
 
     name: str
     title: str
     rows: NDArray[np.int64]
     labels: NDArray[np.int64]
     label_names: tuple[str, ...]
+    missing: tuple[Missing, ...] = ()
+    min_faces: int = 1
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -41,25 +58,38 @@ TITLES = {
     "clean": "PrivateTest without copies of training images",
     "ferplus": "PrivateTest with FER+ majority labels",
     "ferplus-public": "PublicTest with FER+ majority labels (chose epoch and temperature)",
+    "ferplus7": "PrivateTest with FER+ majority labels, seven of them",
+    "ferplus7-public": "PublicTest with FER+ majority labels, seven of them (chose epoch and temperature)",
     "train": "training images",
     "val": "validation images (may have chosen epoch and temperature)",
     FOLDER: "the folder's images",
 }
 PUBLISHED = tuple(name for name in TITLES if name != FOLDER)  # what --split takes by name
-ALL = ("private", "clean", "ferplus", "public", "test")
+ALL = ("private", "clean", "ferplus7", "ferplus", "public", "test")
+ALL_OF_PEOPLE = ("ferplus7", "ferplus", "private", "clean", "ferplus7-public", "public", "test")  # of a model that answers what people see
 OTHERS = ("test", "val")  # of a data set that is not FER2013
 
 
-def asked(data: Dataset, split: str | None, label_names: Sequence[str]) -> tuple[str, ...]:
+def asked(data: Dataset, split: str | None, label_names: Sequence[str], labelled_by: str = "") -> tuple[str, ...]:
     """Return the names of the splits that are meant by ``--split`` for a model of ``label_names``.
 
     None means the images that are reported: PrivateTest, in other data sets ``test``. ``all`` means every view of FER2013's test images
-    (``ferplus`` where votes were loaded), in other data sets those of ``test`` and ``val`` that there are. A model of FER+'s labels is
-    measured on FER2013 under these, :data:`FERPLUS_VIEWS`.
+    (those of FER+ where votes were loaded), in other data sets those of ``test`` and ``val`` that there are. A model of FER+'s eight
+    labels is measured on FER2013 under these, :data:`VIEWS`. ``labelled_by`` is the model's, see :class:`mien.contract.InputSpec`: the
+    views of the labels that it answers come first.
     """
-    views = (tuple(FERPLUS_VIEWS) if speaks_ferplus(data, label_names) else ALL) if data.is_fer2013 else OTHERS
+    if not data.is_fer2013:
+        views: tuple[str, ...] = OTHERS
+    elif speaks_ferplus(data, label_names):
+        views = ("ferplus", "ferplus7", "ferplus-public")
+    else:
+        views = ALL_OF_PEOPLE if labelled_by == "ferplus" and data.votes is not None else ALL
     if split == "all":
-        there = {"ferplus": data.votes is not None, "test": len(data.rows("public", "private", "test")), "val": len(data.rows("val"))}
+        there = {
+            **dict.fromkeys(VIEWS, data.votes is not None),
+            "test": len(data.rows("public", "private", "test")),
+            "val": len(data.rows("val")),
+        }
         return tuple(name for name in views if there.get(name, True)) or views
     return (views[0] if split is None else split,)
 
@@ -69,7 +99,7 @@ def default_validation(data: Dataset) -> str:
     return next((name for name in ("public", "val") if len(data.rows(name))), "holdout")
 
 
-def choosing(data: Dataset, label_names: Sequence[str]) -> str:
+def choosing(data: Dataset, label_names: Sequence[str], labelled_by: str = "") -> str:
     """Return the split that temperature and threshold of a model of ``label_names`` are fitted on: PublicTest, or ``val`` without it.
 
     Raises:
@@ -77,6 +107,8 @@ def choosing(data: Dataset, label_names: Sequence[str]) -> str:
     """
     if speaks_ferplus(data, label_names) and data.is_fer2013:
         return "ferplus-public"
+    if labelled_by == "ferplus" and data.is_fer2013:
+        return "ferplus7-public"
     if (split := default_validation(data)) != "holdout":
         return split
     raise DataError(
@@ -90,7 +122,8 @@ def select(data: Dataset, name: str, label_names: Sequence[str]) -> Split:
 
     ``private``, ``public``, ``train`` and ``val`` are as published; ``test`` joins all test images; ``clean`` is PrivateTest without
     the images whose pixels equal a training image's; ``ferplus`` is PrivateTest and ``ferplus-public`` PublicTest under
-    :func:`ferplus_majority`. These two have :data:`CONTEMPT` as their last label where the model lacks it.
+    :func:`ferplus_majority`. These two have :data:`CONTEMPT` as their last label where the model lacks it; ``ferplus7`` and
+    ``ferplus7-public`` leave out the faces of that label.
 
     Raises:
         DataError: unknown or empty split, other labels than the model's, or FER+ votes that were not loaded.
@@ -98,20 +131,20 @@ def select(data: Dataset, name: str, label_names: Sequence[str]) -> Split:
     if name not in TITLES:
         raise DataError(f"unknown split {name!r}; expected one of {', '.join(PUBLISHED)}, all, or a folder of classes")
     if speaks_ferplus(data, label_names) and data.is_fer2013:
-        if name not in FERPLUS_VIEWS:
-            raise DataError(f"the model answers FER+'s labels, contempt among them; measure it with --split {' or '.join(FERPLUS_VIEWS)}")
+        if name not in VIEWS:
+            raise DataError(f"the model answers FER+'s labels, contempt among them; measure it with --split {' or '.join(VIEWS)}")
     else:
         check_labels(data.label_names, label_names)
     picks: dict[str, Callable[[], NDArray[np.int64]]] = {
         "test": lambda: data.rows("public", "private", "test"),
         "clean": lambda: _without_copies(data, data.rows("private"), data.rows("train")),
-        **{view: partial(data.rows, split) for view, split in FERPLUS_VIEWS.items()},
+        **{view: partial(data.rows, split) for view, split in VIEWS.items()},
     }
     rows = picks.get(name, lambda: data.rows(name))()
     if not len(rows):
         raise DataError(f"{data.root} has no image in the split {name!r}; it has {', '.join(sorted(set(data.splits.tolist())))}")
-    if name in FERPLUS_VIEWS:
-        return ferplus_split(data, name, rows, tuple(label_names))
+    if name in VIEWS:
+        return ferplus_split(data, name, rows, tuple(label_names), seven=name in SEVEN_VIEWS)
     order = np.array([list(label_names).index(label) for label in data.label_names])
     title = "test images" if name == "test" and not data.is_fer2013 else TITLES[name]
     return Split(name, title, rows, order[data.labels[rows]], tuple(label_names))
@@ -150,10 +183,23 @@ def ferplus_majority(votes: NDArray[np.float32]) -> NDArray[np.int64]:
 def labelled_folder(folder: str | Path, label_names: Sequence[str], *, size: int, channels: int) -> Dataset:
     """Return ``folder``/<label>/*.jpg as a data set of one split, :data:`FOLDER`; the images are faces cropped as FER2013 crops them.
 
-    A folder of no label's name is matched without regard to case; labels without a folder have no face in the split.
+    Folder names match labels without regard to case; labels without a folder have no face in the split.
 
     Raises:
-        DataError: not a folder, a folder that is no label of the model's, no image at all, or images that cannot be read (five are named).
+        DataError: see :func:`labelled_files`; or images that cannot be read (five are named).
+    """
+    root, names, labels = labelled_files(folder, label_names)
+    images = np.empty((len(names), size, size) + ((3,) if channels == 3 else ()), np.uint8)
+    if bad := decode(root, names, images):
+        raise DataError(f"{len(bad)} of {len(names)} images cannot be read: {', '.join(bad[:5])}")
+    return Dataset(root, images, labels, np.full(len(names), FOLDER), names, tuple(label_names))
+
+
+def labelled_files(folder: str | Path, label_names: Sequence[str]) -> tuple[Path, tuple[str, ...], NDArray[np.int64]]:
+    """Return (the folder, the images in ``folder``/<label>/ as paths relative to it, the index of each one's label).
+
+    Raises:
+        DataError: not a folder, a folder that is no label of the model's, or no image at all.
     """
     root = Path(folder)
     if not root.is_dir():
@@ -171,11 +217,7 @@ def labelled_folder(folder: str | Path, label_names: Sequence[str], *, size: int
             f"no image in {root}/<label>/; the labels are {', '.join(label_names)}, Mien reads {', '.join(sorted(IMAGE_SUFFIXES))}"
         )
     names = tuple(f"{name}/{file.name}" for name, file in files)
-    labels = np.array([list(label_names).index(str(meant[name])) for name, _ in files], np.int64)
-    images = np.empty((len(names), size, size) + ((3,) if channels == 3 else ()), np.uint8)
-    if bad := decode(root, names, images):
-        raise DataError(f"{len(bad)} of {len(names)} images cannot be read: {', '.join(bad[:5])}")
-    return Dataset(root, images, labels, np.full(len(names), FOLDER), names, tuple(label_names))
+    return root, names, np.array([list(label_names).index(str(meant[name])) for name, _ in files], np.int64)
 
 
 def pixel_keys(images: NDArray[np.uint8]) -> NDArray[np.void]:
@@ -189,8 +231,10 @@ def _without_copies(data: Dataset, rows: NDArray[np.int64], train: NDArray[np.in
     return rows[[key.tobytes() not in seen for key in pixel_keys(data.images[rows])]]
 
 
-def ferplus_split(data: Dataset, name: str, rows: NDArray[np.int64], label_names: tuple[str, ...]) -> Split:
+def ferplus_split(data: Dataset, name: str, rows: NDArray[np.int64], label_names: tuple[str, ...], *, seven: bool = False) -> Split:
     """Return those of ``rows`` whose raters agreed, under their :func:`ferplus_majority`, as a split called ``name``.
+
+    With ``seven``, faces that most raters call contempt are left out, and the split has the seven other labels.
 
     Raises:
         DataError: no votes were loaded, they agree on none of the rows, or ``label_names`` are neither FER+'s nor those without contempt.
@@ -202,5 +246,8 @@ def ferplus_split(data: Dataset, name: str, rows: NDArray[np.int64], label_names
     majority = ferplus_majority(data.votes[rows])
     if not (majority >= 0).any():
         raise DataError(f"the FER+ votes agree on none of the {len(rows)} images of the split {name!r}")
+    if seven:
+        majority = np.where(majority == FERPLUS_NAMES.index(CONTEMPT), -1, majority)
+        names = tuple(label for label in names if label != CONTEMPT)
     rows, majority = rows[majority >= 0], majority[majority >= 0]
     return Split(name, TITLES[name], rows, np.array([names.index(FERPLUS_NAMES[i]) for i in majority], np.int64), names)

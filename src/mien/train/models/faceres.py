@@ -86,9 +86,7 @@ def load_weights(model: keras.Model, weights: str, *, chips: NDArray[np.uint8], 
         except KeyError as error:
             raise RecipeError(f"{weights} is not faceres-deep: it has no tensor {error}") from None
         if kernel.shape != tuple(convolution.kernel.shape):
-            raise RecipeError(
-                f"{weights} is not faceres-deep: {name} takes {tuple(convolution.kernel.shape)}, the file has {kernel.shape}"
-            )
+            raise RecipeError(f"{weights} is not faceres-deep: {name} takes {tuple(convolution.kernel.shape)}, the file has {kernel.shape}")
         convolution.set_weights([kernel])
         before = keras.Model(model.input, convolution.output)
         answers = np.concatenate(

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from mien.errors import TrainingError, UsageError
-from mien.train.checkpoint import RunState, load_state, save_state
-from mien.train.export import read_config
-from mien.train.fit import CHECKPOINT, export_keras
-from mien.train.rundir import MODEL, read_run, write_history, write_json
+from mien.train.export.bundle import read_config
+from mien.train.loop.checkpoint import RunState, load_state, save_state
+from mien.train.loop.fit import CHECKPOINT, export_keras
+from mien.train.loop.run_folder import MODEL, read_run, write_history, write_json
 
 
 def soup(runs: Sequence[Path], out: Path) -> None:

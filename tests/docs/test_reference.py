@@ -71,7 +71,7 @@ def test_the_contribution_guide_names_files_that_exist() -> None:
 def test_the_contribution_guide_names_things_that_exist() -> None:
     for file, name in (
         ("src/mien/train/models/__init__.py", "FAMILIES = {"),
-        ("tests/train/test_models.py", "def test_sizes_are_the_promised_ones"),
+        ("tests/train/models/test_models.py", "def test_sizes_are_the_promised_ones"),
         ("src/mien/detect/__init__.py", "def find_detector("),
         ("src/mien/detect/base.py", "def search("),
         ("src/mien/contract.py", "FORMATS = ("),

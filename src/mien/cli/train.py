@@ -37,10 +37,10 @@ def train(
         from rich.console import Console
         from rich.progress import Progress
 
-        from mien.train import data as datasets
-        from mien.train.ensemble import read_soft_labels, teacher_of
-        from mien.train.fit import fit
-        from mien.train.memory import keep_freed_memory
+        from mien.train.data import dataset as datasets
+        from mien.train.export.ensemble import read_soft_labels, teacher_of
+        from mien.train.loop.fit import fit
+        from mien.train.loop.memory import keep_freed_memory
         from mien.train.recipe import Recipe
 
     keep_freed_memory()

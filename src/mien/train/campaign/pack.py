@@ -9,8 +9,8 @@ from pathlib import Path
 from mien.errors import UsageError
 from mien.train.campaign.plan import Campaign
 from mien.train.campaign.run import ENSEMBLE, PREDICTIONS, RESULT, SOFT_LABELS
-from mien.train.checkpoint import load_state, save_state
-from mien.train.rundir import CHECKPOINT
+from mien.train.loop.checkpoint import load_state, save_state
+from mien.train.loop.run_folder import CHECKPOINT
 
 PART_BYTES = 15 * 2**20
 SMALL = ("config.json", "environment.json", "history.json", "history.csv", RESULT, PREDICTIONS)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mien.errors import RecipeError
 from mien.train.models.entry import enlarged, standardized
-from mien.train.tfjsfile import read_tensors
+from mien.train.models.tfjs_file import read_tensors
 
 # Channels of each block's pointwise convolution, and the blocks (from 1) that halve the side.
 WIDTHS = (64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)
@@ -86,9 +86,7 @@ def load_weights(model: keras.Model, weights: str, *, chips: NDArray[np.uint8], 
         except KeyError as error:
             raise RecipeError(f"{weights} is not faceres-deep: it has no tensor {error}") from None
         if kernel.shape != tuple(convolution.kernel.shape):
-            raise RecipeError(
-                f"{weights} is not faceres-deep: {name} takes {tuple(convolution.kernel.shape)}, the file has {kernel.shape}"
-            )
+            raise RecipeError(f"{weights} is not faceres-deep: {name} takes {tuple(convolution.kernel.shape)}, the file has {kernel.shape}")
         convolution.set_weights([kernel])
         before = keras.Model(model.input, convolution.output)
         answers = np.concatenate(

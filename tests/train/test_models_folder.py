@@ -10,11 +10,11 @@ import pytest
 from mien.bundles import open_bundle
 from mien.classify import Classifier, softmax
 from mien.errors import TrainingError, UsageError
-from mien.train.export.bundle import inference_model
 from mien.train.loop.batches import to_input
 from mien.train.loop.checkpoint import load_state
 from mien.train.loop.fit import fit
 from mien.train.loop.run_folder import CHECKPOINT, read_history, write_history, write_json
+from mien.train.loop.trained import inference_model
 from mien.train.models import build_model
 from models.keep import keep
 from models.ship import histories, write_source

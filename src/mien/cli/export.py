@@ -45,7 +45,8 @@ def export(
     start = source or model or DEFAULT
     with training_wing():
         from mien.train.export.formats import check_free, convert
-        from mien.train.export.sources import is_run, load_for_run, open_source
+        from mien.train.export.sources import load_for_run, open_source
+        from mien.train.loop.run_folder import is_run
 
     check_head(head)
     if head != HEADS[0] and not is_run(start):

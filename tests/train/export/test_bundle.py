@@ -20,14 +20,15 @@ from mien.contract import template_for
 from mien.errors import ExportError, TrainingError, UsageError
 from mien.train import models
 from mien.train.data.dataset import VOTE_COLUMNS, VOTE_LABELS, Dataset
-from mien.train.data.splits import FERPLUS_NAMES, select
+from mien.train.data.splits import FERPLUS_NAMES, select, split_rows
 from mien.train.evaluation.calibrate import fit_temperature
 from mien.train.evaluation.evaluate import KerasModel
 from mien.train.export import bundle as module
-from mien.train.export.bundle import compare, export_run, inference_model, rows_of, to_onnx
+from mien.train.export.bundle import compare, export_run, to_onnx
 from mien.train.export.formats.judge import sample_of
 from mien.train.loop.batches import to_input
-from mien.train.loop.fit import fit, split_rows
+from mien.train.loop.fit import fit
+from mien.train.loop.trained import inference_model, rows_of
 from mien.train.models import build_model
 from tests.support import tiny_bundle
 from tests.train.shapes import SIDE, tiny_recipe

@@ -18,8 +18,9 @@ import pytest
 
 from mien.errors import DataError, DivergedError, MienWarning, TrainingError
 from mien.train.data.dataset import VOTE_COLUMNS, Dataset
+from mien.train.data.splits import split_rows
 from mien.train.loop.checkpoint import RunState, load_state
-from mien.train.loop.fit import fit, split_rows
+from mien.train.loop.fit import fit
 from mien.train.loop.optimize import should_stop
 from mien.train.loop.run_folder import read_history
 from tests.train.shapes import SIDE, fit_and_stop, tiny_recipe

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from mien.errors import DivergedError
 from mien.train.campaign.network import Network
 from mien.train.data.dataset import Dataset
+from mien.train.data.splits import split_rows
 from mien.train.loop.batches import TrainingBatches
 from mien.train.loop.checkpoint import RunState, load_state, save_state
-from mien.train.loop.fit import split_rows
 from mien.train.loop.optimize import should_stop
 from mien.train.recipe import Recipe
 

@@ -31,7 +31,7 @@ from mien.train.campaign.network import Network
 from mien.train.campaign.plan import Campaign, Net
 from mien.train.data.dataset import Dataset, describe, fingerprint
 from mien.train.loop.optimize import should_stop
-from mien.train.loop.run_folder import CHECKPOINT, environment, write_history, write_json
+from mien.train.loop.run_folder import CHECKPOINT, CONFIG, ENVIRONMENT, environment, write_history, write_json
 from mien.train.recipe import Recipe
 
 OpenData = Callable[[Recipe], Dataset]
@@ -128,7 +128,7 @@ def _train(piece: Piece, net: Net, soft: NDArray[np.float32] | None = None) -> N
     _check_same(folder, _config(recipe, data, soft))
     if done:
         return
-    write_json(folder / "environment.json", {**environment("jax"), "images": describe(data)})
+    write_json(folder / ENVIRONMENT, {**environment("jax"), "images": describe(data)})
     try:
         state = fit_on_device(recipe, data, folder / CHECKPOINT, deadline=piece.deadline, soft=soft, on_epoch=piece.on_epoch)
     except DivergedError as error:
@@ -165,7 +165,7 @@ def _config(recipe: Recipe, data: Dataset, soft: NDArray[np.float32] | None) -> 
 
 
 def _check_same(folder: Path, config: dict[str, Any]) -> None:
-    file = folder / "config.json"
+    file = folder / CONFIG
     if not file.exists():
         folder.mkdir(parents=True, exist_ok=True)
         write_json(file, config)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.errors import DataError
+from mien.errors import DataError, UsageError
 from mien.train.data.dataset import VOTE_COLUMNS, VOTE_LABELS, Dataset
 from mien.train.data.layouts import IMAGE_SUFFIXES, decode, folders_in
 
@@ -67,6 +67,40 @@ def asked(data: Dataset, split: str | None, label_names: Sequence[str]) -> tuple
 def default_validation(data: Dataset) -> str:
     """Return the split that chooses the epoch when nobody says so: ``public``, else ``val``, else ``holdout``, a tenth of ``train``."""
     return next((name for name in ("public", "val") if len(data.rows(name))), "holdout")
+
+
+def split_rows(data: Dataset, validation: str | None, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return (training rows, validation rows), never touching the splits that are only reported.
+
+    Of ``holdout`` the validation rows are a tenth of ``train``, by seed, and whatever equals one of them pixel for pixel.
+
+    Raises:
+        DataError: a split that may not choose epochs, or no images on one side.
+    """
+    train = data.rows("train")
+    validation = validation or default_validation(data)
+    if validation not in {"public", "val", "holdout"}:
+        raise DataError(
+            f"expected 'public', 'val' or 'holdout' to choose epochs on, got {validation!r}; test images are kept for the final report"
+        )
+    if validation == "holdout":
+        order = np.random.default_rng(seed).permutation(train)
+        cut = max(1, len(order) // 10)
+        train, rows = _copies_together(data.images, order[cut:], order[:cut])
+    else:
+        rows = data.rows(validation)
+    if not len(train) or not len(rows):
+        raise DataError(f"{data.root} has {len(train)} training and {len(rows)} {validation!r} images; both are needed")
+    return train, rows
+
+
+def _copies_together(
+    images: NDArray[np.uint8], train: NDArray[np.int64], held: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return both sides in file order, with copies of the ``held`` images held, too: the network would know them by heart."""
+    pixels = {images[row].tobytes() for row in held}
+    copies = np.array([images[row].tobytes() in pixels for row in train], bool)
+    return np.sort(train[~copies]), np.sort(np.concatenate([held, train[copies]]))
 
 
 def choosing(data: Dataset, label_names: Sequence[str]) -> str:
@@ -204,3 +238,27 @@ def ferplus_split(data: Dataset, name: str, rows: NDArray[np.int64], label_names
         raise DataError(f"the FER+ votes agree on none of the {len(rows)} images of the split {name!r}")
     rows, majority = rows[majority >= 0], majority[majority >= 0]
     return Split(name, TITLES[name], rows, np.array([names.index(FERPLUS_NAMES[i]) for i in majority], np.int64), names)
+
+
+def asked_of(head: str, data: Dataset) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """Return the labels that a head answers, and the right one of each image (N,): an index, or -1 where FER+'s raters did not agree.
+
+    Raises:
+        UsageError: ``data`` has no votes for the head that answers FER+'s labels.
+    """
+    if head != "votes":
+        return data.label_names, data.labels
+    if data.votes is None:
+        raise UsageError("the head that answers FER+'s labels is calibrated on FER+'s votes; add --votes FILE")
+    return FERPLUS_NAMES, ferplus_majority(data.votes)
+
+
+def decided(rows: NDArray[np.int64], truth: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return those of some validation ``rows`` whose image has a label.
+
+    Raises:
+        UsageError: none has.
+    """
+    if len(rows) and not (truth[rows] >= 0).any():
+        raise UsageError(f"the FER+ votes agree on none of the {len(rows)} validation images, which are to calibrate the head")
+    return rows[truth[rows] >= 0]

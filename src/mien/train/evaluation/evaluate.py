@@ -24,6 +24,7 @@ from mien.train.data.splits import FERPLUS_NAMES, FERPLUS_VIEWS, Split
 from mien.train.evaluation import metrics
 from mien.train.evaluation.groups import Strings, by_group
 from mien.train.evaluation.size import graph_size
+from mien.train.loop.run_folder import is_run
 
 SCHEMA = "mien-metrics/1"
 PROTOCOL = (
@@ -33,7 +34,6 @@ PROTOCOL = (
 CHOSEN_ON_FER2013 = "Epoch, temperature and the 'uncertain' threshold were chosen on PublicTest, nothing on PrivateTest."
 CHOSEN_ELSEWHERE = "Epoch, temperature and the 'uncertain' threshold are those that the model came with."
 AGREEMENT = ("all raters", "eight or nine of ten", "seven of ten or fewer")
-KERAS_BATCH = 256
 CHUNK = 1024  # faces between two looks at the clock of a progress bar
 
 
@@ -56,7 +56,7 @@ class KerasModel:
         Raises:
             TrainingError: ``run`` is not a run folder, or has not finished an epoch.
         """
-        from mien.train.export.bundle import inference_model, read_config
+        from mien.train.loop.trained import inference_model, read_config
 
         self._recipe, labels = read_config(run)
         self._model = inference_model(run)
@@ -68,13 +68,10 @@ class KerasModel:
 
     def logits(self, chips: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return raw logits (N, labels), after the recipe's preprocessing."""
-        import keras
-
         from mien.train.loop.batches import preprocess, to_input
+        from mien.train.loop.predict import predict
 
-        inputs = to_input(preprocess(chips, self._recipe.preprocess))
-        parts = [self._model(inputs[i : i + KERAS_BATCH], training=False) for i in range(0, len(inputs), KERAS_BATCH)]
-        return np.concatenate([keras.ops.convert_to_numpy(part) for part in parts]).astype(np.float32)
+        return predict(self._model, to_input(preprocess(chips, self._recipe.preprocess))).astype(np.float32)
 
 
 def open_model(name_or_path: str | Path, *, keras: bool = False, threads: int | None = None) -> Model:
@@ -85,7 +82,7 @@ def open_model(name_or_path: str | Path, *, keras: bool = False, threads: int | 
         BundleError, TrainingError: see :func:`find_bundle` and :class:`KerasModel`.
     """
     if keras:
-        if not _is_run(Path(name_or_path)):
+        if not is_run(Path(name_or_path)):
             raise UsageError(f"--keras evaluates the source of a run folder; {name_or_path} is not one")
         return KerasModel(Path(name_or_path))
     return Classifier(find_bundle(name_or_path), threads=threads)
@@ -99,15 +96,11 @@ def find_bundle(name_or_path: str | Path) -> Bundle:
         BundleError: see :func:`mien.bundles.open_bundle`.
     """
     run = Path(name_or_path)
-    if not _is_run(run):
+    if not is_run(run):
         return open_bundle(name_or_path)
     if not (run / "bundle" / SPEC_FILE).is_file():
         raise UsageError(f"{run} is a run without a bundle; run 'mien export {run} --out {run}/bundle --data DIR' first, or add --keras")
     return open_bundle(run / "bundle")
-
-
-def _is_run(folder: Path) -> bool:
-    return (folder / "config.json").is_file()
 
 
 @dataclass(frozen=True)

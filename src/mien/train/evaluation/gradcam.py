@@ -18,7 +18,7 @@ def grad_cam(model: keras.Model, chip: NDArray[np.uint8], column: int | None = N
     et al. 2017, arXiv:1610.02391.
 
     Args:
-        model: chips (N, S, S, C) -> logits (N, labels), as :func:`mien.train.export.bundle.inference_model` returns it.
+        model: chips (N, S, S, C) -> logits (N, labels), as :func:`mien.train.loop.trained.inference_model` returns it.
         chip: uint8 (S, S) or (S, S, 3).
         column: index of the label; the highest logit if None.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 import warnings
 from pathlib import Path
@@ -10,27 +9,23 @@ from pathlib import Path
 import keras
 import numpy as np
 import onnx
-from keras import layers
 from numpy.typing import NDArray
 
 from mien.bundles import Bundle, check_replaceable, open_bundle, put_in_place, write_bundle
 from mien.classify import Classifier
 from mien.contract import InputSpec, template_for
-from mien.errors import ExportError, TrainingError, UsageError
-from mien.train.data.dataset import Dataset, fingerprint
-from mien.train.data.splits import FERPLUS_NAMES, default_validation, ferplus_majority
+from mien.errors import ExportError, UsageError
+from mien.train.data.dataset import Dataset
+from mien.train.data.splits import asked_of, decided
 from mien.train.evaluation.calibrate import calibrated
 from mien.train.loop.batches import to_input
-from mien.train.loop.checkpoint import load_state
-from mien.train.loop.fit import split_rows
-from mien.train.loop.run_folder import read_run
-from mien.train.models import build_model
+from mien.train.loop.predict import predict
+from mien.train.loop.trained import inference_model, read_config, rows_of
 from mien.train.recipe import Recipe
 
 OPSET = 18
 CHECKED_CHIPS = 1000
 TOLERANCE = 1e-4  # largest difference between a Keras logit and its ONNX twin
-EXPORT_BATCH = 250
 
 
 def export_run(
@@ -118,30 +113,6 @@ def export_model(
     return open_bundle(out)
 
 
-def asked_of(head: str, data: Dataset) -> tuple[tuple[str, ...], NDArray[np.int64]]:
-    """Return the labels that a head answers, and the right one of each image (N,): an index, or -1 where FER+'s raters did not agree.
-
-    Raises:
-        UsageError: ``data`` has no votes for the head that answers FER+'s labels.
-    """
-    if head != "votes":
-        return data.label_names, data.labels
-    if data.votes is None:
-        raise UsageError("the head that answers FER+'s labels is calibrated on FER+'s votes; add --votes FILE")
-    return FERPLUS_NAMES, ferplus_majority(data.votes)
-
-
-def decided(rows: NDArray[np.int64], truth: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return those of some validation ``rows`` whose image has a label.
-
-    Raises:
-        UsageError: none has.
-    """
-    if len(rows) and not (truth[rows] >= 0).any():
-        raise UsageError(f"the FER+ votes agree on none of the {len(rows)} validation images, which are to calibrate the head")
-    return rows[truth[rows] >= 0]
-
-
 def spec_of(recipe: Recipe, labels: tuple[str, ...], name: str, version: str) -> InputSpec:
     """Return the spec of a network trained by ``recipe``, not calibrated yet."""
     return InputSpec(
@@ -152,71 +123,6 @@ def spec_of(recipe: Recipe, labels: tuple[str, ...], name: str, version: str) ->
         channels=recipe.channels,
         template=template_for(recipe.size),
     )
-
-
-def read_config(run: Path) -> tuple[Recipe, tuple[str, ...]]:
-    """Return the recipe and the labels of a run folder.
-
-    Raises:
-        TrainingError: the folder is not a run's.
-    """
-    try:
-        config = json.loads((run / "config.json").read_text(encoding="utf-8"))
-        return Recipe.from_dict(config["recipe"]), tuple(config["labels"])
-    except OSError as error:
-        raise TrainingError(f"{run} is not a run folder of mien train: expected {run / 'config.json'} ({error.strerror})") from None
-    except (ValueError, KeyError) as error:
-        raise TrainingError(f"{run} is not a run folder of mien train: its config.json is damaged ({error})") from None
-
-
-def rows_of(run: Path, data: Dataset) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the rows of ``data`` that a run trained on and those that chose its epoch; images that the run left out are in neither.
-
-    Raises:
-        UsageError: the run held images out by chance, and ``data`` is not what it was trained on, so that these cannot be told.
-        DataError: an image that the run left out is not there.
-    """
-    recipe, _ = read_config(run)
-    config = read_run(run).config
-    data = data.exclude(set(config.get("excluded", ())))
-    validation = config.get("validation") or default_validation(data)
-    if validation == "holdout" and config.get("data", fingerprint(data)) != fingerprint(data):
-        raise UsageError(
-            f"{run} held back a tenth of its training images, which cannot be told from the others: {data.root} is not the data set that "
-            "it was trained on, or images were added, taken away or renamed since"
-        )
-    return split_rows(data, validation, recipe.seed)
-
-
-def inference_model(run: Path, head: str = "emotion", *, last: bool = False) -> keras.Model:
-    """Return the float32 network of the run's best epoch, chips -> ``logits`` (N, labels), mirror-averaged if the recipe says so.
-
-    With ``last`` it is that of the last epoch, where the learning rate has fallen: the best accuracy of many epochs is partly luck.
-
-    Raises:
-        TrainingError: ``run`` holds no finished epoch, or no such ``head`` (one of :data:`mien.train.models.HEADS`).
-    """
-    recipe, labels = read_config(run)
-    state = load_state(run / "checkpoint.npz")
-    if not state.history:
-        raise TrainingError(f"{run} has not finished an epoch yet")
-    trained = build_model(recipe, len(labels))
-    trained.set_weights(state.average if last else state.best)
-    if head not in trained.output_names:
-        raise TrainingError(f"{run} has no head {head!r}, only {', '.join(trained.output_names)}; a recipe with loss.votes_weight has both")
-    core = keras.Model(trained.input, trained.get_layer(head).output)
-    return keras.Model(core.input, layers.Identity(name="logits")(mirrored(core) if recipe.flip_average else core.output), name=recipe.name)
-
-
-def mirrored(core: keras.Model) -> keras.KerasTensor:
-    """Return the mean of the logits of each chip and of its mirror image, a symbolic tensor on ``core.input``."""
-    other = core(keras.ops.flip(core.input, axis=2))
-    return layers.Average()([core.output, other])
-
-
-def looks_at_both(network: keras.Model) -> bool:
-    """Return whether :func:`mirrored` is part of a network already."""
-    return any(isinstance(layer, layers.Average) for layer in network.layers)
 
 
 def to_onnx(model: keras.Model) -> bytes:
@@ -253,12 +159,7 @@ def compare(model: keras.Model, classifier: Classifier, chips: NDArray[np.uint8]
     Raises:
         ExportError: it is above :data:`TOLERANCE`.
     """
-    source = np.concatenate(
-        [
-            keras.ops.convert_to_numpy(model(to_input(chips[i : i + EXPORT_BATCH]), training=False))
-            for i in range(0, len(chips), EXPORT_BATCH)
-        ]
-    )
+    source = predict(model, to_input(chips))
     difference = float(np.abs(source - classifier.logits(chips)).max())
     if difference > TOLERANCE:
         raise ExportError(

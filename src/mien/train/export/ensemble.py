@@ -17,27 +17,17 @@ from mien.bundles import Bundle
 from mien.classify import softmax
 from mien.errors import DataError, UsageError
 from mien.train.data.dataset import Dataset, load
-from mien.train.data.splits import default_validation
+from mien.train.data.splits import asked_of, decided, default_validation
 from mien.train.evaluation.calibrate import fit_temperature
 from mien.train.evaluation.metrics import accuracy, log_loss
-from mien.train.export.bundle import (
-    asked_of,
-    decided,
-    export_model,
-    inference_model,
-    looks_at_both,
-    mirrored,
-    read_config,
-    rows_of,
-    spec_of,
-)
+from mien.train.export.bundle import export_model, spec_of
 from mien.train.loop.batches import preprocess, to_input
 from mien.train.loop.fit import computing_in
+from mien.train.loop.predict import predict
+from mien.train.loop.trained import inference_model, looks_at_both, mirrored, read_config, rows_of
 from mien.train.models import HEADS, networks_in
 from mien.train.models.torch_norm import fuse_norms
 from mien.train.recipe import Recipe
-
-PREDICT_BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -58,12 +48,6 @@ class Member:
         """Return calibrated probabilities (N, labels) of images, uint8 (N, side, side[, 3])."""
         logits = predict(self.model, to_input(preprocess(np.asarray(images), self.recipe.preprocess)))
         return softmax(logits, self.temperature)
-
-
-def predict(model: keras.Model, chips: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the output (N, C) of a one-output network on chips (N, H, W, C)."""
-    batches = [model.predict_on_batch(chips[i : i + PREDICT_BATCH]) for i in range(0, len(chips), PREDICT_BATCH)]
-    return np.concatenate(batches).astype(np.float64)
 
 
 def calibrated(sources: Sequence[str | Path], data: Dataset, head: str = HEADS[0], *, mirror: bool = False) -> list[Member]:

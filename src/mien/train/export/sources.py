@@ -14,6 +14,8 @@ from mien.bundles import Bundle, open_bundle
 from mien.errors import UsageError
 from mien.train.data.dataset import Dataset, load
 from mien.train.export.formats.judge import Sample, demo_crops, sample_of
+from mien.train.loop.run_folder import is_run
+from mien.train.loop.trained import inference_model, read_config
 
 if TYPE_CHECKING:
     import keras
@@ -74,19 +76,12 @@ def open_source(
     yield Source(bundle, sample_of(bundle.spec, loaded), None if file is None else lambda: _network(bundle, file))
 
 
-def is_run(model: str | Path) -> bool:
-    """Return whether ``model`` is a folder that ``mien train`` wrote."""
-    return (Path(model) / "config.json").is_file()
-
-
 def load_for_run(run: Path, data: Path | None, votes: Path | None = None) -> Dataset:
     """Return a run's data set, its images as the run's network takes them.
 
     Raises:
         UsageError: ``data`` is None.
     """
-    from mien.train.export.bundle import read_config
-
     if data is None:
         raise UsageError(f"{run} is a run, which is calibrated on its validation split; add --data DIR, the data set it was trained on")
     recipe, _ = read_config(run)
@@ -94,7 +89,7 @@ def load_for_run(run: Path, data: Path | None, votes: Path | None = None) -> Dat
 
 
 def _run_source(run: Path, data: Dataset, folder: Path, **options: Unpack[RunOptions]) -> Source:
-    from mien.train.export.bundle import export_run, inference_model
+    from mien.train.export.bundle import export_run
 
     bundle = export_run(run, data, folder, **options)
     return Source(bundle, sample_of(bundle.spec, data), lambda: inference_model(run, options.get("head", "emotion")))

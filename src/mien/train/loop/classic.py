@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from mien.train.loop.run_folder import replace_text, write_json
+from mien.train.loop.run_folder import HISTORY_CSV, replace_text, write_json
 
 
 def write_classic(run: Path, model: keras.Model, history: list[dict[str, Any]]) -> None:
@@ -21,4 +21,4 @@ def write_classic(run: Path, model: keras.Model, history: list[dict[str, Any]]) 
     columns = {name: [row[name] for row in history] for name in history[0]}
     write_json(run / "training_history.json", columns)
     (run / "training_history.pkl").write_bytes(pickle.dumps(columns))
-    replace_text(run / "training_history.csv", (run / "history.csv").read_text(encoding="utf-8"))
+    replace_text(run / "training_history.csv", (run / HISTORY_CSV).read_text(encoding="utf-8"))

@@ -10,6 +10,8 @@ from typing import Any
 from matplotlib.figure import Figure
 from tensorboardX import SummaryWriter
 
+from mien.train.loop.run_folder import CURVES, TENSORBOARD
+
 
 def draw_curves(run: Path, history: list[dict[str, Any]]) -> None:
     """Write ``curves.png``: loss and accuracy of training and validation, an epoch a step."""
@@ -24,15 +26,15 @@ def draw_curves(run: Path, history: list[dict[str, Any]]) -> None:
         axes.legend()
     part = run / ".curves.part.png"
     figure.savefig(part, dpi=120)
-    os.replace(part, run / "curves.png")
+    os.replace(part, run / CURVES)
 
 
 class TensorBoardLog:
     """Event files in ``run/tensorboard``, written anew from the history at every start so that no step is lost or repeated."""
 
     def __init__(self, run: Path, history: list[dict[str, Any]]) -> None:
-        shutil.rmtree(run / "tensorboard", ignore_errors=True)
-        self._writer = SummaryWriter(str(run / "tensorboard"))
+        shutil.rmtree(run / TENSORBOARD, ignore_errors=True)
+        self._writer = SummaryWriter(str(run / TENSORBOARD))
         for row in history:
             self.add(row)
 

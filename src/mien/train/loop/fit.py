@@ -21,16 +21,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.classify import softmax
-from mien.errors import DataError, DivergedError, MienWarning, TrainingError, UsageError
+from mien.errors import DivergedError, MienWarning, TrainingError, UsageError
 from mien.train.data.dataset import Dataset, describe, fingerprint
-from mien.train.data.splits import default_validation
+from mien.train.data.splits import default_validation, split_rows
 from mien.train.loop.batches import TrainingBatches, preprocess, to_input
 from mien.train.loop.checkpoint import Arrays, RunState, load_state, save_state
 from mien.train.loop.classic import write_classic
 from mien.train.loop.curves import TensorBoardLog, draw_curves
 from mien.train.loop.devices import data_parallel
 from mien.train.loop.optimize import compile_for, is_frozen, lower_on_plateau, should_stop
-from mien.train.loop.run_folder import CHECKPOINT, MODEL, environment, write_history, write_json
+from mien.train.loop.predict import predict
+from mien.train.loop.run_folder import CHECKPOINT, CONFIG, ENVIRONMENT, MODEL, environment, write_history, write_json
 from mien.train.loop.sam import Climb, climber
 from mien.train.models import build_model, load_pretrained
 from mien.train.models.torch_norm import fuse_norms
@@ -146,40 +147,6 @@ def fit(
     return state
 
 
-def split_rows(data: Dataset, validation: str | None, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return (training rows, validation rows), never touching the splits that are only reported.
-
-    Of ``holdout`` the validation rows are a tenth of ``train``, by seed, and whatever equals one of them pixel for pixel.
-
-    Raises:
-        DataError: a split that may not choose epochs, or no images on one side.
-    """
-    train = data.rows("train")
-    validation = validation or default_validation(data)
-    if validation not in {"public", "val", "holdout"}:
-        raise DataError(
-            f"expected 'public', 'val' or 'holdout' to choose epochs on, got {validation!r}; test images are kept for the final report"
-        )
-    if validation == "holdout":
-        order = np.random.default_rng(seed).permutation(train)
-        cut = max(1, len(order) // 10)
-        train, rows = _copies_together(data.images, order[cut:], order[:cut])
-    else:
-        rows = data.rows(validation)
-    if not len(train) or not len(rows):
-        raise DataError(f"{data.root} has {len(train)} training and {len(rows)} {validation!r} images; both are needed")
-    return train, rows
-
-
-def _copies_together(
-    images: NDArray[np.uint8], train: NDArray[np.int64], held: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return both sides in file order, with copies of the ``held`` images held, too: the network would know them by heart."""
-    pixels = {images[row].tobytes() for row in held}
-    copies = np.array([images[row].tobytes() in pixels for row in train], bool)
-    return np.sort(train[~copies]), np.sort(np.concatenate([held, train[copies]]))
-
-
 def export_keras(recipe: Recipe, label_names: tuple[str, ...], weights: Arrays, file: Path) -> keras.Model:
     """Write the single-output float32 network (logits over ``label_names``) with ``weights`` of the training network; return it."""
     trained = build_model(recipe, len(label_names))
@@ -224,7 +191,7 @@ def computing_in(precision: str) -> Iterator[None]:
 def _open(run: Path, config: dict[str, Any], data: Dataset, model: keras.Model, steps: int, resume: bool) -> RunState:
     """Return the state to go on from, with ``model`` compiled and holding it."""
     recipe = Recipe.from_dict(config["recipe"])
-    file = run / "config.json"
+    file = run / CONFIG
     if file.exists():
         if not resume:
             raise TrainingError(f"{run} already holds a run; add --resume to continue it, or choose another folder")
@@ -260,7 +227,7 @@ def _open(run: Path, config: dict[str, Any], data: Dataset, model: keras.Model, 
                 variable.assign(array)
     try:
         run.mkdir(parents=True, exist_ok=True)
-        write_json(run / "environment.json", {**environment(keras.backend.backend()), "images": describe(data)})
+        write_json(run / ENVIRONMENT, {**environment(keras.backend.backend()), "images": describe(data)})
         write_json(file, config)
         write_history(run, state.history)  # a kill may have come between the checkpoint and its history
     except OSError as error:
@@ -350,9 +317,7 @@ def _train_epoch(
 
 def _score(model: keras.Model, chips: NDArray[np.float32], labels: NDArray[np.int64]) -> tuple[float, float]:
     """Return (accuracy, log loss) of the emotion head."""
-    logits = np.concatenate(
-        [keras.ops.convert_to_numpy(model.predict_on_batch(chips[i : i + 256])["emotion"]) for i in range(0, len(chips), 256)]
-    ).astype(np.float64)
+    logits = predict(model, chips, "emotion")
     shifted = logits - logits.max(1, keepdims=True)
     log_p = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
     return float((logits.argmax(1) == labels).mean()), float(-log_p[np.arange(len(labels)), labels].mean())

@@ -17,10 +17,10 @@ from mien.errors import UsageError
 from mien.train.data.dataset import Dataset
 from mien.train.loop.batches import preprocess, to_input
 from mien.train.loop.fit import fit
+from mien.train.loop.predict import predict
 from mien.train.models import build_model
 from mien.train.recipe import Recipe
 
-BATCH = 256
 EpochReport = Callable[[int, dict[str, Any]], None]
 
 
@@ -78,5 +78,4 @@ def deal(data: Dataset, folds: int, seed: int) -> NDArray[np.int64]:
 
 def _probabilities(model: keras.Model, chips: NDArray[np.uint8], recipe: Recipe) -> NDArray[np.float64]:
     inputs = to_input(preprocess(chips, recipe.preprocess))
-    logits = [keras.ops.convert_to_numpy(model.predict_on_batch(inputs[i : i + BATCH])["emotion"]) for i in range(0, len(inputs), BATCH)]
-    return softmax(np.concatenate(logits))
+    return softmax(predict(model, inputs, "emotion"))

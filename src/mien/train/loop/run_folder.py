@@ -26,7 +26,9 @@ from typing import Any
 
 from mien.errors import TrainingError
 
+CONFIG, ENVIRONMENT, HISTORY, HISTORY_CSV = "config.json", "environment.json", "history.json", "history.csv"
 CHECKPOINT, MODEL = "checkpoint.npz", "model.keras"
+CURVES, TENSORBOARD = "curves.png", "tensorboard"
 _PACKAGES = ("keras", "tensorflow-cpu", "tensorflow", "jax", "torch", "numpy", "opencv-python-headless")
 
 
@@ -45,6 +47,11 @@ class Run:
         return max(self.history, key=lambda row: float(row["val_accuracy"]), default=None)
 
 
+def is_run(folder: str | Path) -> bool:
+    """Return whether ``folder`` is one that ``mien train`` wrote."""
+    return (Path(folder) / CONFIG).is_file()
+
+
 def read_run(folder: str | Path) -> Run:
     """Return the readable half of a run folder.
 
@@ -53,7 +60,7 @@ def read_run(folder: str | Path) -> Run:
     """
     folder = Path(folder)
     try:
-        config, environment = (json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name in ("config", "environment"))
+        config, environment = (json.loads((folder / name).read_text(encoding="utf-8")) for name in (CONFIG, ENVIRONMENT))
         return Run(folder, config, environment, read_history(folder))
     except (OSError, ValueError) as error:
         raise TrainingError(f"{folder} is not the folder of a training run ({error}); 'mien train --run {folder}' makes one") from None
@@ -73,18 +80,18 @@ def write_json(file: Path, values: Any) -> None:
 
 def write_history(run: Path, history: list[dict[str, Any]]) -> None:
     """Write ``history.csv`` and ``history.json``, each replaced in one step."""
-    write_json(run / "history.json", history)
+    write_json(run / HISTORY, history)
     part = run / ".history.csv.part"
     with part.open("w", newline="", encoding="utf-8") as out:
         writer = csv.DictWriter(out, fieldnames=list(history[0]) if history else ["epoch"])
         writer.writeheader()
         writer.writerows(history)
-    os.replace(part, run / "history.csv")
+    os.replace(part, run / HISTORY_CSV)
 
 
 def read_history(run: Path) -> list[dict[str, Any]]:
     """Return the history rows of a run folder, oldest first."""
-    rows: list[dict[str, Any]] = json.loads((run / "history.json").read_text(encoding="utf-8"))
+    rows: list[dict[str, Any]] = json.loads((run / HISTORY).read_text(encoding="utf-8"))
     return rows
 
 

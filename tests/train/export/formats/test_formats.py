@@ -14,12 +14,13 @@ from mien.classify import Classifier
 from mien.contract import FORMATS
 from mien.errors import ExportError, UsageError
 from mien.train.data.dataset import Dataset
-from mien.train.export.bundle import export_run, inference_model
+from mien.train.export.bundle import export_run
 from mien.train.export.formats import convert, graphs
 from mien.train.export.formats.judge import TOLERANCES, Sample, Verdict, sample_of
 from mien.train.export.formats.litert import source_of
 from mien.train.export.sources import open_source
 from mien.train.loop.fit import fit
+from mien.train.loop.trained import inference_model
 from tests.support import tiny_bundle
 from tests.train.shapes import tiny_recipe
 

@@ -18,7 +18,8 @@ from mien.bundles import Bundle
 from mien.classify import Classifier
 from mien.contract import model_input
 from mien.errors import ExportError, MissingExtraError
-from mien.train.export.bundle import mirrored, require_tensorflow
+from mien.train.export.bundle import require_tensorflow
+from mien.train.loop.trained import mirrored
 from mien.train.models import open_network
 
 # Operators with weights, and those that only move 8-bit values about. Sums stay in float32, as in mien.train.export.formats.graphs.

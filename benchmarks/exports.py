@@ -21,9 +21,9 @@ from benchmarks.timing import machine, markdown
 from mien.classify import Classifier
 from mien.contract import FORMATS
 from mien.errors import ExportError
-from mien.train.formats import convert
-from mien.train.formats.sources import open_source
-from mien.train.metrics import wilson
+from mien.train.evaluation.metrics import wilson
+from mien.train.export.formats import convert
+from mien.train.export.sources import open_source
 
 RESULT = Path(__file__).parent / "results" / "exports.json"
 BATCHES = (1, 32)

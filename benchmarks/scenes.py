@@ -28,8 +28,8 @@ from mien.draw import annotate
 from mien.geometry import Floats, invert, iou, transform
 from mien.pipeline import Pipeline
 from mien.results import Face, FrameResult
-from mien.train.data import load
-from mien.train.metrics import Z95, wilson
+from mien.train.data.dataset import load
+from mien.train.evaluation.metrics import Z95, wilson
 
 WIDTH, HEIGHT = 640, 480
 SCALES = (2.0, 6.0)  # of a 48 px crop

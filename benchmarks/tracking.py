@@ -28,7 +28,7 @@ from mien.detect import Detector, find_detector
 from mien.follow import DETECT_EVERY, Follower
 from mien.geometry import iou
 from mien.track import Smoother, Tracker, assign
-from mien.train.data import load
+from mien.train.data.dataset import load
 
 WIDTH, HEIGHT, FPS, SECONDS = 640, 360, 20, 6.0
 SAME_FACE_IOU = 0.4  # a detector's box and the box below count as the same face

@@ -208,9 +208,18 @@ def benchmarks() -> str:
 
 
 def layers() -> str:
-    """Return the layers that imports keep to, from pyproject.toml."""
+    """Return the layers that the package's imports keep to, from pyproject.toml."""
+    return _layers_of("mien")
+
+
+def train_layers() -> str:
+    """Return the layers that the training wing's imports keep to, from pyproject.toml."""
+    return _layers_of("mien.train")
+
+
+def _layers_of(package: str) -> str:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    (contract,) = settings["tool"]["importlinter"]["contracts"]
+    (contract,) = [one for one in settings["tool"]["importlinter"]["contracts"] if one.get("containers") == [package]]
     return _fenced("text", "\n".join(layer.replace("(", "").replace(")", "") for layer in contract["layers"]))
 
 
@@ -264,6 +273,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "record": record,
     "schema": schema,
     "spec": spec,
+    "train_layers": train_layers,
 }
 
 if __name__ == "__main__":

@@ -13,9 +13,9 @@ from pathlib import Path
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")  # the one that exports
 
 from mien.classify import Classifier
-from mien.train.data import load
-from mien.train.export import export_run
-from mien.train.fit import fit
+from mien.train.data.dataset import load
+from mien.train.export.bundle import export_run
+from mien.train.loop.fit import fit
 from mien.train.recipe import Recipe
 
 if len(sys.argv) < 4:

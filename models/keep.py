@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 
 from mien.errors import UsageError
-from mien.train.export import inference_model
-from mien.train.rundir import read_history, read_run, write_json
+from mien.train.loop.run_folder import read_history, read_run, write_json
+from mien.train.loop.trained import inference_model
 from models.ship import HERE, history_beside, write_source
 
 MEMBERS = HERE / "members"

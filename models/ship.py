@@ -28,15 +28,15 @@ from keras import layers
 
 from mien.bundles import Bundle, weights_dir
 from mien.errors import UsageError
-from mien.train.data import Dataset
-from mien.train.ensemble import calibrated, combine, export_ensemble, load_for
-from mien.train.export import export_model, export_run, spec_of
-from mien.train.formats import convert
-from mien.train.formats.judge import sample_of
-from mien.train.formats.sources import KERAS_SOURCES
+from mien.train.data.dataset import Dataset
+from mien.train.export.bundle import export_model, export_run, spec_of
+from mien.train.export.ensemble import calibrated, combine, export_ensemble, load_for
+from mien.train.export.formats import convert
+from mien.train.export.formats.judge import sample_of
+from mien.train.export.sources import KERAS_SOURCES
+from mien.train.loop.run_folder import MODEL, read_history, write_history
 from mien.train.models import networks_in
 from mien.train.recipe import Recipe
-from mien.train.rundir import MODEL, read_history, write_history
 
 HERE = Path(__file__).parent
 HISTORIES = {"default": "training_history", "nano": "nano_history"}

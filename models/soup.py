@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from mien.errors import TrainingError, UsageError
-from mien.train.checkpoint import RunState, load_state, save_state
-from mien.train.export import read_config
-from mien.train.fit import CHECKPOINT, export_keras
-from mien.train.rundir import MODEL, read_run, write_history, write_json
+from mien.train.loop.checkpoint import RunState, load_state, save_state
+from mien.train.loop.fit import export_keras
+from mien.train.loop.run_folder import CHECKPOINT, CONFIG, ENVIRONMENT, MODEL, read_run, write_history, write_json
+from mien.train.loop.trained import read_config
 
 
 def soup(runs: Sequence[Path], out: Path) -> None:
@@ -46,8 +46,8 @@ def soup(runs: Sequence[Path], out: Path) -> None:
     mean = [np.mean(arrays, axis=0, dtype=np.float64).astype(np.float32) for arrays in zip(*(state.best for state in states), strict=True)]
     history = [{"member": run.name, **row} for run, state in zip(runs, states, strict=True) for row in state.history]
     out.mkdir(parents=True)
-    write_json(out / "config.json", configs[0])
-    write_json(out / "environment.json", read_run(runs[0]).environment)
+    write_json(out / CONFIG, configs[0])
+    write_json(out / ENVIRONMENT, read_run(runs[0]).environment)
     write_history(out, history)
     save_state(out / CHECKPOINT, RunState(mean, [], [], mean, mean, history=history))
     export_keras(recipe, labels, mean, out / MODEL)

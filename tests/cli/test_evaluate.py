@@ -16,7 +16,7 @@ from mien.bundles import weights_dir
 from mien.cli import app
 from mien.contract import LABELS, InputSpec
 from mien.errors import DataError, UsageError
-from mien.train.splits import CONTEMPT
+from mien.train.data.splits import CONTEMPT
 from tests.support import tiny_bundle
 from tests.train import made_up
 

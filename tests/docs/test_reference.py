@@ -58,7 +58,7 @@ def test_every_page_is_in_the_menu() -> None:
 @pytest.mark.parametrize("block", generated.BLOCKS)
 def test_every_generated_block_has_a_place_and_says_something(block: str) -> None:
     assert any(f"<!-- generated: {block} -->" in page.read_text(encoding="utf-8") for page in WRITTEN)
-    assert len(generated.BLOCKS[block]()) > 100
+    assert len(generated.BLOCKS[block]()) > 50
 
 
 def test_the_contribution_guide_names_files_that_exist() -> None:
@@ -71,7 +71,7 @@ def test_the_contribution_guide_names_files_that_exist() -> None:
 def test_the_contribution_guide_names_things_that_exist() -> None:
     for file, name in (
         ("src/mien/train/models/__init__.py", "FAMILIES = {"),
-        ("tests/train/test_models.py", "def test_sizes_are_the_promised_ones"),
+        ("tests/train/models/test_models.py", "def test_sizes_are_the_promised_ones"),
         ("src/mien/detect/__init__.py", "def find_detector("),
         ("src/mien/detect/base.py", "def search("),
         ("src/mien/contract.py", "FORMATS = ("),

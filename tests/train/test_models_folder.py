@@ -10,12 +10,12 @@ import pytest
 from mien.bundles import open_bundle
 from mien.classify import Classifier, softmax
 from mien.errors import TrainingError, UsageError
-from mien.train.batches import to_input
-from mien.train.checkpoint import load_state
-from mien.train.export import inference_model
-from mien.train.fit import fit
+from mien.train.loop.batches import to_input
+from mien.train.loop.checkpoint import load_state
+from mien.train.loop.fit import fit
+from mien.train.loop.run_folder import CHECKPOINT, read_history, write_history, write_json
+from mien.train.loop.trained import inference_model
 from mien.train.models import build_model
-from mien.train.rundir import CHECKPOINT, read_history, write_history, write_json
 from models.keep import keep
 from models.ship import histories, write_source
 from models.ship import main as ship

@@ -28,9 +28,9 @@ def audit(
 ) -> None:
     """Find copies, leaks from test to training, conflicting labels, near copies, pictures without a face, and doubtful labels."""
     with training_wing():
-        from mien.train import audit as search
-        from mien.train import data as datasets
-        from mien.train.audit_report import audit_html
+        from mien.train.data import audit as search
+        from mien.train.data import dataset as datasets
+        from mien.train.report.audit import audit_html
 
     if (report / SUMMARY).exists() and not overwrite:
         raise UsageError(f"{report} holds an audit; add --overwrite to replace it, or choose another folder")
@@ -48,7 +48,7 @@ def audit(
         findings += search.faceless(loaded, detectors)
     if folds:
         with training_wing(networks=True):
-            from mien.train.folds import labels_only, out_of_fold
+            from mien.train.loop.folds import labels_only, out_of_fold
 
         chosen = labels_only(recipe, epochs)
         chips = datasets.load(data, size=chosen.size, channels=chosen.channels)

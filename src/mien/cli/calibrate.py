@@ -39,10 +39,10 @@ def calibrate(
 
         from mien.bundles import open_bundle, weights_dir
         from mien.classify import Classifier, softmax
-        from mien.train import metrics
-        from mien.train.calibrate import calibrated, calibrated_on_photos, write_spec
-        from mien.train.photos import labelled_photos
-        from mien.train.splits import PUBLISHED
+        from mien.train.data.splits import PUBLISHED
+        from mien.train.evaluation import metrics
+        from mien.train.evaluation.calibrate import calibrated, calibrated_on_photos, write_spec
+        from mien.train.evaluation.photos import labelled_photos
 
     if split in (*PUBLISHED, "all") and split not in CHOOSING:
         raise UsageError(

@@ -13,7 +13,7 @@ from mien.cli.words import show, training_wing
 from mien.errors import UsageError
 
 if TYPE_CHECKING:
-    from mien.train.evaluate import Evaluation, Model
+    from mien.train.evaluation.evaluate import Evaluation, Model
 
 SHOWN = 10  # most frequent disagreements printed
 
@@ -34,9 +34,9 @@ def compare(
 ) -> None:
     """Test whether two models differ, say by how much, and show where they disagree."""
     with training_wing():
-        from mien.train.compare import compare as compare_evaluations
-        from mien.train.evaluate import evaluate, open_model
-        from mien.train.splits import FERPLUS_NAMES
+        from mien.train.data.splits import FERPLUS_NAMES
+        from mien.train.evaluation.compare import compare as compare_evaluations
+        from mien.train.evaluation.evaluate import evaluate, open_model
 
     if split == "all":
         raise UsageError("compare takes one split at a time; 'all' is for mien evaluate")

@@ -40,7 +40,7 @@ def ensemble(
 ) -> None:
     """Write one bundle that answers the mean of the members' calibrated probabilities; an ensemble's .keras file stands for its members."""
     with training_wing(networks=True):
-        from mien.train.ensemble import calibrated, export_ensemble, load_for, ranked
+        from mien.train.export.ensemble import calibrated, export_ensemble, load_for, ranked
 
     check_head(head)
     check_replaceable(out, overwrite)
@@ -70,8 +70,8 @@ def soft_labels(
     with training_wing(networks=True):
         import numpy as np
 
-        from mien.train.ensemble import calibrated, load_for
-        from mien.train.ensemble import soft_labels as average
+        from mien.train.export.ensemble import calibrated, load_for
+        from mien.train.export.ensemble import soft_labels as average
 
     check_free(out, overwrite)
     loaded = load_for(teachers[0], data)

@@ -13,8 +13,8 @@ from mien.errors import UsageError
 
 if TYPE_CHECKING:
     from mien.contract import InputSpec
-    from mien.train.data import Dataset
-    from mien.train.splits import Split
+    from mien.train.data.dataset import Dataset
+    from mien.train.data.splits import Split
 
 REPORT = "report.html"
 UNLESS_SAID = "Default: private (of a model that FER+'s raters taught, ferplus7 or ferplus), or test in data other than FER2013."
@@ -48,13 +48,13 @@ def evaluate(
 ) -> None:
     """Run a model over labelled faces and print its figures, each accuracy with its 95 % interval."""
     with training_wing():
-        from mien.train.card import card
-        from mien.train.evaluate import Evaluation, find_bundle, joined, open_model, write_metrics, write_predictions
-        from mien.train.evaluate import evaluate as measure
-        from mien.train.groups import read_groups
-        from mien.train.photos import labelled_photos
-        from mien.train.report import evaluation_html
-        from mien.train.robustness import robustness as measure_robustness
+        from mien.train.evaluation.evaluate import Evaluation, find_bundle, joined, open_model, write_metrics, write_predictions
+        from mien.train.evaluation.evaluate import evaluate as measure
+        from mien.train.evaluation.groups import read_groups
+        from mien.train.evaluation.photos import labelled_photos
+        from mien.train.evaluation.robustness import robustness as measure_robustness
+        from mien.train.report.card import card
+        from mien.train.report.evaluation import evaluation_html
 
     if into_bundle and keras:
         raise UsageError("--into-bundle stores the figures of the shipped file; leave out --keras")
@@ -101,8 +101,8 @@ def load_splits(
 
     Where it is left out, these are the images that are reported or, with ``choose``, those that calibrate.
     """
-    from mien.train import data as datasets
-    from mien.train import splits
+    from mien.train.data import dataset as datasets
+    from mien.train.data import splits
 
     if split is not None and split not in (*splits.PUBLISHED, "all"):
         folder = splits.labelled_folder(split, spec.labels, size=spec.chip_size, channels=spec.channels)
@@ -126,7 +126,7 @@ def say_without_answer(split: Split) -> None:
 
 def _say_if_photos(folder: Dataset) -> None:
     from mien.detect import find_detector
-    from mien.train.alignment import loosely_cut
+    from mien.train.data.alignment import loosely_cut
 
     loose, looked_at = loosely_cut(folder.root, folder.names, find_detector())
     if loose:

@@ -48,8 +48,8 @@ def explain(
     network = None
     if grad_cam:
         with training_wing():
-            from mien.train.export import inference_model
-            from mien.train.gradcam import grad_cam as cam_of
+            from mien.train.evaluation.gradcam import grad_cam as cam_of
+            from mien.train.loop.trained import inference_model
         network = inference_model(grad_cam)
         if network.input_shape[1:] != spec.input_shape or network.output_shape[1] != len(spec.labels):
             raise UsageError(f"{grad_cam} and {model} take other chips or give other labels; name the bundle of that run with --model")

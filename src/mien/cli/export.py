@@ -13,8 +13,8 @@ from mien.contract import FORMATS
 from mien.errors import UsageError
 
 if TYPE_CHECKING:
-    from mien.train.formats import Export
-    from mien.train.formats.sources import RunOptions
+    from mien.train.export.formats import Export
+    from mien.train.export.sources import RunOptions
 
 
 def export(
@@ -44,8 +44,9 @@ def export(
         raise UsageError(f"the source is given twice, as {source} and as --model {model}")
     start = source or model or DEFAULT
     with training_wing():
-        from mien.train.formats import check_free, convert
-        from mien.train.formats.sources import is_run, load_for_run, open_source
+        from mien.train.export.formats import check_free, convert
+        from mien.train.export.sources import load_for_run, open_source
+        from mien.train.loop.run_folder import is_run
 
     check_head(head)
     if head != HEADS[0] and not is_run(start):
@@ -54,7 +55,7 @@ def export(
     options: RunOptions = {"head": head, "name": name, "version": release, "target_accuracy": target_accuracy}
     if is_run(start) and format == "onnx":
         with training_wing(networks=True):
-            from mien.train.export import export_run
+            from mien.train.export.bundle import export_run
 
         bundle = export_run(Path(start), load_for_run(Path(start), data, votes), out, overwrite=overwrite, **options)
     else:

@@ -37,10 +37,11 @@ def train(
         from rich.console import Console
         from rich.progress import Progress
 
-        from mien.train import data as datasets
-        from mien.train.ensemble import read_soft_labels, teacher_of
-        from mien.train.fit import fit
-        from mien.train.memory import keep_freed_memory
+        from mien.train.data import dataset as datasets
+        from mien.train.export.ensemble import read_soft_labels, teacher_of
+        from mien.train.loop.fit import fit
+        from mien.train.loop.memory import keep_freed_memory
+        from mien.train.loop.run_folder import is_run
         from mien.train.recipe import Recipe
 
     keep_freed_memory()
@@ -50,7 +51,7 @@ def train(
     loaded = datasets.load(data, size=chosen.size, channels=chosen.channels, votes=votes)
     if exclude:
         loaded = loaded.exclude(datasets.read_exclusions(exclude))
-    if resume and not (run / "config.json").exists():
+    if resume and not is_run(run):
         say(f"no run in {run} yet; this one starts at its first epoch")
     soft = read_soft_labels(soft_labels) if soft_labels else None
     network = teacher_of(teacher, loaded, chosen.precision) if teacher else None

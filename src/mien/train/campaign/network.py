@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import UsageError
+from mien.train.campaign.augment import augment, mix
 from mien.train.campaign.plan import Views
-from mien.train.checkpoint import Arrays, RunState
-from mien.train.device_augment import augment, mix
+from mien.train.campaign.tta import CROP
+from mien.train.loop.checkpoint import Arrays, RunState
+from mien.train.loop.optimize import compile_for
 from mien.train.models import build_model
-from mien.train.optimize import compile_for
 from mien.train.recipe import Recipe
-from mien.train.tta import CROP
 
 Array = Any  # a jax.Array, or a tracer of one inside jit
 Carry = dict[str, Any]  # what a step hands to the next: lists of arrays trainable, other, optimizer and average, and the number steps
@@ -27,8 +27,8 @@ PREDICT_BATCH = 256
 class Network:
     """The network of a recipe with its compiled functions; the weights live in a :data:`Carry`, never in the Keras objects.
 
-    ``average`` is in the order of the Keras model's ``weights``, as in :class:`mien.train.checkpoint.RunState`; ``other`` holds what no
-    gradient reaches: batch statistics and the seeds of dropout layers.
+    ``average`` is in the order of the Keras model's ``weights``, as in :class:`mien.train.loop.checkpoint.RunState`; ``other`` holds
+    what no gradient reaches: batch statistics and the seeds of dropout layers.
     """
 
     def __init__(self, recipe: Recipe, classes: int, steps: int) -> None:
@@ -120,7 +120,7 @@ class Network:
     def probabilities(self, weights: list[Array] | Arrays, images: Array, views: Views) -> dict[str, NDArray[np.float32]]:
         """Return probabilities (N, classes) a head, the mean over views of each image, uint8 (N, side, side[, 3]).
 
-        ``weights`` are in the order of the Keras model's; ``views`` are those of :mod:`mien.train.tta`.
+        ``weights`` are in the order of the Keras model's; ``views`` are those of :mod:`mien.train.campaign.tta`.
         """
         return {head: np.asarray(values) for head, values in self._probabilities(weights, images, views=views).items()}
 
@@ -159,7 +159,7 @@ class Network:
         return after, (loss, accuracy)
 
     def _averaged(self, average: list[Array], after: Carry) -> list[Array]:
-        # The first updates forget quickly, so that the random start does not linger, as in mien.train.fit.
+        # The first updates forget quickly, so that the random start does not linger, as in mien.train.loop.fit.
         keep = jnp.minimum(self._recipe.ema, (1 + after["steps"]) / (10 + after["steps"]))
         return [a + (1 - keep) * (after[kind][i] - a) for a, (kind, i) in zip(average, self._weights, strict=True)]
 
@@ -187,7 +187,7 @@ def _with_channel(images: Array) -> Array:
 
 
 def _views(chips: Array, kind: Views) -> list[Array]:
-    """Return the views of :mod:`mien.train.tta`, float32 (N, side, side, C) each."""
+    """Return the views of :mod:`mien.train.campaign.tta`, float32 (N, side, side, C) each."""
     if kind == "none":
         return [chips]
     if kind == "flip":

@@ -3,7 +3,7 @@
 ::
 
     out/
-      NET/                     a run folder of mien.train.fit: config, environment, history, checkpoint.npz
+      NET/                     a run folder of mien.train.loop.fit: config, environment, history, checkpoint.npz
         predictions.npz        probabilities of every image, float16 (N, classes) a head, in the order of the data set
         result.json            figures; written last, so a net with this file is finished
       ensemble.json            the members chosen on PublicTest
@@ -29,10 +29,10 @@ from mien.train.campaign.choose import accuracy, choose, final_figures, soft_lab
 from mien.train.campaign.device_fit import EpochReport, fit_on_device
 from mien.train.campaign.network import Network
 from mien.train.campaign.plan import Campaign, Net
-from mien.train.data import Dataset, describe, fingerprint
-from mien.train.optimize import should_stop
+from mien.train.data.dataset import Dataset, describe, fingerprint
+from mien.train.loop.optimize import should_stop
+from mien.train.loop.run_folder import CHECKPOINT, CONFIG, ENVIRONMENT, environment, write_history, write_json
 from mien.train.recipe import Recipe
-from mien.train.rundir import CHECKPOINT, environment, write_history, write_json
 
 OpenData = Callable[[Recipe], Dataset]
 RESULT, PREDICTIONS, ENSEMBLE, SOFT_LABELS = "result.json", "predictions.npz", "ensemble.json", "soft_labels.npy"
@@ -128,7 +128,7 @@ def _train(piece: Piece, net: Net, soft: NDArray[np.float32] | None = None) -> N
     _check_same(folder, _config(recipe, data, soft))
     if done:
         return
-    write_json(folder / "environment.json", {**environment("jax"), "images": describe(data)})
+    write_json(folder / ENVIRONMENT, {**environment("jax"), "images": describe(data)})
     try:
         state = fit_on_device(recipe, data, folder / CHECKPOINT, deadline=piece.deadline, soft=soft, on_epoch=piece.on_epoch)
     except DivergedError as error:
@@ -154,7 +154,7 @@ def _train(piece: Piece, net: Net, soft: NDArray[np.float32] | None = None) -> N
 
 
 def _config(recipe: Recipe, data: Dataset, soft: NDArray[np.float32] | None) -> dict[str, Any]:
-    """Return what ``config.json`` of a run folder holds, as :func:`mien.train.fit.fit` writes it."""
+    """Return what ``config.json`` of a run folder holds, as :func:`mien.train.loop.fit.fit` writes it."""
     return {
         "recipe": recipe.to_dict(),
         "labels": list(data.label_names),
@@ -165,7 +165,7 @@ def _config(recipe: Recipe, data: Dataset, soft: NDArray[np.float32] | None) -> 
 
 
 def _check_same(folder: Path, config: dict[str, Any]) -> None:
-    file = folder / "config.json"
+    file = folder / CONFIG
     if not file.exists():
         folder.mkdir(parents=True, exist_ok=True)
         write_json(file, config)

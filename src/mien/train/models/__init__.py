@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mien.errors import BundleError, RecipeError
-from mien.train.data import FERPLUS_CLASSES
+from mien.train.data.dataset import FERPLUS_CLASSES
 
 if TYPE_CHECKING:
     import keras

@@ -15,7 +15,7 @@ from keras import layers
 from numpy.typing import NDArray
 
 from mien.errors import RecipeError
-from mien.train.dlibfile import Convolution, read_convolutions
+from mien.train.models.dlib_file import Convolution, read_convolutions
 from mien.train.models.entry import enlarged, standardized
 
 # (channels, blocks) of each stage; every stage but the first halves the side in its first block

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mien.errors import RecipeError
 from mien.train.models.entry import enlarged, standardized
-from mien.train.tfjsfile import read_tensors
+from mien.train.models.tfjs_file import read_tensors
 
 # Channels of each block's pointwise convolution, and the blocks (from 1) that halve the side.
 WIDTHS = (64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)

@@ -1,0 +1,24 @@
+"""The file names of the original trainer, for notebooks and scripts that expect them."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from mien.train.loop.run_folder import HISTORY_CSV, replace_text, write_json
+
+
+def write_classic(run: Path, model: keras.Model, history: list[dict[str, Any]]) -> None:
+    """Write ``emotion_recognition.keras`` (probabilities instead of logits) and ``training_history.json``, ``.csv`` and ``.pkl``.
+
+    The JSON and pickle files hold one list a column, as ``keras.callbacks.History.history`` does.
+    """
+    probabilities = keras.layers.Softmax(name="probabilities")(model.output)
+    keras.Model(model.input, probabilities, name="emotion_recognition").save(run / "emotion_recognition.keras")
+    columns = {name: [row[name] for row in history] for name in history[0]}
+    write_json(run / "training_history.json", columns)
+    (run / "training_history.pkl").write_bytes(pickle.dumps(columns))
+    replace_text(run / "training_history.csv", (run / HISTORY_CSV).read_text(encoding="utf-8"))

@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from mien.errors import UsageError
-from mien.serve.guard import Gate
+from mien.serve.guard.gate import Gate
 from mien.serve.settings import Settings
 
 LONGEST_HEAD = 2**16  # bytes of a request before its body, beside those that came with its first one
@@ -93,7 +93,7 @@ class Server(uvicorn.Server):
                 app,
                 host=settings.host,
                 port=settings.port,
-                access_log=False,  # it would write addresses that callers name; guard.py logs routes
+                access_log=False,  # it would write addresses that callers name; guard/middleware.py logs routes
                 log_config=None,
                 http=partial(_Connection, head_s=settings.body_timeout_s),  # type: ignore[arg-type]  # it is called, no more
                 server_header=False,

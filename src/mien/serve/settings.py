@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from pydantic import Field, FiniteFloat, PositiveInt, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from mien.serve.words import SETTINGS
+from mien.serve.setting_texts import SETTINGS
 
 PREFIX = "MIEN_"
 ALIKE = 0.85  # of two names, from 0 to 1: a letter or two apart

@@ -11,7 +11,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
-from mien.serve.answers import Refusal
+from mien.serve.refusals import Refusal
 from mien.sinks import printable
 
 FIELD = "file"  # name of the parts that carry photos or a video

@@ -34,12 +34,13 @@ from PIL import Image
 
 from benchmarks import malformed
 from benchmarks.timing import machine, markdown, median_ms
+from mien.arrays import Frame
 from mien.assets import demo_photo
 from mien.bundles import open_bundle
 from mien.classify import MICRO_BATCH, Classifier
 from mien.detect import Detection
 from mien.media.sources import Source
-from mien.pipeline import Frame, Pipeline
+from mien.pipeline import Pipeline
 from mien.serve.service import SWEEP_EVERY_S, load_pipeline
 from mien.serve.settings import Settings
 from mien.serve.work.batcher import Batcher

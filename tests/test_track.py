@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
 from mien.errors import UsageError
-from mien.track import ACCELERATION, BOX_NOISE, FIRST_SPEED, KEEP_S, SURE, TIME_CONSTANT_S, Smoother, Tracker, assign
+from mien.track import ACCELERATION, BOX_NOISE, FIRST_SPEED, HIGH_SCORE, MAX_LOST_S, TIME_CONSTANT_S, Smoother, Tracker, assign
 
 SIDE = 60.0
 
@@ -101,7 +101,7 @@ def test_an_id_is_never_used_twice():
 
 def test_sampling_slower_than_people_are_remembered_still_joins_neighbours():
     tracker = Tracker()
-    assert [tracker.update(t * 3 * KEEP_S, [box(100)], [0.9]) for t in range(4)] == [(1,)] * 4
+    assert [tracker.update(t * 3 * MAX_LOST_S, [box(100)], [0.9]) for t in range(4)] == [(1,)] * 4
 
 
 def test_an_unsure_detection_keeps_a_track_but_starts_none():
@@ -184,7 +184,7 @@ def test_the_move_of_one_is_not_taken_for_a_jump_of_the_camera():
     assert moving[0] > box(415)[0]
 
 
-@pytest.mark.parametrize(("away_s", "same"), [(KEEP_S, True), (KEEP_S + 0.1, False)], ids=["just remembered", "just forgotten"])
+@pytest.mark.parametrize(("away_s", "same"), [(MAX_LOST_S, True), (MAX_LOST_S + 0.1, False)], ids=["just remembered", "just forgotten"])
 def test_how_long_a_person_may_be_away(away_s, same):
     tracker = Tracker()
     tracker.update(0.0, [box(100)], [0.9])
@@ -195,7 +195,7 @@ def test_how_long_a_person_may_be_away(away_s, same):
 
 
 def test_a_score_on_the_border_is_sure():
-    assert Tracker().update(0.0, [box(100), box(300)], [SURE, SURE - 0.01]) == (1, None)
+    assert Tracker().update(0.0, [box(100), box(300)], [HIGH_SCORE, HIGH_SCORE - 0.01]) == (1, None)
 
 
 def test_only_who_was_just_seen_is_expected():
@@ -318,14 +318,14 @@ def test_people_are_smoothed_apart_and_forgotten():
     smoother = Smoother()
     smoother.smooth(1, 0, (0.9, 0.1))
     assert smoother.smooth(2, 0, (0.2, 0.8)) == pytest.approx((0.2, 0.8))
-    smoother.forget(KEEP_S + 1)
-    assert smoother.smooth(1, KEEP_S + 1, (0.2, 0.8)) == pytest.approx((0.2, 0.8))
+    smoother.forget(MAX_LOST_S + 1)
+    assert smoother.smooth(1, MAX_LOST_S + 1, (0.2, 0.8)) == pytest.approx((0.2, 0.8))
 
 
 def test_who_was_here_a_moment_ago_is_not_forgotten():
     smoother = Smoother()
     smoother.smooth(1, 5.0, (0.9, 0.1))
-    smoother.forget(5.0 + KEEP_S)
+    smoother.forget(5.0 + MAX_LOST_S)
     assert smoother.smooth(1, 5.01, (0.2, 0.8))[0] > 0.8
 
 

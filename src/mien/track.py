@@ -15,17 +15,17 @@ from numpy.typing import ArrayLike, NDArray
 from mien.errors import UsageError
 from mien.geometry import Floats, iou
 
-SURE = 0.6  # detections at least this sure may start a track and are matched first
-KEEP_S = 2.0  # how long a person may be away and keep the id
+HIGH_SCORE = 0.6  # detections at least this sure may start a track and are matched first
+MAX_LOST_S = 2.0  # how long a person may be away and keep the id
 # Noise of the motion model, in face heights: of a box coordinate, of its speed when first seen, and of the acceleration.
 BOX_NOISE, FIRST_SPEED, ACCELERATION = 0.05, 1.0, 1.0
 PARTLY_HIDDEN, SIZE_CONSTANT_S = 0.85, 1.0  # a box this much below the person's usual area, averaged over about so long, is cut off
-LEAST_OVERLAP = 0.1  # IoU of the widened boxes under which two boxes are not the same face
-MARGIN, MARGIN_PER_S, LARGEST_MARGIN = 0.2, 0.8, 1.0  # widening a side, in box sizes: at once, more a second unseen, at most
-MOST_FOR_A_JUMP = 12  # faces that are asked whether the camera jumped
+MIN_IOU = 0.1  # IoU of the widened boxes under which two boxes are not the same face
+MARGIN, MARGIN_PER_S, MAX_MARGIN = 0.2, 0.8, 1.0  # widening a side, in box sizes: at once, more a second unseen, at most
+MAX_JUMP_FACES = 12  # faces that are asked whether the camera jumped
 JUMP_GAIN = 0.25  # a jump of the camera must raise the mean IoU of all faces by this much to be believed
 TIME_CONSTANT_S = 0.2
-SMALLEST_PROBABILITY = 0.005  # keeps one near-zero probability from holding a label back for longer than the filter's time
+MIN_PROBABILITY = 0.005  # keeps one near-zero probability from holding a label back for longer than the filter's time
 
 
 class Tracker:
@@ -72,8 +72,8 @@ class Tracker:
             jump = _common_jump(np.array([track.box for track in just_seen]), boxes)
             for track in self._tracks:
                 track.shift(jump)
-        sure = [i for i, score in enumerate(scores) if score >= SURE]
-        unsure = [i for i, score in enumerate(scores) if score < SURE]
+        sure = [i for i, score in enumerate(scores) if score >= HIGH_SCORE]
+        unsure = [i for i, score in enumerate(scores) if score < HIGH_SCORE]
         found = self._match(self._tracks, boxes, sure)
         found |= self._match([track for track in just_seen if track not in found.values()], boxes, unsure)
         for i, track in found.items():
@@ -83,7 +83,7 @@ class Tracker:
                 found[i] = _Track(self._next_id, time_s, boxes[i])
                 self._tracks.append(found[i])
                 self._next_id += 1
-        self._tracks = [track for track in self._tracks if track.seen_s == time_s or time_s - track.seen_s <= KEEP_S]
+        self._tracks = [track for track in self._tracks if track.seen_s == time_s or time_s - track.seen_s <= MAX_LOST_S]
         return tuple(found[i].id if i in found else None for i in range(len(boxes)))
 
     def expected(self, time_s: float) -> Floats:
@@ -96,9 +96,9 @@ class Tracker:
             return {}
         overlap = np.empty((len(tracks), len(wanted)))
         for row, track in zip(overlap, tracks, strict=True):
-            margin = min(MARGIN + MARGIN_PER_S * (self._time_s - track.seen_s), LARGEST_MARGIN)
+            margin = min(MARGIN + MARGIN_PER_S * (self._time_s - track.seen_s), MAX_MARGIN)
             row[:] = iou(widen([track.box], margin), widen(boxes[wanted], margin))
-        overlap[overlap < LEAST_OVERLAP] = 0
+        overlap[overlap < MIN_IOU] = 0
         return {wanted[j]: tracks[i] for i, j in assign(overlap)}
 
 
@@ -175,7 +175,7 @@ class Smoother:
 
     def smooth(self, track_id: int, time_s: float, probabilities: Sequence[float]) -> tuple[float, ...]:
         """Return the steadied probabilities of one person, which sum to 1."""
-        logs = np.log(np.maximum(probabilities, SMALLEST_PROBABILITY))
+        logs = np.log(np.maximum(probabilities, MIN_PROBABILITY))
         if track_id in self._people:
             seen_s, before = self._people[track_id]
             logs = before + (1 - math.exp(-(time_s - seen_s) / self._time_constant_s)) * (logs - before)
@@ -185,7 +185,7 @@ class Smoother:
 
     def forget(self, time_s: float) -> None:
         """Drop the people who were away for longer than a track lives, so that an endless stream needs no endless memory."""
-        self._people = {track_id: kept for track_id, kept in self._people.items() if time_s - kept[0] <= KEEP_S}
+        self._people = {track_id: kept for track_id, kept in self._people.items() if time_s - kept[0] <= MAX_LOST_S}
 
 
 def _common_jump(expected_xyxy: Floats, boxes_xyxy: Floats) -> Floats:
@@ -204,7 +204,7 @@ def _common_jump(expected_xyxy: Floats, boxes_xyxy: Floats) -> Floats:
 
 def _largest(boxes_xyxy: Floats) -> Floats:
     areas = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).prod(1)
-    return boxes_xyxy[np.argsort(-areas, kind="stable")[:MOST_FOR_A_JUMP]]
+    return boxes_xyxy[np.argsort(-areas, kind="stable")[:MAX_JUMP_FACES]]
 
 
 def _centre_and_size(box_xyxy: Floats) -> Floats:

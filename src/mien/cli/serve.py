@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mien.cli.words import say
+from mien.cli.console import say
 from mien.errors import MissingExtraError, UsageError
 from mien.serve.setting_texts import SETTINGS
 

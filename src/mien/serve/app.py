@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 from fastapi import Depends, FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from mien import __version__
 from mien.errors import MienError
 from mien.pipeline import Pipeline
 from mien.serve import refusals
@@ -23,6 +22,7 @@ from mien.serve.settings import Settings
 from mien.serve.work.batcher import Batcher
 from mien.serve.work.jobs import Jobs
 from mien.serve.work.live import Streams
+from mien.version import __version__
 
 ABOUT = (
     "Faces in photos, videos and live frames, and the expression of each *as annotators would label it*, never what a person feels. "

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from mien.errors import MediaError
+from mien.latest import Latest
 from mien.media.images import ReadLimits, read_photo
 from mien.media.video import VideoFrame
 from mien.pipeline import Pipeline
@@ -26,7 +27,6 @@ from mien.serve.guard.keys import key_in, opens
 from mien.serve.metrics import Metrics
 from mien.serve.refusals import error_body, sentence
 from mien.serve.settings import Settings
-from mien.serve.work.latest import Latest
 from mien.track import TIME_CONSTANT_S
 
 log = logging.getLogger("mien.serve")

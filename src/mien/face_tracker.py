@@ -14,23 +14,23 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mien.arrays import Frame
 from mien.detect import Detection, Detector
 from mien.detect.base import NearDetector, distinct
 from mien.errors import UsageError
 from mien.results import Box
 from mien.track import Tracker
 
-Frame = NDArray[np.uint8]
 DETECT_EVERY = 5  # frames; at 30 frames/s a newcomer waits a sixth of a second, one who is hard to see two thirds
 CAREFUL_EVERY = 4  # looks: one of so many is at full size, for faces that are hard to see
 QUICK_SIDE, QUICK_FACE = 320, 8  # px: longer side of a quick look at least, and what the smallest face wanted measures there
-LONGEST_STEP_S = 0.2  # frames further apart than this are looked at whole: people move too far
+MAX_STEP_S = 0.2  # frames further apart than this are looked at whole: people move too far
 SURROUNDINGS = 1.6  # side of the square searched around a face, in sides of its box
 TILE_ONE, TILE_FEW, TILE_MANY = 160, 128, 106  # px: side of one such square in the small picture, for one face, up to FEW, and more
 FEW, MANY = 4, 9  # with more faces than MANY the whole frame costs no more
 
 
-class Follower:
+class FaceTracker:
     """Finds and numbers the faces of one video, frame by frame."""
 
     def __init__(self, detector: Detector, *, min_face: float = 20, detect_every: int = DETECT_EVERY) -> None:
@@ -60,7 +60,7 @@ class Follower:
         """Return (face, track id) of every face in an RGB frame, uint8 (H, W, 3), largest first; see :meth:`mien.track.Tracker.update`."""
         self._frames += 1
         faces = None
-        if self._frames < self._careful_after() and time_s - self._time_s <= LONGEST_STEP_S and frame_rgb.shape == self._shape:
+        if self._frames < self._careful_after() and time_s - self._time_s <= MAX_STEP_S and frame_rgb.shape == self._shape:
             faces = self._near(frame_rgb, self._tracker.expected(time_s))
         if faces is None:
             faces = self._detector.detect(frame_rgb, min_face=self._min_face)

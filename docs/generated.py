@@ -210,7 +210,7 @@ def benchmarks() -> str:
 def layers() -> str:
     """Return the layers that imports keep to, from pyproject.toml."""
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    (contract,) = settings["tool"]["importlinter"]["contracts"]
+    (contract,) = (contract for contract in settings["tool"]["importlinter"]["contracts"] if contract["type"] == "layers")
     return _fenced("text", "\n".join(layer.replace("(", "").replace(")", "") for layer in contract["layers"]))
 
 

@@ -39,7 +39,7 @@ FAULTS = {
     "track.py": (
         ("self._next_id += 1", "self._next_id += 0"),
         ("MAX_LOST_S = 2.0", "MAX_LOST_S = 0.5"),
-        ("if score >= HIGH_SCORE", "if score >= 0"),  # an unsure detection starts a track
+        ("if score >= self._high_score", "if score >= 0"),  # an unsure detection starts a track
         ("self._place + self._speed * dt", "self._place"),
         ("self._speed[:2] += gain[1] * surprise[:2]", "self._speed[:2] -= gain[1] * surprise[:2]"),
         ("if not time_s >= self._time_s", "if time_s < self._time_s"),  # lets NaN through

@@ -14,6 +14,7 @@ from mien.media.video import VideoFrame
 from mien.pipeline import Pipeline
 from mien.results import Emotions, Face, FrameResult, ModelRef
 from mien.timeline import Timeline
+from mien.track import Tracker
 from tests.support import ToldDetector, detection, tiny_bundle
 
 FPS = 30
@@ -284,3 +285,9 @@ def test_running_graphs_leave_faces_and_the_given_frame_alone():
     assert drawn[53:67, 0:40].any()
     assert drawn[53:67, 60:100].any()
     assert not drawn[:53].any()
+
+
+def test_the_face_tracker_takes_a_tracker_of_other_parameters():
+    faces = FaceTracker(BrightSquares(), tracker=Tracker(high_score=0.95))
+    (frame,) = scene([still], 1)
+    assert [track_id for _, track_id in faces.find(frame.time_s, frame.frame_rgb)] == [None]  # the square scores 0.9

@@ -339,3 +339,28 @@ def test_expected_boxes_have_one_row_a_face(people):
 def test_a_time_constant_of_nothing_is_refused():
     with pytest.raises(UsageError, match="above 0"):
         Smoother(0)
+
+
+def test_the_tracker_takes_its_parameters():
+    strict = Tracker(high_score=0.8)
+    assert strict.update(0.0, [box(100), box(300)], [0.8, 0.79]) == (1, None)
+    same_place_only = Tracker(min_iou=0.95)
+    same_place_only.update(0.0, [box(100)], [0.9])
+    assert same_place_only.update(0.1, [box(120)], [0.9]) == (2,)
+    patient = Tracker(max_lost_s=5 * MAX_LOST_S)
+    patient.update(0.0, [box(100)], [0.9])
+    patient.update(4 * MAX_LOST_S, [], [])
+    assert patient.update(4 * MAX_LOST_S, [box(100)], [0.9]) == (1,)
+    smoother = Smoother(60.0, max_lost_s=5 * MAX_LOST_S)
+    smoother.smooth(1, 0.0, (0.9, 0.1))
+    smoother.forget(4 * MAX_LOST_S)
+    assert smoother.smooth(1, 4 * MAX_LOST_S, (0.2, 0.8))[0] > 0.5  # it still knows the person
+
+
+@pytest.mark.parametrize(
+    "given", [{"high_score": 1.1}, {"high_score": float("nan")}, {"min_iou": 0}, {"max_lost_s": -1}, {"max_lost_s": float("nan")}], ids=str
+)
+def test_a_parameter_out_of_range_is_refused(given):
+    (name,) = given
+    with pytest.raises(UsageError, match=f"expected {name} to be"):
+        Tracker(**given)

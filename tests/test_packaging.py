@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email
+import re
 import subprocess
 import sys
 import tarfile
@@ -102,3 +103,9 @@ mien.cli.main()
     assert done.stdout.startswith(str(site))
     assert "happy" in done.stdout
     assert (tmp_path / "mien-demo.jpg").is_file()
+
+
+def test_the_version_is_read_from_its_leaf_module_and_not_from_the_top_package() -> None:
+    """import-linter cannot forbid an import of the root package."""
+    outside_training = [file for file in PACKAGE.rglob("*.py") if file.parent != PACKAGE and "train" not in file.relative_to(PACKAGE).parts]
+    assert [file for file in outside_training if re.search(r"^\s*(import mien$|from mien import)", file.read_text(), re.MULTILINE)] == []

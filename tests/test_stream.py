@@ -1,4 +1,4 @@
-"""Pipeline.stream, the follower under it, and the timeline over it."""
+"""Pipeline.stream, the tracker under it, and the timeline over it."""
 
 import threading
 from dataclasses import dataclass, field
@@ -9,11 +9,12 @@ import pytest
 from mien.classify import Classifier
 from mien.detect import Detection
 from mien.errors import CorruptMediaError, DetectorError, UsageError
-from mien.follow import CAREFUL_EVERY, LONGEST_STEP_S, MANY, Follower
+from mien.face_tracker import CAREFUL_EVERY, MANY, MAX_STEP_S, FaceTracker
 from mien.media.video import VideoFrame
 from mien.pipeline import Pipeline
 from mien.results import Emotions, Face, FrameResult, ModelRef
 from mien.timeline import Timeline
+from mien.track import Tracker
 from tests.support import ToldDetector, detection, tiny_bundle
 
 FPS = 30
@@ -67,7 +68,7 @@ def still(index):
 
 
 def threads():
-    return {thread.name for thread in threading.enumerate() if thread.name == "mien-ahead"}
+    return {thread.name for thread in threading.enumerate() if thread.name == "mien-prefetch"}
 
 
 @pytest.mark.parametrize("detect_every", [1, 5, 100])
@@ -96,9 +97,9 @@ def test_every_frame_has_its_faces_where_they_are(classifier, detect_every):
 )
 def test_between_careful_looks_only_small_pictures_are_searched(min_face, quick):
     detector = BrightSquares()
-    follower = Follower(detector, min_face=min_face, detect_every=10)
+    tracker = FaceTracker(detector, min_face=min_face, detect_every=10)
     for frame in scene([moving, still], 2 * CAREFUL_EVERY * 10):
-        follower.find(frame.time_s, frame.frame_rgb)
+        tracker.find(frame.time_s, frame.frame_rgb)
     looks = [(number, shape) for number, shape in enumerate(detector.shapes) if shape != (128, 256)]  # two faces side by side
     assert [shape for _, shape in looks] == [(360, 640), *[quick] * (CAREFUL_EVERY - 1)] * 2
     assert len(detector.shapes) == 2 * (CAREFUL_EVERY * 10 + CAREFUL_EVERY - 1)  # known faces are searched beside a quick look, too
@@ -108,46 +109,46 @@ def test_between_careful_looks_only_small_pictures_are_searched(min_face, quick)
     ("squares", "fps", "whole"),
     [
         pytest.param([still, lambda i: moving(i) if i < 5 else None], FPS, 2, id="a face that leaves is looked for at once"),
-        pytest.param([still], 0.9 / LONGEST_STEP_S, 12, id="frames far apart"),
+        pytest.param([still], 0.9 / MAX_STEP_S, 12, id="frames far apart"),
         pytest.param([lambda i, n=n: (60 * n, 100) for n in range(MANY + 1)], FPS, 12, id="a crowd"),
         pytest.param([], FPS, 1, id="nobody"),
     ],
 )
 def test_the_whole_frame_is_looked_at_when_it_must_be(squares, fps, whole):
     detector = BrightSquares()
-    follower = Follower(detector, detect_every=10)
+    tracker = FaceTracker(detector, detect_every=10)
     for frame in scene(squares, 12, fps=fps):
-        follower.find(frame.time_s, frame.frame_rgb)
+        tracker.find(frame.time_s, frame.frame_rgb)
     assert detector.shapes.count((360, 640)) == whole
 
 
-@pytest.mark.parametrize(("detect_every", "fps"), [(1, FPS), (2, 1 / LONGEST_STEP_S / 2)], ids=["asked for", "far apart"])
+@pytest.mark.parametrize(("detect_every", "fps"), [(1, FPS), (2, 1 / MAX_STEP_S / 2)], ids=["asked for", "far apart"])
 def test_every_frame_is_searched_at_full_size(detect_every, fps):
     detector = BrightSquares()
-    follower = Follower(detector, detect_every=detect_every)
+    tracker = FaceTracker(detector, detect_every=detect_every)
     for frame in scene([still], 5, fps=fps):
-        follower.find(frame.time_s, frame.frame_rgb)
+        tracker.find(frame.time_s, frame.frame_rgb)
     assert detector.shapes == [(360, 640)] * 5
 
 
 def test_a_picture_of_another_size_is_searched_whole():
     detector, frames = BrightSquares(), [next(scene([still], 1, size_wh=(640, height))) for height in (360, 400, 400)]
-    follower = Follower(detector, detect_every=10)
-    counts = [len(follower.find(number / FPS, frame.frame_rgb)) for number, frame in enumerate(frames)]
+    tracker = FaceTracker(detector, detect_every=10)
+    counts = [len(tracker.find(number / FPS, frame.frame_rgb)) for number, frame in enumerate(frames)]
     assert (counts, detector.shapes[:2], len(detector.shapes)) == ([1, 1, 1], [(360, 640), (400, 640)], 3)
     assert detector.shapes[2] != (400, 640)
 
 
 def test_newcomers_are_seen_at_the_next_look():
-    follower = Follower(BrightSquares(), detect_every=10)
-    counts = [len(follower.find(f.time_s, f.frame_rgb)) for f in scene([still, lambda i: moving(i) if i >= 3 else None], 15)]
+    tracker = FaceTracker(BrightSquares(), detect_every=10)
+    counts = [len(tracker.find(f.time_s, f.frame_rgb)) for f in scene([still, lambda i: moving(i) if i >= 3 else None], 15)]
     assert counts == [1] * 10 + [2] * 5
 
 
 def test_faces_at_the_border_stay_inside_the_frame():
-    follower = Follower(BrightSquares(), detect_every=10)
+    tracker = FaceTracker(BrightSquares(), detect_every=10)
     for frame in scene([lambda i: (0, 0), lambda i: (600, 320)], 8):
-        for face, _ in follower.find(frame.time_s, frame.frame_rgb):
+        for face, _ in tracker.find(frame.time_s, frame.frame_rgb):
             x0, y0, x1, y1 = face.box_xyxy
             assert 0 <= x0 < x1 <= 640
             assert 0 <= y0 < y1 <= 360
@@ -284,3 +285,9 @@ def test_running_graphs_leave_faces_and_the_given_frame_alone():
     assert drawn[53:67, 0:40].any()
     assert drawn[53:67, 60:100].any()
     assert not drawn[:53].any()
+
+
+def test_the_face_tracker_takes_a_tracker_of_other_parameters():
+    faces = FaceTracker(BrightSquares(), tracker=Tracker(high_score=0.95))
+    (frame,) = scene([still], 1)
+    assert [track_id for _, track_id in faces.find(frame.time_s, frame.frame_rgb)] == [None]  # the square scores 0.9

@@ -19,22 +19,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.ahead import ahead
 from mien.align import chip
+from mien.arrays import Frame
 from mien.bundles import DEFAULT, open_bundle
 from mien.classify import Classifier
 from mien.detect import Detection, Detector, find_detector
 from mien.detect.base import SURE_FACE, check_min_face
 from mien.errors import DetectorError, MienError, UsageError
-from mien.follow import DETECT_EVERY, Follower
+from mien.face_tracker import DETECT_EVERY, FaceTracker
 from mien.media.images import ReadLimits, display_name, read_photo
 from mien.media.sources import Source
 from mien.media.video import VideoFrame
-from mien.results import Emotions, ErrorResult, Face, FrameResult, ModelRef
+from mien.prefetch import prefetch
+from mien.results import Emotions, ErrorResult, Face, FrameResult, ModelRef, Record
 from mien.runtime import check_threads
 from mien.track import TIME_CONSTANT_S, Smoother
 
-Frame = NDArray[np.uint8]
 # The classifier runs when this many faces have come together, or this many photos: full batches in a crowd, a steady flow elsewhere.
 FACES_AHEAD = 32
 PHOTOS_AHEAD = 16
@@ -126,7 +126,7 @@ class Pipeline:
         """
         return self.finish([self.prepare(image)])[0]
 
-    def analyze_many(self, images: Iterable[Any]) -> Iterator[FrameResult | ErrorResult]:
+    def analyze_many(self, images: Iterable[Any]) -> Iterator[Record]:
         """Yield one record an input, in their order; an input that cannot be read becomes an :class:`ErrorResult`.
 
         Photos are read and searched by several threads, and the classifier takes the faces of many photos in one batch. At most a few
@@ -134,7 +134,7 @@ class Pipeline:
         """
         return (record for record, _ in self._run(images, keep_frames=False))
 
-    def analyze_with_frames(self, images: Iterable[Any]) -> Iterator[tuple[FrameResult | ErrorResult, Frame | None]]:
+    def analyze_with_frames(self, images: Iterable[Any]) -> Iterator[tuple[Record, Frame | None]]:
         """Yield (record, RGB frame uint8 (H, W, 3)), for callers that draw; the frame of an error is None."""
         return self._run(images, keep_frames=True)
 
@@ -195,7 +195,8 @@ class Pipeline:
         Args:
             frames: in the order of their times, such as :meth:`mien.media.video.Video.frames`.
             source: the name that the records carry, but for frames that are pictures with names of their own.
-            detect_every: look for newcomers every so many frames, see :class:`mien.follow.Follower`; 1 is slowest and misses least.
+            detect_every: frames from one search for new faces to the next, see :class:`mien.face_tracker.FaceTracker`; 1 is slowest
+                and misses fewest faces.
             live: take a frame only when the one before is done, so that the answer is about now; slower, for cameras.
             max_faces: report no more faces a frame, the largest ones; all if None.
             smoothing_s: time constant of the smoothing, seconds.
@@ -220,16 +221,16 @@ class Pipeline:
         """Yield (record, RGB frame uint8 (H, W, 3)) as :meth:`stream` does, for callers that draw."""
         if max_faces is not None and max_faces < 1:
             raise UsageError(f"expected max_faces of 1 or more, got {max_faces}; leave it out for all faces")
-        follower = Follower(self._detector, min_face=self._min_face, detect_every=detect_every)
+        tracker = FaceTracker(self._detector, min_face=self._min_face, detect_every=detect_every)
         smoother = Smoother(smoothing_s)
         if live:
-            return self._steady(self._follow(frames, follower, source, max_faces), smoother)
-        return ahead(self._steady(ahead(self._follow(ahead(frames), follower, source, max_faces)), smoother))
+            return self._steady(self._follow(frames, tracker, source, max_faces), smoother)
+        return prefetch(self._steady(prefetch(self._follow(prefetch(frames), tracker, source, max_faces)), smoother))
 
-    def _follow(self, frames: Iterable[VideoFrame], follower: Follower, source: str, max_faces: int | None) -> Iterator[_Followed]:
+    def _follow(self, frames: Iterable[VideoFrame], tracker: FaceTracker, source: str, max_faces: int | None) -> Iterator[_Followed]:
         for frame in frames:
             height, width = frame.frame_rgb.shape[:2]
-            found = follower.find(frame.time_s, frame.frame_rgb)[:max_faces]
+            found = tracker.find(frame.time_s, frame.frame_rgb)[:max_faces]
             faces = tuple(face for face, _ in found)
             chips = self._chips(frame.frame_rgb, faces)
             prepared = Prepared(frame.picture or source, width, height, faces, chips, (), frame.frame_rgb)
@@ -252,7 +253,7 @@ class Pipeline:
     def _is_uncertain(self, emotions: Emotions, score: float) -> bool:
         return emotions.confidence < self.classifier.spec.uncertain_below or score < SURE_FACE
 
-    def _run(self, images: Iterable[Any], keep_frames: bool) -> Iterator[tuple[FrameResult | ErrorResult, Frame | None]]:
+    def _run(self, images: Iterable[Any], keep_frames: bool) -> Iterator[tuple[Record, Frame | None]]:
         queue: deque[Future[Prepared | ErrorResult]] = deque()
         waiting: list[Prepared | ErrorResult] = []
         source = iter(images)
@@ -273,7 +274,7 @@ class Pipeline:
                 for future in queue:
                     future.cancel()
 
-    def _flush(self, waiting: list[Prepared | ErrorResult]) -> Iterator[tuple[FrameResult | ErrorResult, Frame | None]]:
+    def _flush(self, waiting: list[Prepared | ErrorResult]) -> Iterator[tuple[Record, Frame | None]]:
         results = iter(self.finish([item for item in waiting if isinstance(item, Prepared)]))
         for item in waiting:
             yield (item, None) if isinstance(item, ErrorResult) else (next(results), item.frame)

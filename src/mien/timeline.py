@@ -11,16 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from mien.arrays import Frame
 from mien.draw import colour_of
 from mien.geometry import Floats
 from mien.results import FrameResult
 
-Frame = NDArray[np.uint8]
 WIDTH, LANE, GAP, LEFT, HEAD, FOOT, RIGHT = 1280, 72, 16, 150, 56, 44, 24  # of the picture, in pixels
-MOST_LANES = 24
+MAX_LANES = 24
 PAPER, INK, FAINT, AWAY = (255, 255, 255), (30, 33, 38), (120, 125, 132), (236, 238, 240)
 GRAPH_S = 4.0  # how far back a running graph reaches
-GRAPH_SHARE, LEAST_GRAPH_PX = 0.18, 14  # its height in box heights, and in pixels
+GRAPH_SHARE, MIN_GRAPH_PX = 0.18, 14  # its height in box heights, and in pixels
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Timeline:
 
         Of more than 24 people, those seen longest are shown.
         """
-        shown = sorted(sorted(self.presences(), key=lambda presence: -presence.seconds)[:MOST_LANES], key=lambda p: (p.first_s, p.track_id))
+        shown = sorted(sorted(self.presences(), key=lambda presence: -presence.seconds)[:MAX_LANES], key=lambda p: (p.first_s, p.track_id))
         height = HEAD + max(1, len(shown)) * (LANE + GAP) + FOOT
         image = Image.new("RGB", (WIDTH, height), PAPER)
         draw = ImageDraw.Draw(image)
@@ -101,10 +101,10 @@ class Timeline:
             if face.track_id not in self._people:
                 continue
             x0, _, x1, y1 = (round(v) for v in face.box_xyxy)
-            height = max(LEAST_GRAPH_PX, round(GRAPH_SHARE * (face.box_xyxy[3] - face.box_xyxy[1])))
+            height = max(MIN_GRAPH_PX, round(GRAPH_SHARE * (face.box_xyxy[3] - face.box_xyxy[1])))
             x0, x1 = max(x0, 0), min(x1, out.shape[1])
             top = max(0, min(y1 + 3, out.shape[0] - height))
-            if x1 - x0 < LEAST_GRAPH_PX or height > out.shape[0]:
+            if x1 - x0 < MIN_GRAPH_PX or height > out.shape[0]:
                 continue
             edges = np.linspace(self.end_s - GRAPH_S, self.end_s, x1 - x0 + 1)
             out[top : top + height, x0:x1] = self._stack(self._people[face.track_id], edges, height, INK)

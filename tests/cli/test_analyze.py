@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from mien.assets import demo_photo
-from mien.cli.words import text_output
+from mien.cli.console import text_output
 from mien.contract import LABELS
 from mien.results import record_from_dict
 from tests.support import mien, tiny_bundle

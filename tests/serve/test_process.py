@@ -14,10 +14,10 @@ import pytest
 
 from mien.cli.serve import serve, settings_from
 from mien.errors import UsageError
-from mien.serve.folders import PREFIX
-from mien.serve.keys import hash_of
+from mien.serve.guard.keys import hash_of
+from mien.serve.setting_texts import SETTINGS
 from mien.serve.settings import Settings
-from mien.serve.words import SETTINGS
+from mien.serve.work.folders import PREFIX
 from tests.media.clips import write_clip
 from tests.serve.running import process
 

@@ -20,10 +20,8 @@ from mien.batch.tally import Tally
 from mien.errors import CrashedError, JobError, MediaError
 from mien.media.video import Video
 from mien.pipeline import Pipeline
-from mien.results import ErrorResult, FrameResult
+from mien.results import ErrorResult, Record
 from mien.sinks import Parquet, Sink, open_sink
-
-Record = FrameResult | ErrorResult
 
 
 class ShardRunner:

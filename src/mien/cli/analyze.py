@@ -10,19 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mien.cli.words import check_free, check_no_input, counted, say, text_output
+from mien.cli.console import check_free, check_no_input, counted, say, text_output
 from mien.errors import UsageError
-from mien.results import ErrorResult, FrameResult
+from mien.results import ErrorResult
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
+    from mien.arrays import Frame
     from mien.media.sources import Source
     from mien.pipeline import Pipeline
+    from mien.results import Record
 
-    Record = FrameResult | ErrorResult
-    Pair = tuple[Record, NDArray[np.uint8] | None]
+    Pair = tuple[Record, Frame | None]
 
 # a file's ending -> its format; a name without one, as /dev/null or a named pipe has, is JSON Lines
 ENDINGS = {".jsonl": "jsonl", ".csv": "csv", ".txt": "table", ".parquet": "parquet"}
@@ -46,7 +44,8 @@ def analyze(
     from mien.cli.pictures import Pictures
     from mien.media.sources import Source, expand
     from mien.pipeline import Pipeline
-    from mien.sinks import FORMATS, open_sink, printable
+    from mien.sinks import FORMATS, open_sink
+    from mien.wording import printable
 
     if format and format not in FORMATS:
         raise UsageError(f"unknown format {format!r}; expected one of {', '.join(FORMATS)}")

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mien.cli.words import say, show, training_wing
+from mien.cli.console import say, show, training_wing
 from mien.errors import UsageError
 
 SUMMARY, REPORT = "audit.json", "audit.html"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mien.cli.words import counted, say
+from mien.cli.console import counted, say
 from mien.errors import UsageError
 
 if TYPE_CHECKING:

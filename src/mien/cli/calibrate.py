@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from mien.cli.console import training_wing
 from mien.cli.evaluate import load_splits
-from mien.cli.words import training_wing
 from mien.errors import UsageError
 
 CHOOSING = ("public", "ferplus-public", "ferplus7-public", "val")  # splits that choose; the others are reported

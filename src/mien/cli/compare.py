@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mien.cli.console import show, training_wing
 from mien.cli.evaluate import UNLESS_SAID, load_splits
-from mien.cli.words import show, training_wing
 from mien.errors import UsageError
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from mien.cli.console import fail, say, show, training_wing
 from mien.cli.verb import Verb
-from mien.cli.words import fail, say, show, training_wing
 
 app = typer.Typer(help="Training data.", no_args_is_help=True)
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from mien.cli.words import PICTURE_ENDINGS, check_ending, check_free, say, show
+from mien.cli.console import PICTURE_ENDINGS, check_ending, check_free, say, show
 
 
 def demo(
@@ -23,7 +23,7 @@ def demo(
     from mien.draw import annotate
     from mien.media.images import read_photo
     from mien.pipeline import Pipeline
-    from mien.sinks import in_words
+    from mien.wording import in_words
 
     file = output or _free_name()
     check_ending(file, PICTURE_ENDINGS)

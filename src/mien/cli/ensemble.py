@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mien.bundles import check_replaceable
-from mien.cli.words import check_free, check_head, say, training_wing
+from mien.cli.console import check_free, check_head, say, training_wing
 from mien.errors import UsageError
 
 Members = Annotated[

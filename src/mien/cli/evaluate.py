@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mien.bundles import CARD_FILE, METRICS_FILE
-from mien.cli.words import say, show, training_wing
+from mien.cli.console import say, show, training_wing
 from mien.errors import UsageError
 
 if TYPE_CHECKING:

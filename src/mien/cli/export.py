@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mien.bundles import DEFAULT
-from mien.cli.words import HEADS, check_head, say, training_wing
+from mien.cli.console import HEADS, check_head, say, training_wing
 from mien.contract import FORMATS
 from mien.errors import UsageError
 

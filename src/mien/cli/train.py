@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mien.cli.words import fail, say, training_wing
+from mien.cli.console import fail, say, training_wing
 from mien.errors import UsageError
 
 

@@ -15,14 +15,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mien.cli.words import PICTURE_ENDINGS, check_ending, check_free, check_no_input, counted, fail, say, show, text_output
+from mien.cli.console import PICTURE_ENDINGS, check_ending, check_free, check_no_input, counted, fail, say, show, text_output
 from mien.errors import MediaError
 from mien.results import ErrorResult
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
+    from mien.arrays import Frame
     from mien.media.video import VideoFrame
     from mien.pipeline import Pipeline
     from mien.results import FrameResult
@@ -151,7 +149,7 @@ class _Job:
                 sink.write(error)
             say(f"mien: {error.message} [{error.code}]")
 
-    def _results(self, frames: Iterator[VideoFrame], stopped: Event) -> Iterator[tuple[FrameResult, NDArray[np.uint8]]]:
+    def _results(self, frames: Iterator[VideoFrame], stopped: Event) -> Iterator[tuple[FrameResult, Frame]]:
         stream = self.pipeline.stream_with_frames(frames, source=self.name, detect_every=self.detect_every)
         with closing(stream):
             for result, frame in stream:

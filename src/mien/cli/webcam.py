@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mien.cli.words import counted, say
+from mien.cli.console import counted, say
 from mien.errors import UsageError
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def _show_table(results: Iterable[FrameResult]) -> None:
 def _table(result: FrameResult) -> Table:
     from rich.table import Table
 
-    from mien.sinks import in_words
+    from mien.wording import in_words
 
     table = Table(
         title=f"{result.time_s or 0:.1f} s, {counted(len(result.faces), 'face')}; expressions as labelled by annotators", title_style="dim"

@@ -13,9 +13,9 @@ import httpx
 from websockets.sync.client import connect
 
 from mien.client import flows
-from mien.client.flows import Answer, Call, Flow, Pause, Photo, Record, T
+from mien.client.flows import Answer, Call, Flow, Pause, Photo, T
 from mien.client.transport import ADDRESS, answer_of, failure_of, headers_of, open_files, reaching, saving, timeout_of
-from mien.results import FrameResult
+from mien.results import FrameResult, Record
 
 
 class Client:

@@ -10,9 +10,9 @@ from typing import IO
 import httpx
 from websockets.exceptions import WebSocketException
 
-from mien import __version__
 from mien.client.flows import Answer, Call
 from mien.errors import ServiceError
+from mien.version import __version__
 
 ADDRESS = "http://127.0.0.1:8000"
 CONNECT_TIMEOUT_S = 10.0

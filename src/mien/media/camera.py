@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable, Generator
 from dataclasses import replace
 from pathlib import Path
-from threading import Condition, Event, Thread
+from threading import Event, Thread
 
 from mien.errors import MediaError, UsageError
+from mien.latest import Latest
 from mien.media.ffmpeg import import_av
 from mien.media.video import Video, VideoFrame
 
@@ -33,9 +34,9 @@ def camera_frames(device: str = "0", *, tell: Callable[[str], None]) -> Generato
     """
     import_av()
     source, system = find_camera(device)
-    slot = _Slot()
-    thread = Thread(target=_watch, args=(source, system, slot, tell), name="mien-camera", daemon=True)
-    return _newest(slot, thread)
+    slot, stopped = Latest[VideoFrame | Exception](), Event()
+    thread = Thread(target=_watch, args=(source, system, slot, stopped, tell), name="mien-camera", daemon=True)
+    return _newest(slot, stopped, thread)
 
 
 def find_camera(device: str, platform: str = sys.platform) -> tuple[str, str | None]:
@@ -60,53 +61,33 @@ def find_camera(device: str, platform: str = sys.platform) -> tuple[str, str | N
     return (f"/dev/video{device}" if platform == "linux" and device.isdecimal() else device), SYSTEMS[platform]
 
 
-class _Slot:
-    """Room for one frame, which a newer one replaces, or for the error that ended it all."""
-
-    def __init__(self) -> None:
-        self.stopped = Event()
-        self._changed = Condition()
-        self._content: VideoFrame | Exception | None = None
-
-    def put(self, content: VideoFrame | Exception) -> None:
-        with self._changed:
-            self._content = content
-            self._changed.notify()
-
-    def take(self) -> VideoFrame | Exception:
-        with self._changed:
-            while self._content is None:
-                self._changed.wait()
-            content, self._content = self._content, None
-            return content
-
-
-def _newest(slot: _Slot, thread: Thread) -> Generator[VideoFrame]:
+def _newest(slot: Latest[VideoFrame | Exception], stopped: Event, thread: Thread) -> Generator[VideoFrame]:
     thread.start()
     try:
         while isinstance(content := slot.take(), VideoFrame):
             yield content
-        raise content
+        if content is not None:  # nobody but this generator ends the thread, so it is the error that ended it
+            raise content
     finally:
-        slot.stopped.set()
+        stopped.set()
         thread.join()
 
 
-def _watch(source: str, system: str | None, slot: _Slot, tell: Callable[[str], None]) -> None:
+def _watch(source: str, system: str | None, slot: Latest[VideoFrame | Exception], stopped: Event, tell: Callable[[str], None]) -> None:
     try:
-        _fill(source, system, slot, tell)
+        _fill(source, system, slot, stopped, tell)
     except Exception as error:  # raised in the asker's thread
         slot.put(error)
 
 
-def _fill(source: str, system: str | None, slot: _Slot, tell: Callable[[str], None]) -> None:
+def _fill(source: str, system: str | None, slot: Latest[VideoFrame | Exception], stopped: Event, tell: Callable[[str], None]) -> None:
     began, count, away = time.monotonic(), 0, ""
-    while not slot.stopped.is_set():
+    while not stopped.is_set():
         reason = "it stopped sending"
         try:
             with Video(source, device=system) as video:
                 for frame in video.frames():
-                    if slot.stopped.is_set():
+                    if stopped.is_set():
                         return
                     if away:
                         tell(f"the camera {source} is back")
@@ -118,4 +99,4 @@ def _fill(source: str, system: str | None, slot: _Slot, tell: Callable[[str], No
         if reason != away:
             tell(f"no picture from the camera {source}: {reason}; waiting for it")
             away = reason
-        slot.stopped.wait(RETRY_S)
+        stopped.wait(RETRY_S)

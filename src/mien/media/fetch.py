@@ -11,10 +11,10 @@ import urllib.request
 from queue import Empty, SimpleQueue
 from threading import Thread
 
-from mien import __version__
 from mien.errors import FetchError, MediaError, NotFoundError, TooLargeError, UnsupportedMediaError
 from mien.media.connections import Connections
 from mien.media.public import is_public
+from mien.version import __version__
 
 CHUNK_BYTES = 2**16
 

@@ -13,9 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
-from numpy.typing import NDArray
-
+from mien.arrays import Frame
 from mien.errors import (
     CorruptMediaError,
     MediaError,
@@ -33,9 +31,8 @@ from mien.results import ErrorResult
 if TYPE_CHECKING:
     import av.video.stream
 
-Frame = NDArray[np.uint8]
 SEQUENCE_RATE = 25.0  # frames a second of an image sequence, FFmpeg's own convention
-SHORTEST_STEP_S = 1e-6  # between two frames that are looked at
+MIN_STEP_S = 1e-6  # between two frames that are looked at
 SHORT_BY_S = 0.5  # a file that ends this much before its header says was cut
 STILLS = ("JPEG", "TIFF", "BMP", "PPM", "JPEG 2000", "HEIF")  # photos that never move; of these FFmpeg would read damaged ones, too
 TERMINAL_ART = "tty"  # what FFmpeg takes any file for that ends in .txt
@@ -234,9 +231,9 @@ def open_video(source: str | Path, *, limits: ReadLimits = ReadLimits()) -> Vide
 
 
 def check_every(every_s: float | None) -> float | None:
-    """Return ``every_s`` if it is None or a finite time of SHORTEST_STEP_S or more, raise UsageError otherwise."""
-    if every_s is not None and not SHORTEST_STEP_S <= every_s < math.inf:
-        raise UsageError(f"expected a sampling step above 0 s, at least {SHORTEST_STEP_S:g}, got {every_s}; leave it out for every frame")
+    """Return ``every_s`` if it is None or a finite time of MIN_STEP_S or more, raise UsageError otherwise."""
+    if every_s is not None and not MIN_STEP_S <= every_s < math.inf:
+        raise UsageError(f"expected a sampling step above 0 s, at least {MIN_STEP_S:g}, got {every_s}; leave it out for every frame")
     return every_s
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mien.arrays import Frame
 from mien.errors import UsageError
 from mien.media.ffmpeg import SELF_CONTAINED, as_ffmpeg, import_av
 
@@ -60,7 +60,7 @@ class VideoWriter:
             self.discard()
             raise
 
-    def write(self, time_s: float, frame_rgb: NDArray[np.uint8]) -> None:
+    def write(self, time_s: float, frame_rgb: Frame) -> None:
         """Append a frame, uint8 (H, W, 3); an odd side is filled up by repeating its last line, later sizes are scaled to the first.
 
         Raises:

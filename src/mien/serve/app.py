@@ -10,17 +10,19 @@ from contextlib import asynccontextmanager
 from fastapi import Depends, FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from mien import __version__
 from mien.errors import MienError
 from mien.pipeline import Pipeline
-from mien.serve import answers, health, models, pages, photos, streams, videos
-from mien.serve.engine import Engine
-from mien.serve.guard import Gate, Guard
-from mien.serve.jobs import Jobs
+from mien.serve import refusals
+from mien.serve.guard.gate import Gate
+from mien.serve.guard.middleware import Guard
 from mien.serve.metrics import Metrics
+from mien.serve.routes import health, models, pages, photos, streams, videos
 from mien.serve.service import Service, load_pipeline
 from mien.serve.settings import Settings
-from mien.serve.streams import Streams
+from mien.serve.work.batcher import Batcher
+from mien.serve.work.jobs import Jobs
+from mien.serve.work.live import Streams
+from mien.version import __version__
 
 ABOUT = (
     "Faces in photos, videos and live frames, and the expression of each *as annotators would label it*, never what a person feels. "
@@ -54,11 +56,11 @@ def create_app(settings: Settings | None = None, pipeline: Pipeline | None = Non
     app = FastAPI(title="Mien", version=__version__, description=ABOUT, docs_url=None, redoc_url=None, lifespan=running)
     app.state.gate = gate
     for part in (photos, videos, models):
-        app.include_router(part.router, dependencies=[Depends(answers.known_keys)])
+        app.include_router(part.router, dependencies=[Depends(refusals.known_keys)])
     for part in (streams, health):
         app.include_router(part.router)
     pages.mount(app)
-    answers.install(app)
+    refusals.install(app)
     app.add_middleware(Guard, settings=settings, gate=gate, metrics=metrics)
     if settings.cors_origins:
         app.add_middleware(
@@ -76,5 +78,5 @@ def _start(settings: Settings, pipeline: Pipeline | None, gate: Gate, metrics: M
     warm = pipeline or load_pipeline(settings)
     workers = settings.workers or os.cpu_count() or 1
     wait_s = settings.batch_wait_ms / 1000
-    engine = Engine(warm, workers=workers, batch_wait_s=wait_s, max_batch=settings.max_batch, on_batch=metrics.on_batch)
-    return Service(settings, gate, metrics, engine, Streams(warm, settings, metrics), Jobs(warm, settings, metrics))
+    batcher = Batcher(warm, workers=workers, batch_wait_s=wait_s, max_batch=settings.max_batch, on_batch=metrics.on_batch)
+    return Service(settings, gate, metrics, batcher, Streams(warm, settings, metrics), Jobs(warm, settings, metrics))

@@ -19,8 +19,8 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from mien import __version__
 from mien.errors import FetchError, UsageError
+from mien.version import __version__
 
 PACKAGE, VERSION = "onnxruntime-web", "1.30.0"
 # What npm calls integrity: SHA-512 of the tarball, in base64.
@@ -28,8 +28,8 @@ INTEGRITY = "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7Q
 FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 MANIFEST = "manifest.json"
 NPM = "https://registry.npmjs.org/"
-MOST_BYTES = 64 * 2**20  # the tarball has 33 MB
-MOST_UNPACKED = 64 * 2**20  # of one file; the largest has 14 MB
+MAX_BYTES = 64 * 2**20  # the tarball has 33 MB
+MAX_UNPACKED_BYTES = 64 * 2**20  # of one file; the largest has 14 MB
 CHUNK_BYTES = 2**18
 TIMEOUT_S = 60.0
 
@@ -148,8 +148,8 @@ def _download(url: str, on_bytes: Callable[[int, int | None], None] | None) -> b
             expected = answer.length
             while chunk := answer.read(CHUNK_BYTES):
                 body += chunk
-                if len(body) > MOST_BYTES:
-                    raise FetchError(f"expected {PACKAGE} {VERSION} at {url}, got more than {MOST_BYTES:,} bytes; try another registry")
+                if len(body) > MAX_BYTES:
+                    raise FetchError(f"expected {PACKAGE} {VERSION} at {url}, got more than {MAX_BYTES:,} bytes; try another registry")
                 if on_bytes:
                     on_bytes(len(body), expected)
     except (OSError, http.client.HTTPException) as error:
@@ -164,7 +164,7 @@ def _download(url: str, on_bytes: Callable[[int, int | None], None] | None) -> b
 def _member(archive: tarfile.TarFile, name: str) -> bytes:
     try:
         member = archive.getmember(name)
-        stream = archive.extractfile(member) if member.isreg() and member.size <= MOST_UNPACKED else None
+        stream = archive.extractfile(member) if member.isreg() and member.size <= MAX_UNPACKED_BYTES else None
     except (KeyError, tarfile.TarError):
         stream = None
     if stream is None:

@@ -16,16 +16,18 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from mien.errors import UsageError
-from mien.serve.guard import Gate
+from mien.serve.guard.gate import Gate
 from mien.serve.settings import Settings
 
-LONGEST_HEAD = 2**16  # bytes of a request before its body, beside those that came with its first one
-LONGEST_TIMEOUT_MS = 2**31 - 1  # the kernel's largest
+MAX_HEAD_BYTES = 2**16  # bytes of a request before its body, beside those that came with its first one
+MAX_TIMEOUT_MS = 2**31 - 1  # the kernel's largest
 
 
 class _Connection(HttpToolsProtocol):
-    """A connection that nobody can hold for nothing: ``head_s`` seconds and LONGEST_HEAD bytes for the head of a request, the same time for
-    what still comes after an answer, and the same time without taking any of the answer. Then it is closed.
+    """A connection that closes when its client is too slow.
+
+    The head of a request must arrive within ``head_s`` seconds and :data:`MAX_HEAD_BYTES`. Data that still arrives after an answer gets
+    the same time, and so does a client that stops reading its answer.
     """
 
     def __init__(self, *args: Any, head_s: float, **kwargs: Any) -> None:
@@ -37,7 +39,7 @@ class _Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
         if hasattr(socket, "TCP_USER_TIMEOUT"):  # the kernel sees how much a caller takes, the transport does not
-            milliseconds = int(min(max(1, 1000 * self._head_s), LONGEST_TIMEOUT_MS))
+            milliseconds = int(min(max(1, 1000 * self._head_s), MAX_TIMEOUT_MS))
             transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)
         self._expect_head()
 
@@ -60,7 +62,7 @@ class _Connection(HttpToolsProtocol):
         super().data_received(data)
         if self._in_head and began_earlier:
             self._head_bytes += len(data)
-            if self._head_bytes > LONGEST_HEAD:
+            if self._head_bytes > MAX_HEAD_BYTES:
                 self.transport.close()
         elif self._answered and not self._timer:
             # The rest of a body that nobody reads, or empty lines. uvicorn waits no longer now; to close at once could cost the answer.
@@ -93,7 +95,7 @@ class Server(uvicorn.Server):
                 app,
                 host=settings.host,
                 port=settings.port,
-                access_log=False,  # it would write addresses that callers name; guard.py logs routes
+                access_log=False,  # it would write addresses that callers name; guard/middleware.py logs routes
                 log_config=None,
                 http=partial(_Connection, head_s=settings.body_timeout_s),  # type: ignore[arg-type]  # it is called, no more
                 server_header=False,

@@ -14,13 +14,13 @@ from mien.bundles import open_bundle
 from mien.classify import Classifier
 from mien.media.images import ReadLimits
 from mien.pipeline import Pipeline
-from mien.serve.engine import Engine
-from mien.serve.guard import Gate
-from mien.serve.jobs import Jobs
-from mien.serve.memory import give_back
+from mien.serve.guard.gate import Gate
 from mien.serve.metrics import Metrics
 from mien.serve.settings import Settings
-from mien.serve.streams import Streams
+from mien.serve.work.batcher import Batcher
+from mien.serve.work.jobs import Jobs
+from mien.serve.work.live import Streams
+from mien.serve.work.memory import give_back
 
 SWEEP_EVERY_S = 10.0  # finished videos and freed memory are looked at so often
 
@@ -32,14 +32,14 @@ class Service:
     settings: Settings
     gate: Gate
     metrics: Metrics
-    engine: Engine
+    batcher: Batcher
     streams: Streams
     jobs: Jobs
     _sweeper: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin to work; called inside the event loop."""
-        self.engine.start()
+        self.batcher.start()
         self._sweeper = asyncio.create_task(self._sweep())
 
     async def _sweep(self) -> None:
@@ -51,7 +51,7 @@ class Service:
     @property
     def pipeline(self) -> Pipeline:
         """The warm models."""
-        return self.engine.pipeline
+        return self.batcher.pipeline
 
     async def stop(self) -> None:
         """Take no more requests, and tell those who watch or wait for long."""
@@ -66,7 +66,7 @@ class Service:
             self._sweeper.cancel()
         await self.streams.close()
         await asyncio.to_thread(self.jobs.close)
-        await self.engine.close()
+        await self.batcher.close()
 
 
 def load_pipeline(settings: Settings) -> Pipeline:

@@ -13,11 +13,11 @@ from typing import Annotated, Any
 from pydantic import Field, FiniteFloat, PositiveInt, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from mien.serve.words import SETTINGS
+from mien.serve.setting_texts import SETTINGS
 
 PREFIX = "MIEN_"
 ALIKE = 0.85  # of two names, from 0 to 1: a letter or two apart
-Words = Annotated[tuple[str, ...], NoDecode]  # in the environment: words with commas between them
+CommaSeparated = Annotated[tuple[str, ...], NoDecode]  # in the environment: words with commas between them
 Positive = Annotated[FiniteFloat, Field(gt=0)]
 
 
@@ -69,9 +69,9 @@ class Settings(BaseSettings):
     job_ttl_s: Positive = _setting("job_ttl_s")
     jobs_dir: Path | None = _setting("jobs_dir")
 
-    api_keys: Words = _setting("api_keys")
-    cors_origins: Words = _setting("cors_origins")
-    allowed_hosts: Words = _setting("allowed_hosts")
+    api_keys: CommaSeparated = _setting("api_keys")
+    cors_origins: CommaSeparated = _setting("cors_origins")
+    allowed_hosts: CommaSeparated = _setting("allowed_hosts")
     allow_url: bool = _setting("allow_url")
     url_timeout_s: Positive = _setting("url_timeout_s")
 

@@ -15,7 +15,7 @@ import pytest
 
 from mien.bundles import open_bundle
 from mien.classify import Classifier
-from mien.cli.words import HEADS
+from mien.cli.console import HEADS
 from mien.contract import template_for
 from mien.errors import ExportError, TrainingError, UsageError
 from mien.train import models

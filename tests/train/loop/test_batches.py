@@ -116,4 +116,4 @@ def test_a_loop_that_ends_early_leaves_no_thread(shapes: Dataset) -> None:
     items = batches(shapes).epoch(0)
     next(items)
     items.close()  # type: ignore[attr-defined]
-    assert not [thread for thread in threading.enumerate() if thread.name == "mien-ahead"]
+    assert not [thread for thread in threading.enumerate() if thread.name == "mien-prefetch"]

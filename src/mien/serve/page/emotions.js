@@ -1,4 +1,4 @@
-// Colours and words of the labels: mien/draw.py's and mien/sinks.py's.
+// Colours and words of the labels: mien/draw.py's and mien/wording.py's.
 
 export const COLOURS = {
   angry: [230, 75, 53],

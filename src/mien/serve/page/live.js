@@ -7,7 +7,7 @@ import { download, downloadCanvas, stamped, toCsv } from "./save.js";
 import { PrivateStream, RemoteStream } from "./streams.js";
 import { RollingTimeline } from "./timeline.js";
 
-const MOST_RECORDS = 100_000; // kept for the CSV: half an hour at 50 a second, an hour at 25
+const MAX_RECORDS = 100_000; // kept for the CSV: half an hour at 50 a second, an hour at 25
 const NO_CAMERA = {
   NotAllowedError: ["Mien may not use the camera", "Allow the camera for this page in the browser's address bar, then try again."],
   NotFoundError: ["No camera found", "Connect one, then try again. Photos and videos work without."],
@@ -152,10 +152,10 @@ export class Live {
 
   /** Keep a result for the CSV, and say when there is no more room. */
   #keep(result) {
-    if (this.#records.length === MOST_RECORDS) return;
+    if (this.#records.length === MAX_RECORDS) return;
     this.#records.push(result);
-    if (this.#records.length < MOST_RECORDS) return;
-    const most = MOST_RECORDS.toLocaleString("en");
+    if (this.#records.length < MAX_RECORDS) return;
+    const most = MAX_RECORDS.toLocaleString("en");
     this.page.notify(`The session has ${most} results, as many as its CSV holds. Save it, then turn the camera off and on to begin another.`);
   }
 

@@ -7,7 +7,7 @@ import { drainColour, heatLayer, placeHeat, restsOn, strongest } from "./heat.js
 import { element, Reading } from "./reading.js";
 import { download, downloadCanvas } from "./save.js";
 
-const LARGEST_SIDE = 2400; // pixels of the marked picture that is shown and saved
+const MAX_SIDE = 2400; // pixels of the marked picture that is shown and saved
 const $ = (id) => document.getElementById(`photo-${id}`);
 
 export class Photo {
@@ -128,7 +128,7 @@ export class Photo {
 
   #draw({ result, heat, heatOn }, chosen) {
     const picture = this.#picture;
-    const share = Math.min(1, LARGEST_SIDE / Math.max(picture.width, picture.height));
+    const share = Math.min(1, MAX_SIDE / Math.max(picture.width, picture.height));
     Object.assign(this.canvas, { width: Math.round(picture.width * share), height: Math.round(picture.height * share) });
     $("stage").style.aspectRatio = `${Math.min(Math.max(picture.width / picture.height, 0.8), 2.2)}`;
     const context = this.canvas.getContext("2d");

@@ -2,11 +2,11 @@
 
 import { sentence, streamAddress, streamGreeting } from "./api.js";
 
-const LONGEST_SIDE = 640; // pixels of the frames that are looked at
+const MAX_SIDE = 640; // pixels of the frames that are looked at
 const QUALITY = 0.85;
 const IN_FLIGHT = 2; // one is looked at while the next one travels
 const PATIENCE_MS = 10_000; // without any answer the service counts as gone
-const LONGEST_WAIT_MS = 5000; // between two tries to connect
+const MAX_WAIT_MS = 5000; // between two tries to connect
 
 /**
  * A stream over the service's socket, which comes back by itself after the service does.
@@ -98,7 +98,7 @@ export class RemoteStream {
       return;
     }
     if (this.#tries++ === 0 && !this.#refusal) this.handlers.onGone();
-    this.#timer = setTimeout(() => this.#connect(), Math.min(LONGEST_WAIT_MS, 400 * 2 ** Math.min(this.#tries, 5)));
+    this.#timer = setTimeout(() => this.#connect(), Math.min(MAX_WAIT_MS, 400 * 2 ** Math.min(this.#tries, 5)));
   }
 }
 
@@ -140,6 +140,6 @@ export class PrivateStream {
 }
 
 function frameSize({ videoWidth, videoHeight }) {
-  const scale = Math.min(1, LONGEST_SIDE / Math.max(videoWidth, videoHeight));
+  const scale = Math.min(1, MAX_SIDE / Math.max(videoWidth, videoHeight));
   return { width: Math.round(videoWidth * scale), height: Math.round(videoHeight * scale) };
 }

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.ahead import ahead
 from mien.errors import DataError
+from mien.prefetch import prefetch
 from mien.train.data.dataset import Dataset, ferplus_targets, label_targets
 from mien.train.loop.augment import augment, mix
 from mien.train.recipe import Recipe
@@ -76,7 +76,7 @@ class TrainingBatches:
         """Yield the batches of one epoch (counted from 0), prepared ahead in a thread that ends with the iterator."""
         order = np.random.default_rng([self._recipe.seed, number]).permutation(len(self._rows))
         size = self._recipe.batch_size
-        return ahead(self._make(number, step, order[step * size : (step + 1) * size]) for step in range(self.steps))
+        return prefetch(self._make(number, step, order[step * size : (step + 1) * size]) for step in range(self.steps))
 
     def _make(self, epoch: int, step: int, picked: NDArray[np.int64]) -> Batch:
         recipe = self._recipe

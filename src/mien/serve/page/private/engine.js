@@ -4,7 +4,7 @@ import { SURE_FACE } from "./detect.js";
 import { Tracker } from "./track.js";
 
 const SCHEMA = "mien/1";
-const MOST_THREADS = 4;
+const MAX_THREADS = 4;
 
 /** The browser as an analyser; `open` once, then as often as wanted. */
 export class PrivateEngine {
@@ -20,7 +20,7 @@ export class PrivateEngine {
     this.#worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
     this.#worker.addEventListener("message", ({ data }) => this.#settle(data));
     this.#worker.addEventListener("error", (event) => this.#fail(event.message || "The browser could not start its worker."));
-    const threads = self.crossOriginIsolated ? Math.min(Math.ceil((navigator.hardwareConcurrency || 1) / 2), MOST_THREADS) : 1; // the page needs cores, too
+    const threads = self.crossOriginIsolated ? Math.min(Math.ceil((navigator.hardwareConcurrency || 1) / 2), MAX_THREADS) : 1; // the page needs cores, too
     this.model = await this.#ask("open", { model, threads, headers });
   }
 

@@ -15,11 +15,11 @@ from mien.media.images import VIDEOS, ReadLimits
 from mien.media.video import Video
 from mien.media.video_writer import VideoWriter
 from mien.pipeline import Pipeline
-from mien.results import ErrorResult, FrameResult
+from mien.results import ErrorResult, Record
 from mien.serve.settings import Settings
 from mien.timeline import Timeline
 
-LONGEST_START = 16  # bytes that tell a container
+MAGIC_BYTES = 16  # bytes that tell a container
 
 
 class Stopped(Exception):  # noqa: N818  (a wish, not a fault)
@@ -103,7 +103,7 @@ def analyze_video(
 
 def _open(path: Path, name: str, settings: Settings) -> Video:
     with path.open("rb") as file:
-        start = file.read(LONGEST_START)
+        start = file.read(MAGIC_BYTES)
     if not VIDEOS.match(start):  # playlists, for example, which would make FFmpeg open other files and addresses
         raise UnsupportedMediaError(f"expected a video (MP4, MOV, WebM, MKV, AVI, Ogg, FLV or MPEG), got {name}; convert it to MP4")
     try:
@@ -128,5 +128,5 @@ def _without(path: Path, name: str, error: MediaError) -> MediaError:
     return type(error)(str(error).replace(str(path), name))
 
 
-def _line(record: FrameResult | ErrorResult) -> str:
+def _line(record: Record) -> str:
     return json.dumps(record.to_dict(), allow_nan=False) + "\n"

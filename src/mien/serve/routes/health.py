@@ -5,8 +5,8 @@ from __future__ import annotations
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from mien.serve.answers import busy
-from mien.serve.schemas import BUSY, State
+from mien.serve.refusals import busy
+from mien.serve.routes.schemas import BUSY, State
 from mien.serve.service import TheService
 
 router = APIRouter(tags=["health"])

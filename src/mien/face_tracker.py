@@ -1,8 +1,8 @@
-"""Every frame of a video -> its faces with their track ids, looking at the whole frame only now and then.
+"""Every frame of a video becomes its faces with their track ids; the whole frame is searched only in some frames.
 
-Between those looks, faces are searched where the tracker expects them: the surroundings of all known faces are laid side by side in one
-small picture, and the detector runs once on that. Most looks for newcomers are quick ones, at the smallest copy of the frame in which the
-smallest face wanted can be seen.
+In the frames between, faces are searched where the tracker expects them: the surroundings of all known faces are placed side by side in
+one small picture, and the detector runs once on this picture. Most searches for new faces are quick searches, in the smallest copy of the
+frame in which the smallest wanted face is still visible.
 """
 
 from __future__ import annotations
@@ -14,53 +14,56 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mien.arrays import Frame
 from mien.detect import Detection, Detector
 from mien.detect.base import NearDetector, distinct
 from mien.errors import UsageError
 from mien.results import Box
 from mien.track import Tracker
 
-Frame = NDArray[np.uint8]
-DETECT_EVERY = 5  # frames; at 30 frames/s a newcomer waits a sixth of a second, one who is hard to see two thirds
-CAREFUL_EVERY = 4  # looks: one of so many is at full size, for faces that are hard to see
-QUICK_SIDE, QUICK_FACE = 320, 8  # px: longer side of a quick look at least, and what the smallest face wanted measures there
-LONGEST_STEP_S = 0.2  # frames further apart than this are looked at whole: people move too far
-SURROUNDINGS = 1.6  # side of the square searched around a face, in sides of its box
-TILE_ONE, TILE_FEW, TILE_MANY = 160, 128, 106  # px: side of one such square in the small picture, for one face, up to FEW, and more
-FEW, MANY = 4, 9  # with more faces than MANY the whole frame costs no more
+DETECT_EVERY = 5  # frames; at 30 frames/s a new face is found within 1/6 s, and a face that is hard to see within 2/3 s
+CAREFUL_EVERY = 4  # every so many searches of the whole frame, one is at full size, for faces that are hard to see
+QUICK_SIDE, QUICK_FACE = 320, 8  # px: minimum of the longer side in a quick search, and the size of the smallest wanted face in it
+MAX_STEP_S = 0.2  # frames with a longer time between them are searched whole, because people move too far
+SURROUNDINGS = 1.6  # side of the square that is searched around a face, in sides of its box
+TILE_ONE, TILE_FEW, TILE_MANY = 160, 128, 106  # px: side of one such square in the small picture, for 1, for up to FEW, for more faces
+FEW, MANY = 4, 9  # with more than MANY faces, searching the whole frame costs no more
 
 
-class Follower:
-    """Finds and numbers the faces of one video, frame by frame."""
+class FaceTracker:
+    """Finds the faces of one video, frame by frame, and gives each a track id."""
 
-    def __init__(self, detector: Detector, *, min_face: float = 20, detect_every: int = DETECT_EVERY) -> None:
-        """Start with nobody known.
+    def __init__(
+        self, detector: Detector, *, min_face: float = 20, detect_every: int = DETECT_EVERY, tracker: Tracker | None = None
+    ) -> None:
+        """Start without any known face.
 
         Args:
-            detector: what looks at pictures.
-            min_face: shorter side of the smallest face, pixels.
-            detect_every: look for newcomers every so many frames, and at once when a face is not where it should be; with 1, every
-                frame is searched at full size.
+            detector: finds the faces of a picture.
+            min_face: shorter side of the smallest face, in pixels.
+            detect_every: number of frames from one search for new faces to the next. The whole frame is also searched when a face is
+                not where it is expected. With 1, every frame is searched at full size.
+            tracker: gives the ids; a new :class:`~mien.track.Tracker` if None.
 
         Raises:
             UsageError: ``detect_every`` is below 1.
         """
         if detect_every < 1:
-            raise UsageError(f"expected to look at the whole frame every 1 or more frames, got {detect_every}")
+            raise UsageError(f"expected to search the whole frame every 1 or more frames, got {detect_every}")
         self._detector, self._min_face, self._detect_every = detector, min_face, detect_every
         self._search = (
             detector.detect_near if isinstance(detector, NearDetector) else lambda view_rgb: detector.detect(view_rgb, min_face=1)
         )
-        self._tracker = Tracker()
-        self._frames = 0  # since the last careful look
+        self._tracker = tracker or Tracker()
+        self._frames = 0  # since the last search at full size
         self._time_s = -math.inf
-        self._shape: tuple[int, ...] = ()  # of the last frame: one of another size, in a folder of pictures, shows something else
+        self._shape: tuple[int, ...] = ()  # of the last frame; in a folder of pictures, a frame of another size shows something else
 
     def find(self, time_s: float, frame_rgb: Frame) -> tuple[tuple[Detection, int | None], ...]:
         """Return (face, track id) of every face in an RGB frame, uint8 (H, W, 3), largest first; see :meth:`mien.track.Tracker.update`."""
         self._frames += 1
         faces = None
-        if self._frames < self._careful_after() and time_s - self._time_s <= LONGEST_STEP_S and frame_rgb.shape == self._shape:
+        if self._frames < self._careful_after() and time_s - self._time_s <= MAX_STEP_S and frame_rgb.shape == self._shape:
             faces = self._near(frame_rgb, self._tracker.expected(time_s))
         if faces is None:
             faces = self._detector.detect(frame_rgb, min_face=self._min_face)
@@ -72,13 +75,13 @@ class Follower:
         return tuple(zip(faces, self._tracker.update(time_s, boxes, scores), strict=True))
 
     def _careful_after(self) -> float:
-        """Return the frames from one careful look to the next; the first frame gets one."""
+        """Return the number of frames from one search at full size to the next; the first frame is searched so."""
         if math.isinf(self._time_s) or self._detect_every == 1:
             return 1
         return CAREFUL_EVERY * self._detect_every
 
     def _with_newcomers(self, known: tuple[Detection, ...], frame_rgb: Frame) -> tuple[Detection, ...]:
-        """Return the known faces of a frame and those that a quick look finds beside them, largest first."""
+        """Return the known faces of a frame and the new ones that a quick search finds, largest first."""
         height, width = frame_rgb.shape[:2]
         scale = max(QUICK_SIDE / max(width, height), QUICK_FACE / self._min_face)
         if scale >= 1:
@@ -93,7 +96,7 @@ class Follower:
         return _largest_first(faces[i] for i in kept)
 
     def _near(self, frame_rgb: Frame, expected: NDArray[np.float64]) -> tuple[Detection, ...] | None:
-        """Return one face near each expected box (N, 4), or None where one is missing."""
+        """Return one face near each expected box (N, 4), or None if one of the faces is missing."""
         if len(expected) > MANY:
             return None
         if not len(expected):
@@ -126,7 +129,7 @@ class Follower:
 
 
 def _window(box: NDArray[np.float64], frame_rgb: Frame) -> tuple[int, int, int]:
-    """Return x, y and side of the square around a box, inside the frame, in whole pixels."""
+    """Return x, y and side of the square around a box, in whole pixels and inside the frame."""
     height, width = frame_rgb.shape[:2]
     side = int(min(max(SURROUNDINGS * max(box[2] - box[0], box[3] - box[1]), 1), width, height))
     x, y = (box[:2] + box[2:] - side) / 2
@@ -134,7 +137,7 @@ def _window(box: NDArray[np.float64], frame_rgb: Frame) -> tuple[int, int, int]:
 
 
 def _moved(face: Detection, scale_xy: tuple[float, float], from_xy: tuple[int, int], to_xy: tuple[int, int], frame_rgb: Frame) -> Detection:
-    """Return a face of a smaller picture in pixels of the frame; ``from_xy`` there is ``to_xy`` here."""
+    """Return a face of the small picture in pixels of the frame; ``from_xy`` in the picture is ``to_xy`` in the frame."""
     height, width = frame_rgb.shape[:2]
 
     def there(x: float, y: float) -> tuple[float, float]:

@@ -9,7 +9,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from mien.results import FrameResult
-from mien.serve.keys import hash_of, new_key
+from mien.serve.guard.keys import hash_of, new_key
 from tests.media.pictures import corners, png_of_size
 from tests.serve.held import held_pipeline
 from tests.serve.running import running

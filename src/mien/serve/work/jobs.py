@@ -19,11 +19,11 @@ from uuid import uuid4
 
 from mien.errors import MediaError, UsageError
 from mien.pipeline import Pipeline
-from mien.serve.answers import busy
-from mien.serve.folders import PrivateFolder, locked
 from mien.serve.metrics import Metrics
+from mien.serve.refusals import busy
 from mien.serve.settings import Settings
-from mien.serve.video_work import Progress, Stopped, analyze_video
+from mien.serve.work.folders import PrivateFolder, locked
+from mien.serve.work.uploaded_video import Progress, Stopped, analyze_video
 
 JOB_ID = re.compile("[0-9a-f]{32}")  # other folders in jobs_dir are not ours to touch
 log = logging.getLogger("mien.serve")

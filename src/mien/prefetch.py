@@ -10,13 +10,13 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def ahead(items: Iterable[T], depth: int = 3) -> Generator[T]:
+def prefetch(items: Iterable[T], depth: int = 3) -> Generator[T]:
     """Yield the same items, computed by a thread that is up to ``depth`` of them ahead.
 
     An exception arrives after the items before it. Whoever stops early, by closing the iterator or letting go of it, ends the thread and
     closes ``items``; nothing stays behind.
 
-    >>> list(ahead(range(3)))
+    >>> list(prefetch(range(3)))
     [0, 1, 2]
     """
     done: SimpleQueue[tuple[T] | BaseException | None] = SimpleQueue()
@@ -38,7 +38,7 @@ def ahead(items: Iterable[T], depth: int = 3) -> Generator[T]:
             end = error
         done.put(end)
 
-    thread = Thread(target=work, name="mien-ahead", daemon=True)
+    thread = Thread(target=work, name="mien-prefetch", daemon=True)
     thread.start()
     try:
         while isinstance(entry := done.get(), tuple):

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -14,9 +13,10 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mien.serve.answers import Refusal, busy, error_body
-from mien.serve.keys import key_in, opens
+from mien.serve.guard.gate import Gate
+from mien.serve.guard.keys import key_in, opens
 from mien.serve.metrics import Metrics
+from mien.serve.refusals import Refusal, busy, error_body
 from mien.serve.settings import Settings, is_loopback
 
 log = logging.getLogger("mien.serve")
@@ -40,31 +40,6 @@ HEADERS = {
 ALWAYS_ANSWERED = ("/healthz", "/readyz", "/metrics")
 LOCKED = ("/v1/", "/metrics")
 READING = ("GET", "OPTIONS")
-
-
-class Gate:
-    """Counts who is inside, and closes when the service stops."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._inside = 0
-        self.open_requests = 0
-        self.stopping = False
-
-    @contextmanager
-    def slot(self) -> Iterator[None]:
-        """Hold one of the places for requests that carry photos.
-
-        Raises:
-            Refusal: all are taken.
-        """
-        if self._inside >= self._most:
-            raise busy(f"all {self._most} places are taken")
-        self._inside += 1
-        try:
-            yield
-        finally:
-            self._inside -= 1
 
 
 class Guard:

@@ -21,10 +21,10 @@ from mien.errors import (
     UnsupportedMediaError,
     UsageError,
 )
-from mien.sinks import printable
+from mien.wording import printable
 
 RETRY_AFTER_S = 1
-LONGEST_KEY = 60  # characters of an unknown query key that are told
+MAX_KEY_LENGTH = 60  # characters of an unknown query key that are told
 # HTTP status of the errors that a caller can cause; anything else is the service's own fault.
 STATUS: Mapping[type[MienError], int] = {
     TooLargeError: 413,
@@ -83,7 +83,7 @@ async def known_keys(request: Request) -> None:
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known) or 'none'}"
-            raise Refusal(422, "usage", f"expected a query key of this address, got {printable(key[:LONGEST_KEY])!r}; {hint}")
+            raise Refusal(422, "usage", f"expected a query key of this address, got {printable(key[:MAX_KEY_LENGTH])!r}; {hint}")
 
 
 def install(app: FastAPI) -> None:

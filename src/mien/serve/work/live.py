@@ -1,4 +1,4 @@
-"""``WS /v1/stream``: frames in, results with track ids out; the newest frame counts.
+"""Live streams: frames in, results with track ids out; only the newest frame is processed.
 
 One task of the event loop receives, one thread analyses. Frames that come faster than they are analysed replace one another.
 """
@@ -15,23 +15,21 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from mien.errors import MediaError
+from mien.latest import Latest
 from mien.media.images import ReadLimits, read_photo
 from mien.media.video import VideoFrame
 from mien.pipeline import Pipeline
-from mien.serve.answers import error_body, sentence
-from mien.serve.keys import key_in, opens
-from mien.serve.latest import Latest
+from mien.serve.guard.keys import key_in, opens
 from mien.serve.metrics import Metrics
+from mien.serve.refusals import error_body, sentence
 from mien.serve.settings import Settings
 from mien.track import TIME_CONSTANT_S
 
 log = logging.getLogger("mien.serve")
-router = APIRouter()
 SEND_TIMEOUT_S = 10.0  # a caller that does not read its answers for so long is let go
 HELLO_S = 10.0  # a caller that does not say who it is for so long is let go
 BUSY_EVERY_S = 1.0
@@ -101,13 +99,6 @@ class Streams:
         """End the threads."""
         await self.stop()
         await asyncio.to_thread(self.threads.shutdown)
-
-
-@router.websocket("/v1/stream")
-async def stream(socket: WebSocket) -> None:
-    """Take JPEG or WebP frames as binary messages, answer results as text; docs/service.md has the protocol."""
-    streams: Streams = socket.app.state.service.streams
-    await streams.serve(socket)
 
 
 @dataclass(frozen=True)

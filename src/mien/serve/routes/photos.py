@@ -13,12 +13,12 @@ from mien.errors import MediaError
 from mien.media.fetch import fetch
 from mien.media.sources import Source
 from mien.results import ErrorResult
-from mien.serve.answers import Refusal, sentence
-from mien.serve.explanations import explanations
-from mien.serve.schemas import BUSY, ERRORS, FILE, FORM_OF_MANY, Frame, Results
+from mien.serve.refusals import Refusal, sentence
+from mien.serve.routes.schemas import BUSY, ERRORS, FILE, FORM_OF_MANY, Frame, Results
+from mien.serve.routes.uploads import BodyLimits, Upload, check_is_image, is_multipart, read_body, read_files
 from mien.serve.service import Service, TheService
 from mien.serve.settings import Settings
-from mien.serve.uploads import BodyLimits, Upload, check_is_image, is_multipart, read_body, read_files
+from mien.serve.work.explanations import explanations
 
 router = APIRouter(tags=["photos"])
 IMAGE = {"schema": FILE}
@@ -61,12 +61,12 @@ async def analyze(
 
 
 async def _record(service: Service, photo: Source, most: int, explain: bool) -> dict[str, Any]:
-    engine = service.engine
+    batcher = service.batcher
     if not explain:
-        return (await engine.analyze(photo, max_faces=most))[0].to_dict()
-    async with engine.long_work:  # until the photo's pixels are let go of
-        result, prepared = await engine.analyze(photo, max_faces=most, keep_frame=True)
-        told = await engine.run(explanations, service.pipeline.classifier, prepared, result, service.settings.max_explained)
+        return (await batcher.analyze(photo, max_faces=most))[0].to_dict()
+    async with batcher.long_work:  # until the photo's pixels are let go of
+        result, prepared = await batcher.analyze(photo, max_faces=most, keep_frame=True)
+        told = await batcher.run(explanations, service.pipeline.classifier, prepared, result, service.settings.max_explained)
     record = result.to_dict()
     for face, explanation in zip(record["faces"], told, strict=True):
         face["explanation"] = explanation

@@ -18,11 +18,11 @@ from mien.errors import UsageError
 from mien.media.video_writer import VideoWriter
 from mien.pipeline import Pipeline
 from mien.results import record_from_dict
-from mien.serve import folders
-from mien.serve.folders import PrivateFolder
-from mien.serve.jobs import Jobs
 from mien.serve.metrics import Metrics
 from mien.serve.settings import Settings
+from mien.serve.work import folders
+from mien.serve.work.folders import PrivateFolder
+from mien.serve.work.jobs import Jobs
 from tests.media.clips import write_clip
 from tests.serve.held import held_pipeline
 from tests.serve.running import running
@@ -138,7 +138,7 @@ def test_a_large_video_is_refused_while_it_arrives(pipeline, clip, temp_root):
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
 @pytest.mark.parametrize("size", [pytest.param(100, id="less than a buffer"), pytest.param(3_000_000, id="several writes")])
 def test_a_full_disk_is_said(pipeline, size, temp_root, monkeypatch):
-    monkeypatch.setattr("mien.serve.videos.UPLOAD", "/dev/full")
+    monkeypatch.setattr("mien.serve.routes.videos.UPLOAD", "/dev/full")
     with running(pipeline) as address, httpx.Client(base_url=address, timeout=60) as http:
         answer = hand_in(http, b"\0" * size)
         assert (answer.status_code, answer.json()["error"]["code"]) == (507, "no_room")
@@ -153,8 +153,8 @@ def test_a_video_that_is_removed_while_it_ends_leaves_nothing(pipeline, tmp_path
         if ending.is_set():
             assert go_on.wait(60)
 
-    monkeypatch.setattr("mien.serve.jobs._sync", held)
-    monkeypatch.setattr("mien.serve.jobs.analyze_video", lambda *_, **__: ending.set())
+    monkeypatch.setattr("mien.serve.work.jobs._sync", held)
+    monkeypatch.setattr("mien.serve.work.jobs.analyze_video", lambda *_, **__: ending.set())
     jobs = Jobs(pipeline, Settings(jobs_dir=tmp_path / "jobs"), Metrics())
     with jobs.new_folder() as folder:
         (folder / "upload").write_bytes(b"")

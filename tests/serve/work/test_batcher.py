@@ -13,7 +13,7 @@ from mien.classify import Classifier
 from mien.errors import BundleError
 from mien.media.sources import Source
 from mien.pipeline import Pipeline
-from mien.serve.engine import Engine
+from mien.serve.work.batcher import Batcher
 from tests.serve.held import held_pipeline
 from tests.serve.running import running
 from tests.support import ToldDetector, detection, tiny_bundle
@@ -27,14 +27,14 @@ def grey_photo(level, size=(64, 64)):
 
 async def analyzed(pipeline, photos, workers=4, wait_s=0.05):
     batches = []
-    engine = Engine(pipeline, workers=workers, batch_wait_s=wait_s, on_batch=lambda *sizes: batches.append(sizes))
-    engine.start()
+    batcher = Batcher(pipeline, workers=workers, batch_wait_s=wait_s, on_batch=lambda *sizes: batches.append(sizes))
+    batcher.start()
     try:
         answers = await asyncio.gather(
-            *(engine.analyze(Source(str(i), photo), max_faces=100) for i, photo in enumerate(photos)), return_exceptions=True
+            *(batcher.analyze(Source(str(i), photo), max_faces=100) for i, photo in enumerate(photos)), return_exceptions=True
         )
     finally:
-        await engine.close()
+        await batcher.close()
     return answers, batches
 
 

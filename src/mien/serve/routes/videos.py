@@ -13,13 +13,13 @@ from typing import Annotated, Any, BinaryIO
 from fastapi import APIRouter, Query, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 
-from mien.serve.answers import Refusal
-from mien.serve.jobs import ANNOTATED, RESULT, UPLOAD, Job
-from mien.serve.schemas import BUSY, ERRORS, FORM_OF_ONE, ErrorAnswer
-from mien.serve.schemas import Job as JobSchema
+from mien.serve.refusals import Refusal
+from mien.serve.routes.schemas import BUSY, ERRORS, FORM_OF_ONE, ErrorAnswer
+from mien.serve.routes.schemas import Job as JobSchema
+from mien.serve.routes.uploads import BodyLimits, FileStart, file_events, is_multipart
 from mien.serve.service import Service, TheService
-from mien.serve.uploads import BodyLimits, FileStart, file_events, is_multipart
-from mien.serve.video_work import check_video
+from mien.serve.work.jobs import ANNOTATED, RESULT, UPLOAD, Job
+from mien.serve.work.uploaded_video import check_video
 
 router = APIRouter(tags=["videos"])
 WRITE_BYTES = 2**20  # gathered before they go to the disk

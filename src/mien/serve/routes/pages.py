@@ -10,11 +10,11 @@ from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from mien.detect.yunet import FACE_DETECTOR
-from mien.serve.answers import Refusal
 from mien.serve.browser_runtime import runtime_folder
-from mien.serve.guard import DOCS_POLICY
+from mien.serve.guard.middleware import DOCS_POLICY
+from mien.serve.refusals import Refusal
 
-PAGE = Path(__file__).parent / "page"
+PAGE = Path(__file__).parent.parent / "page"
 DOCS = """<!doctype html>
 <html lang="en">
 <head>

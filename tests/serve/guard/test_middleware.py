@@ -13,7 +13,7 @@ from starlette.routing import Mount
 
 from mien.pipeline import Pipeline
 from mien.serve.app import create_app
-from mien.serve.keys import hash_of, new_key
+from mien.serve.guard.keys import hash_of, new_key
 from mien.serve.settings import Settings
 from tests.media.pictures import corners
 from tests.serve.running import running

@@ -1,4 +1,4 @@
-"""Room for one thing, which a newer one replaces."""
+"""A slot for one item, which a newer item replaces: only the newest frame of a camera or a live stream is processed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 class Latest(Generic[T]):
-    """Hands the newest thing from one thread to another and counts those that were never taken.
+    """Passes the newest item from one thread to another, and counts the items that were replaced before anyone took them.
 
     >>> slot = Latest[str]()
     >>> slot.put("old"); slot.put("new"); slot.take(), slot.dropped
@@ -23,21 +23,21 @@ class Latest(Generic[T]):
         self.dropped = 0
 
     def put(self, content: T) -> None:
-        """Put something in; what was there is dropped."""
+        """Put an item in; an item that is still there is dropped."""
         with self._changed:
             self.dropped += self._content is not None
             self._content = content
             self._changed.notify()
 
     def take(self) -> T | None:
-        """Wait for something and take it out; None once it is closed."""
+        """Wait for an item and take it out. Return None once the slot is closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._content is not None)
             content, self._content = self._content, None
             return None if self._closed else content
 
     def close(self) -> None:
-        """Let whoever waits go."""
+        """Close the slot; a thread that waits in :meth:`take` gets None."""
         with self._changed:
             self._closed = True
             self._changed.notify()

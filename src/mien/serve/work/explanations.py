@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from mien.arrays import Frame
 from mien.classify import Classifier
 from mien.explain import DECISIVE, by_part, occlusion_map, overlay, strongest
 from mien.geometry import grown
-from mien.pipeline import Frame, Prepared
+from mien.pipeline import Prepared
 from mien.results import FrameResult
 
 MARGIN = 0.15  # shown around the face's box, in its sides
-LONGEST_SIDE = 320  # pixels of the picture
+MAX_SIDE = 320  # pixels of the picture
 
 
 def explanations(classifier: Classifier, prepared: Prepared, result: FrameResult, most: int) -> list[dict[str, Any] | None]:
@@ -47,9 +48,9 @@ def explanations(classifier: Classifier, prepared: Prepared, result: FrameResult
 
 
 def _small_grey(crop_rgb: Frame) -> tuple[Frame, float]:
-    """Return the crop in grey with a longer side of at most LONGEST_SIDE, and by how much it was scaled; warm colours vanish on skin."""
+    """Return the crop in grey with a longer side of at most MAX_SIDE, and by how much it was scaled; warm colours vanish on skin."""
     height, width = crop_rgb.shape[:2]
-    scale = min(1.0, LONGEST_SIDE / max(width, height))
+    scale = min(1.0, MAX_SIDE / max(width, height))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     small = Image.fromarray(crop_rgb).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
     return np.asarray(small.convert("L").convert("RGB"), np.uint8), scale

@@ -4,16 +4,16 @@ import time
 
 import pytest
 
-from mien.ahead import ahead
+from mien.prefetch import prefetch
 
 
 def threads():
-    return [thread for thread in threading.enumerate() if thread.name == "mien-ahead"]
+    return [thread for thread in threading.enumerate() if thread.name == "mien-prefetch"]
 
 
 @pytest.mark.parametrize("items", [[], [1], list(range(50))], ids=["nothing", "one", "more than the depth"])
 def test_the_items_come_in_order(items):
-    assert list(ahead(items)) == items
+    assert list(prefetch(items)) == items
     assert not threads()
 
 
@@ -22,7 +22,7 @@ def test_an_error_comes_after_the_items_before_it():
         yield 1
         raise OSError("the rest is gone")
 
-    items = ahead(broken())
+    items = prefetch(broken())
     assert next(items) == 1
     with pytest.raises(OSError, match="gone"):
         next(items)
@@ -31,7 +31,7 @@ def test_an_error_comes_after_the_items_before_it():
 
 def test_it_works_ahead_by_no_more_than_the_depth():
     made = []
-    items = ahead((made.append(i) or i for i in range(100)), depth=3)
+    items = prefetch((made.append(i) or i for i in range(100)), depth=3)
     assert next(items) == 0
     time.sleep(0.1)
     assert len(made) == 4
@@ -49,10 +49,10 @@ def test_stopping_early_closes_the_source_and_ends_the_thread(stop):
         finally:
             closed.append(threading.current_thread().name)
 
-    items = ahead(ahead(endless()))
+    items = prefetch(prefetch(endless()))
     next(items)
     stop(items)
     del items
     gc.collect()
-    assert closed == ["mien-ahead"]
+    assert closed == ["mien-prefetch"]
     assert not threads()

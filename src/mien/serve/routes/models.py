@@ -10,8 +10,8 @@ from fastapi import APIRouter, Request
 from starlette.responses import FileResponse, Response
 
 from mien.bundles import MODEL_FILE, SPEC_FILE
-from mien.serve.answers import Refusal
-from mien.serve.schemas import ERRORS, Models
+from mien.serve.refusals import Refusal
+from mien.serve.routes.schemas import ERRORS, Models
 from mien.serve.service import Service, TheService
 
 router = APIRouter(tags=["models"])

@@ -19,7 +19,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Engine:
+class Batcher:
     """Shares one pipeline between the requests of one event loop.
 
     Photos wait for a thread in the order of their arrival. A face waits for others while the classifier is busy, and at most

@@ -11,12 +11,12 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
-from mien.serve.answers import Refusal
-from mien.sinks import printable
+from mien.serve.refusals import Refusal
+from mien.wording import printable
 
 FIELD = "file"  # name of the parts that carry photos or a video
-LONGEST_NAME = 200  # characters of a file's name that are kept
-LONGEST_HEADERS = 8192  # bytes of one part's headers
+MAX_NAME_LENGTH = 200  # characters of a file's name that are kept
+MAX_PART_HEADER_BYTES = 8192  # bytes of one part's headers
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ class _Form:
 
     def _collect(self, into: bytearray, piece: bytes) -> None:
         self._header_bytes += len(piece)
-        if self._header_bytes > LONGEST_HEADERS:
+        if self._header_bytes > MAX_PART_HEADER_BYTES:
             raise _malformed("a part's headers are too long")
         into += piece
 
@@ -161,7 +161,7 @@ class _Form:
         field = options.get(b"name", b"").decode("utf-8", "replace")
         if field != FIELD:
             raise _malformed(
-                f"expected parts called {FIELD!r}, got {printable(field[:LONGEST_NAME])!r}; curl sends them with -F {FIELD}=@photo.jpg"
+                f"expected parts called {FIELD!r}, got {printable(field[:MAX_NAME_LENGTH])!r}; curl sends them with -F {FIELD}=@photo.jpg"
             )
         self.count += 1
         if self.count > self._limits.max_files:
@@ -189,7 +189,7 @@ def clean_name(name: str) -> str:
     >>> clean_name("../../etc/passwd"), clean_name("C:\\me\\a\nb.jpg"), clean_name("")
     ('passwd', 'a\\nb.jpg', '<upload>')
     """
-    return printable(name.replace("\\", "/").rsplit("/", 1)[-1][:LONGEST_NAME])[:LONGEST_NAME] or "<upload>"
+    return printable(name.replace("\\", "/").rsplit("/", 1)[-1][:MAX_NAME_LENGTH])[:MAX_NAME_LENGTH] or "<upload>"
 
 
 def _parser(request: Request, form: _Form) -> MultipartParser:

@@ -126,7 +126,9 @@ def spec_of(recipe: Recipe, labels: tuple[str, ...], name: str, version: str) ->
 
 
 def to_onnx(model: keras.Model) -> bytes:
-    """Return the ONNX form of a network with one input and one output, named ``chips`` and ``logits``.
+    """Return the ONNX form of a network with one input, named ``chips``.
+
+    One output is named ``logits``; several are named as the network's dictionary names them.
 
     Raises:
         ExportError: Keras runs on another backend than TensorFlow, whose exporter is the exact one.
@@ -141,8 +143,10 @@ def to_onnx(model: keras.Model) -> bytes:
             warnings.filterwarnings("ignore", "In the future `np.object`", FutureWarning)  # Keras's check of tf2onnx
             model.export(file, format="onnx", verbose=False, input_signature=signature, opset_version=OPSET)
         proto = onnx.load(file)
-    (given,), (answer,) = proto.graph.input, proto.graph.output
-    _rename(proto.graph, {given.name: "chips", answer.name: "logits"})
+    (given,) = proto.graph.input
+    # Keras sorts the outputs of a dictionary by name, and its exporter keeps that order.
+    names = sorted(model.output) if isinstance(model.output, dict) else ["logits"]
+    _rename(proto.graph, {given.name: "chips", **dict(zip([answer.name for answer in proto.graph.output], names, strict=True))})
     onnx.checker.check_model(proto)
     return bytes(proto.SerializeToString())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,12 +78,17 @@ def inference_model(run: Path, head: str = "emotion", *, last: bool = False) -> 
     return keras.Model(core.input, layers.Identity(name="logits")(mirrored(core) if recipe.flip_average else core.output), name=recipe.name)
 
 
-def mirrored(core: keras.Model) -> keras.KerasTensor:
-    """Return the mean of the logits of each chip and of its mirror image, a symbolic tensor on ``core.input``."""
+def mirrored(core: keras.Model) -> Any:
+    """Return the mean of the logits of each chip and of its mirror image, a symbolic tensor on ``core.input``.
+
+    Of a network with several outputs, named in a dictionary, it is a dictionary of the same names.
+    """
     import keras
 
     other = core(keras.ops.flip(core.input, axis=2))
-    return keras.layers.Average()([core.output, other])
+    if not isinstance(core.output, dict):
+        return keras.layers.Average()([core.output, other])
+    return {name: keras.layers.Average(name=f"{name}_mean")([core.output[name], other[name]]) for name in core.output}
 
 
 def looks_at_both(network: keras.Model) -> bool:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mien.atomic import atomic_write
 from mien.bundles import check_replaceable
 from mien.cli.words import HEADS, check_free, check_head, counted, say, training_wing
 from mien.errors import UsageError
@@ -99,7 +100,7 @@ def soft_labels(
     check_free(out, overwrite)
     loaded = load_for(teachers[0], data)
     values = average(calibrated(teachers, loaded), loaded)
-    with out.open("wb") as file:
+    with atomic_write(out) as draft, draft.open("wb") as file:
         np.save(file, values)
     many = "s" * (len(teachers) > 1)
     say(f"{out}: probabilities of {values.shape[1]} labels for {values.shape[0]} images, from {len(teachers)} teacher{many}")

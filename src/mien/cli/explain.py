@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mien.atomic import atomic_write
 from mien.cli.words import PICTURE_ENDINGS, check_ending, check_free, check_no_input, say, training_wing
 from mien.errors import UsageError
 
@@ -74,5 +75,6 @@ def explain(
     picture = annotate(drawn, result)
     if closeups:
         picture = add_closeups(picture, closeups[:MOST_CLOSEUPS], ((WARM, "speaks for the label"), (COLD, "speaks against it")))
-    Image.fromarray(np.ascontiguousarray(picture)).save(output, quality=92)
+    with atomic_write(output, ending=f".part{output.suffix}") as draft:
+        Image.fromarray(np.ascontiguousarray(picture)).save(draft, quality=92)
     say(f"picture: {output.resolve()}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import time
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mien.atomic import atomic_write
 from mien.cli.words import PICTURE_ENDINGS, check_ending, check_free, check_no_input, counted, fail, say, show, text_output
 from mien.errors import MediaError
 from mien.results import ErrorResult
@@ -219,12 +219,8 @@ def _open_records(stack: ExitStack, output: Path | None, to_stdout: bool, overwr
 def _save_picture(path: Path, story: Timeline, source: str) -> None:
     from PIL import Image
 
-    part = path.with_name(f".part-{path.name}")
-    try:
-        Image.fromarray(story.picture(Path(source).name)).save(part)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with atomic_write(path, ending=f".part{path.suffix}") as draft:
+        Image.fromarray(story.picture(Path(source).name)).save(draft)
 
 
 def _print_summary(presences: Sequence[Presence], labels: Sequence[str]) -> None:

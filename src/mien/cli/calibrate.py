@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from mien.cli.evaluate import load_splits
+from mien.cli.options import FacesData
 from mien.cli.words import training_wing
 from mien.errors import UsageError
 
@@ -16,7 +17,7 @@ CHOOSING = ("public", "ferplus-public", "val")  # splits that choose; the others
 
 def calibrate(
     bundle: Annotated[Path, typer.Argument(help="Bundle folder whose spec.json is to be rewritten.")],
-    data: Annotated[Path | None, typer.Option(help="Folder with train/ and test/, or fer2013.csv. Not needed for --split FOLDER.")] = None,
+    data: FacesData = None,
     split: Annotated[
         str | None,
         typer.Option(

@@ -9,6 +9,7 @@ import typer
 
 from mien.atomic import atomic_write
 from mien.bundles import check_replaceable
+from mien.cli.options import HeadVotes, OverwriteBundle
 from mien.cli.words import HEADS, check_free, check_head, counted, say, training_wing
 from mien.errors import UsageError
 
@@ -25,7 +26,7 @@ def ensemble(
     head: Annotated[
         str, typer.Option(help="emotion (the data's labels) or votes (FER+'s eight, of runs that learned from the votes).")
     ] = "emotion",
-    votes: Annotated[Path | None, typer.Option(help="FER+ votes, a CSV; needed for --head votes.")] = None,
+    votes: HeadVotes = None,
     mirror: Annotated[
         bool, typer.Option("--mirror", help="Let every member look at the mirror image, too: twice the work a face.")
     ] = False,
@@ -45,7 +46,7 @@ def ensemble(
             "members are runs of one network that began alike, such as two endings of one run.",
         ),
     ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that exists.")] = False,
+    overwrite: OverwriteBundle = False,
 ) -> None:
     """Write one bundle that answers the mean of the members' calibrated probabilities; an ensemble's .keras file stands for its members."""
     if average_weights:

@@ -51,7 +51,7 @@ def test_every_file_of_the_package_is_in_the_wheel(wheel: Path) -> None:
     for kind in (
         "weights/default/model.onnx",
         "train/recipes/nano.toml",
-        "train/templates/report.html.j2",
+        "train/report/templates/report.html.j2",
         "serve/page/index.html",
         "py.typed",
     ):
@@ -77,8 +77,8 @@ def test_the_sdist_has_what_its_tests_and_pages_need(dist: Path) -> None:
         "mkdocs.yml",
         "docs/index.md",
         "examples/one_photo.py",
-        "tests/test_readme.py",
-        "benchmarks/readme.py",
+        "tests/tools/test_readme.py",
+        "tools/readme.py",
     }
     assert needed <= there
     assert not [name for name in there if "pyvenv.cfg" in name]

@@ -144,7 +144,7 @@ def test_a_folder_of_something_else_is_left_alone(place, name):
 
 
 def test_a_folder_whose_planning_was_stopped_is_used_again(place):
-    for name in ("lock", "plan.draft", "plan.jsonl.part", "records/", "scratch/"):
+    for name in ("lock", "plan.draft", ".plan.jsonl.part", "plan.jsonl.part", "records/", "scratch/"):
         path = place / "out" / name
         path.mkdir(parents=True) if name.endswith("/") else (path.parent.mkdir(exist_ok=True), path.touch())
     assert run(place / "out", "in").tally.inputs == 20

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,9 +12,7 @@ from typer.testing import CliRunner
 
 from mien.cli import app
 from tests.docs.workplace import ROOT
-
-sys.path.append(str(ROOT / "docs"))
-import generated
+from tools import generated
 
 WRITTEN = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 COMMANDS = dict(generated.verbs(typer.main.get_command(app)))
@@ -97,4 +94,4 @@ def test_the_citation_has_what_the_format_requires() -> None:
 
 @pytest.mark.parametrize("page", sorted((generated.ROOT / "docs").glob("*.md")), ids=lambda page: str(page.name))
 def test_generated_blocks_in_the_repository_say_what_the_code_says(page: Path) -> None:
-    assert not generated.old_blocks(page.read_text(encoding="utf-8")), "run: python docs/generated.py"
+    assert not generated.old_blocks(page.read_text(encoding="utf-8")), "run: python -m tools.generated"

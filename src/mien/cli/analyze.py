@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mien.cli.console import check_free, check_no_input, counted, say, text_output
+from mien.cli.options import Detector, MinFace, Model, Overwrite
 from mien.errors import UsageError
 from mien.results import ErrorResult
 
@@ -34,11 +35,11 @@ def analyze(
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the records here instead of to stdout.")] = None,
     annotate: Annotated[Path | None, typer.Option(help="Folder for copies of the photos with boxes, labels and charts.")] = None,
-    model: Annotated[str, typer.Option(help="default, nano, ferplus, or a bundle folder.")] = "default",
-    detector: Annotated[str, typer.Option(help="auto, or a YuNet .onnx file.")] = "auto",
-    min_face: Annotated[float, typer.Option(help="Leave out faces whose shorter side is smaller, in pixels.")] = 20,
+    model: Model = "default",
+    detector: Detector = "auto",
+    min_face: MinFace = 20,
     threads: Annotated[int | None, typer.Option(help="CPU threads in all. Default: every core.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Find every face and print its emotion probabilities, one record a photo."""
     from mien.cli.pictures import Pictures

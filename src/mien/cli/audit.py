@@ -11,13 +11,14 @@ from typing import Annotated, Any
 import typer
 
 from mien.cli.console import say, show, training_wing
+from mien.cli.options import TrainingData
 from mien.errors import UsageError
 
 SUMMARY, REPORT = "audit.json", "audit.html"
 
 
 def audit(
-    data: Annotated[Path, typer.Option(help="Folder with train/<label>/*.jpg, or fer2013.csv.")],
+    data: TrainingData,
     report: Annotated[Path, typer.Option(help="Folder for findings.csv, exclude.csv, audit.json and audit.html.")],
     faces: Annotated[bool, typer.Option("--faces/--no-faces", help="Look for pictures without a face.")] = True,
     folds: Annotated[int, typer.Option(help="Train this many models to find doubtful labels, 4 for example; 0 leaves that out.")] = 0,

@@ -9,6 +9,7 @@ import typer
 
 from mien.cli.console import training_wing
 from mien.cli.evaluate import load_splits
+from mien.cli.options import FacesData
 from mien.errors import UsageError
 
 CHOOSING = ("public", "ferplus-public", "ferplus7-public", "val")  # splits that choose; the others are reported
@@ -16,7 +17,7 @@ CHOOSING = ("public", "ferplus-public", "ferplus7-public", "val")  # splits that
 
 def calibrate(
     bundle: Annotated[Path, typer.Argument(help="Bundle folder whose spec.json is to be rewritten.")],
-    data: Annotated[Path | None, typer.Option(help="Folder with train/ and test/, or fer2013.csv. Not needed for --split FOLDER.")] = None,
+    data: FacesData = None,
     split: Annotated[
         str | None,
         typer.Option(

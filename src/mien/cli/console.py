@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
+from mien.atomic import atomic_write
 from mien.errors import MienWarning, MissingExtraError, UsageError
 
 if TYPE_CHECKING:
@@ -156,16 +157,12 @@ def text_output(path: Path | None, overwrite: bool) -> Iterator[TextIO]:
         with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as out:
             yield out
         return
-    part = path.with_name(f".{path.name}.part")
-    try:
-        with part.open("w", encoding="utf-8", errors="backslashreplace", newline="") as out:
-            yield out
-    except (KeyboardInterrupt, SystemExit):
-        kept = path.with_name(f"{path.name}.part") if path.exists() else path
-        os.replace(part, kept)
-        say(f"stopped; {kept} holds what was written until then")
-        raise
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    os.replace(part, path)
+    with atomic_write(path) as draft:
+        try:
+            with draft.open("w", encoding="utf-8", errors="backslashreplace", newline="") as out:
+                yield out
+        except (KeyboardInterrupt, SystemExit):
+            kept = path.with_name(f"{path.name}.part") if path.exists() else path
+            os.replace(draft, kept)
+            say(f"stopped; {kept} holds what was written until then")
+            raise

@@ -9,6 +9,7 @@ import typer
 
 from mien.bundles import CARD_FILE, METRICS_FILE
 from mien.cli.console import say, show, training_wing
+from mien.cli.options import Exclude, FacesData, SplitVotes, Threads
 from mien.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ UNLESS_SAID = "Default: private (of a model that FER+'s raters taught, ferplus7 
 
 
 def evaluate(
-    data: Annotated[Path | None, typer.Option(help="Folder with train/ and test/, or fer2013.csv. Not needed for --split FOLDER.")] = None,
+    data: FacesData = None,
     model: Annotated[str, typer.Option(help="A shipped model's name, a bundle folder, or a run folder.")] = "default",
     split: Annotated[
         str | None,
@@ -37,13 +38,13 @@ def evaluate(
         ),
     ] = None,
     keras: Annotated[bool, typer.Option("--keras", help="Evaluate the Keras source of a run instead of the shipped file.")] = False,
-    votes: Annotated[Path | None, typer.Option(help="FER+ votes, a CSV; needed for the splits whose name begins with ferplus.")] = None,
-    exclude: Annotated[Path | None, typer.Option(help="CSV with a column 'file': images to leave out, as mien audit writes.")] = None,
+    votes: SplitVotes = None,
+    exclude: Exclude = None,
     groups: Annotated[Path | None, typer.Option(help="CSV with a column 'file' and one column a grouping: figures per group.")] = None,
     robustness: Annotated[bool, typer.Option("--robustness", help="Also measure accuracy on blurred, dark, turned, ... pictures.")] = False,
     report: Annotated[Path | None, typer.Option(help="Folder for metrics.json, predictions, card.md and report.html.")] = None,
     into_bundle: Annotated[bool, typer.Option("--into-bundle", help="Also store metrics.json and card.md in the model's bundle.")] = False,
-    threads: Annotated[int | None, typer.Option(help="CPU threads. Default: every core.")] = None,
+    threads: Threads = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a report that exists.")] = False,
 ) -> None:
     """Run a model over labelled faces and print its figures, each accuracy with its 95 % interval."""

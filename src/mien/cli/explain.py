@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
+from mien.atomic import atomic_write
 from mien.cli.console import PICTURE_ENDINGS, check_ending, check_free, check_no_input, say, training_wing
+from mien.cli.options import Detector, Model
 from mien.errors import UsageError
 
 MARGIN = 0.15  # shown around a face's box, in its sides
@@ -17,10 +19,10 @@ MAX_CLOSEUPS = 24  # of a crowd's largest faces; the photo itself shows all
 def explain(
     photo: Annotated[str, typer.Argument(help="A photo: file or http(s) URL.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The picture to write.")] = Path("explained.jpg"),
-    model: Annotated[str, typer.Option(help="default, nano, ferplus, or a bundle folder.")] = "default",
+    model: Model = "default",
     label: Annotated[str | None, typer.Option(help="Explain this label instead of each face's most probable one.")] = None,
     grad_cam: Annotated[Path | None, typer.Option(help="Run folder: draw the Grad-CAM of its Keras network instead.")] = None,
-    detector: Annotated[str, typer.Option(help="auto, or a YuNet .onnx file.")] = "auto",
+    detector: Detector = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the picture if it exists.")] = False,
 ) -> None:
     """Cover each face bit by bit, and draw where that changes the answer: warm parts speak for it, cold ones against it."""
@@ -74,5 +76,6 @@ def explain(
     picture = annotate(drawn, result)
     if closeups:
         picture = add_closeups(picture, closeups[:MAX_CLOSEUPS], ((WARM, "speaks for the label"), (COLD, "speaks against it")))
-    Image.fromarray(np.ascontiguousarray(picture)).save(output, quality=92)
+    with atomic_write(output, ending=f".part{output.suffix}") as draft:
+        Image.fromarray(np.ascontiguousarray(picture)).save(draft, quality=92)
     say(f"picture: {output.resolve()}")

@@ -9,6 +9,7 @@ import typer
 
 from mien.bundles import DEFAULT
 from mien.cli.console import HEADS, check_head, say, training_wing
+from mien.cli.options import HeadVotes, OverwriteBundle
 from mien.contract import FORMATS
 from mien.errors import UsageError
 
@@ -30,14 +31,14 @@ def export(
     head: Annotated[
         str, typer.Option(help="For a run: emotion, or votes, which answers FER+'s eight labels, contempt among them.")
     ] = "emotion",
-    votes: Annotated[Path | None, typer.Option(help="FER+ votes, a CSV; needed for --head votes.")] = None,
+    votes: HeadVotes = None,
     name: Annotated[str | None, typer.Option(help="Name in spec.json, for a run. Default: the recipe's.")] = None,
     release: Annotated[str, typer.Option(help="Version in spec.json, for a run.")] = "1.0",
     target_accuracy: Annotated[
         float | None,
         typer.Option(help="For a run: accuracy wanted on the faces that are not 'uncertain'. Default: 0.8, or the best that can be had."),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that exists.")] = False,
+    overwrite: OverwriteBundle = False,
 ) -> None:
     """Write a model as a bundle of a format of your choice, compared with its source before it gets its place."""
     if source and model:

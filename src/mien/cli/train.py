@@ -9,11 +9,12 @@ from typing import Annotated, Any
 import typer
 
 from mien.cli.console import fail, say, training_wing
+from mien.cli.options import Exclude, TrainingData
 from mien.errors import UsageError
 
 
 def train(
-    data: Annotated[Path, typer.Option(help="Folder with train/<label>/*.jpg, or fer2013.csv.")],
+    data: TrainingData,
     run: Annotated[Path, typer.Option(help="Run folder to write.")],
     recipe: Annotated[str, typer.Option(help="Name of a shipped recipe, or a .toml file.")] = "compact",
     settings: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one recipe key; repeatable.")] = None,
@@ -23,7 +24,7 @@ def train(
         str | None, typer.Option(help="Split that chooses the epoch: public, val or holdout. Default: the first there is.")
     ] = None,
     votes: Annotated[Path | None, typer.Option(help="FER+ votes, a CSV.")] = None,
-    exclude: Annotated[Path | None, typer.Option(help="CSV with a column 'file': images to leave out, as mien audit writes.")] = None,
+    exclude: Exclude = None,
     soft_labels: Annotated[Path | None, typer.Option(help="Teacher probabilities, as mien soft-labels writes.")] = None,
     teacher: Annotated[
         list[Path] | None,

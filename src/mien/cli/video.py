@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import time
@@ -15,7 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mien.atomic import atomic_write
 from mien.cli.console import PICTURE_ENDINGS, check_ending, check_free, check_no_input, counted, fail, say, show, text_output
+from mien.cli.options import Detector, MinFace, Model, ModelThreads, Overwrite
 from mien.errors import MediaError
 from mien.results import ErrorResult
 
@@ -38,11 +39,11 @@ def video(
     summary: Annotated[bool, typer.Option("--summary", help="Print the seconds a person and expression.")] = False,
     every: Annotated[float | None, typer.Option(help="Analyse one frame every so many seconds. Default: all frames.")] = None,
     detect_every: Annotated[int, typer.Option(help="Look for newcomers every so many frames; 1 is slowest and misses least.")] = 5,
-    model: Annotated[str, typer.Option(help="default, nano, ferplus, or a bundle folder.")] = "default",
-    detector: Annotated[str, typer.Option(help="auto, or a YuNet .onnx file.")] = "auto",
-    min_face: Annotated[float, typer.Option(help="Leave out faces whose shorter side is smaller, in pixels.")] = 20,
-    threads: Annotated[int, typer.Option(help="CPU threads for the model, beside those that read and search.")] = 1,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
+    model: Model = "default",
+    detector: Detector = "auto",
+    min_face: MinFace = 20,
+    threads: ModelThreads = 1,
+    overwrite: Overwrite = False,
 ) -> None:
     """Follow every face of a video and tell what it showed when.
 
@@ -217,12 +218,8 @@ def _open_records(stack: ExitStack, output: Path | None, to_stdout: bool, overwr
 def _save_picture(path: Path, story: Timeline, source: str) -> None:
     from PIL import Image
 
-    part = path.with_name(f".part-{path.name}")
-    try:
-        Image.fromarray(story.picture(Path(source).name)).save(part)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with atomic_write(path, ending=f".part{path.suffix}") as draft:
+        Image.fromarray(story.picture(Path(source).name)).save(draft)
 
 
 def _print_summary(presences: Sequence[Presence], labels: Sequence[str]) -> None:

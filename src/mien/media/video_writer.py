@@ -13,6 +13,7 @@ from typing import Any, Self
 import numpy as np
 
 from mien.arrays import Frame
+from mien.atomic import draft_of
 from mien.errors import UsageError
 from mien.media.ffmpeg import SELF_CONTAINED, as_ffmpeg, import_av
 
@@ -43,7 +44,7 @@ class VideoWriter:
         """
         if path.suffix.lower() != ".mp4":
             raise UsageError(f"an annotated video is an .mp4 file, got {path.name!r}; choose such a name")
-        self._path, self._part = path, path.with_name(f".{path.name}.part")
+        self._path, self._part = path, draft_of(path)
         av = import_av()
         try:
             self._part.touch()  # FFmpeg opens it with the first packet, which would be late to complain

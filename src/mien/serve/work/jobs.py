@@ -17,6 +17,7 @@ from threading import Event, Lock
 from typing import Any, Literal
 from uuid import uuid4
 
+from mien.atomic import atomic_write, sync
 from mien.errors import MediaError, UsageError
 from mien.pipeline import Pipeline
 from mien.serve.metrics import Metrics
@@ -140,7 +141,7 @@ class Jobs:
         """Queue the video that lies in ``folder``; from here on it is not lost, as far as the settings promise that."""
         job = Job(Order(folder.name, name, every_s, annotated), folder)
         if not self._private:
-            _sync(job.file(UPLOAD))
+            sync(job.file(UPLOAD))
         self._write(job)
         with self._lock:
             self._jobs[job.order.id] = job
@@ -228,12 +229,9 @@ class Jobs:
         if self._private:
             return
         record = {"order": asdict(job.order), "state": job.state, "error": job.error, "ended": job.ended, "frames": job.progress.frames}
-        part = job.file(f".{RECORD}.part")
-        part.write_text(json.dumps(record) + "\n", encoding="utf-8")
-        _sync(part)
-        os.replace(part, job.file(RECORD))
-        _sync(job.folder)
-        _sync(self._root)
+        with atomic_write(job.file(RECORD), durable=True) as draft:
+            draft.write_text(json.dumps(record) + "\n", encoding="utf-8")
+        sync(self._root)
 
     def _take_up(self) -> None:
         ours = (path for path in self._root.iterdir() if JOB_ID.fullmatch(path.name) and path.is_dir())
@@ -281,12 +279,3 @@ def _claimed(folder: Path) -> int:
     if descriptor is None:
         raise UsageError(f"expected a folder of this service's own, {folder} is used by another one; choose another --jobs-dir")
     return descriptor
-
-
-def _sync(path: Path) -> None:
-    """Bring a file, or a folder's list of files, to the disk itself."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.atomic import atomic_write
 from mien.errors import DivergedError, TrainingError
 from mien.train.campaign.choose import accuracy, choose, final_figures, soft_labels, together
 from mien.train.campaign.device_fit import EpochReport, fit_on_device
@@ -176,7 +176,5 @@ def _check_same(folder: Path, config: dict[str, Any]) -> None:
 
 
 def _save(file: Path, write: Callable[[Any], None]) -> None:
-    part = file.with_suffix(".part")
-    with part.open("wb") as out:
+    with atomic_write(file) as draft, draft.open("wb") as out:
         write(out)
-    os.replace(part, file)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.atomic import atomic_write
 from mien.errors import DataError
 from mien.train.data.layouts import WITH_ALPHA, Listing, csv_rows, decode, list_images
 
@@ -101,9 +102,8 @@ def _decoded(root: Path, listing: Listing, size: int, channels: int, cache: Path
     if not file.is_file():
         cache.mkdir(parents=True, exist_ok=True)
         shape = (len(listing.names), size, size) + ((3,) if channels == 3 else ())
-        part = file.with_suffix(f".{os.getpid()}.part")
-        try:
-            out = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
+        with atomic_write(file, ending=f".{os.getpid()}.part") as draft:  # several processes may decode one data set
+            out = np.lib.format.open_memmap(draft, mode="w+", dtype=np.uint8, shape=shape)
             bad = decode(root, listing.names, out)
             out.flush()
             if bad:
@@ -111,9 +111,6 @@ def _decoded(root: Path, listing: Listing, size: int, channels: int, cache: Path
                     f"{len(bad)} of {len(listing.names)} images cannot be read, for example {', '.join(bad[:3])}; "
                     f"'mien data check {root}' names them all"
                 )
-            os.replace(part, file)
-        finally:
-            part.unlink(missing_ok=True)
     images: NDArray[np.uint8] = np.load(file, mmap_mode="r")
     return images
 

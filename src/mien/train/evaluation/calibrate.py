@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
+from mien.atomic import atomic_write
 from mien.bundles import SPEC_FILE, Bundle
 from mien.classify import softmax
 from mien.contract import InputSpec
@@ -146,7 +147,6 @@ def calibrated_on_photos(
 def write_spec(bundle: Bundle, spec: InputSpec) -> Bundle:
     """Replace a bundle's spec.json in one step and return the bundle with it."""
     file = bundle.folder / SPEC_FILE
-    part = file.with_suffix(".part")
-    part.write_text(spec.to_json(), encoding="utf-8")
-    part.replace(file)
+    with atomic_write(file) as draft:
+        draft.write_text(spec.to_json(), encoding="utf-8")
     return Bundle(bundle.folder, spec)

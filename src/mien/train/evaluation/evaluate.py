@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien import __version__
+from mien.atomic import atomic_write
 from mien.bundles import SPEC_FILE, Bundle, open_bundle
 from mien.classify import Classifier, softmax
 from mien.contract import LABELS, InputSpec, template_for
@@ -183,7 +184,8 @@ def evaluate(model: Model, data: Dataset, splits: Sequence[Split], groups: dict[
 
 def write_metrics(evaluation: Evaluation, file: Path) -> None:
     """Write metrics.json."""
-    file.write_text(json.dumps(evaluation.metrics, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    with atomic_write(file) as draft:
+        draft.write_text(json.dumps(evaluation.metrics, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def write_predictions(evaluation: Evaluation, data: Dataset, folder: Path) -> list[Path]:

@@ -134,8 +134,8 @@ def ship_heads(
     graph = graphs.float16(graphs.float32(to_onnx(whole))).SerializeToString()
     record: dict[str, object] = {
         "schema": "mien-operating-point/1",
-        "rule": "the largest mean of five figures: accuracy and mean recall on photos and on PublicTest under FER+'s labels, mean recall on "
-        "PublicTest under FER2013's",
+        "rule": "the largest mean of five figures: accuracy and mean recall on photos and on PublicTest under FER+'s labels, mean recall "
+        "on PublicTest under FER2013's",
         **point.to_dict(),
         "score": evidence.score(point),
         "cross_validated": cross_validated(evidence, point) if material.people is not None else [],

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
-import mien
 from mien.bundles import Bundle, open_bundle
 from mien.errors import UsageError
 from mien.train.data.dataset import Dataset, load
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
     import keras
 
 KERAS_FILE = "model.keras"
-# The Keras sources of the shipped models, in models/ of a source checkout.
-KERAS_SOURCES = {"default": "emotion_recognition.keras", "nano": "nano.keras"}
 SAME_ON = 32  # chips that a bundle and a .keras file are compared on
 
 
@@ -59,7 +56,7 @@ def open_source(
         model: a run folder, a bundle folder, or a shipped model's name.
         data: the model's data set; a run needs it.
         votes: FER+ votes on the images of ``data``, where the model answers FER+'s labels.
-        keras_file: Keras source of a bundle; by default its ``model.keras``, and for a shipped model the one in a source checkout.
+        keras_file: Keras source of a bundle; by default its ``model.keras``.
         options: keywords of :func:`mien.train.export.bundle.export_run`, for runs only.
 
     Raises:
@@ -72,7 +69,7 @@ def open_source(
         return
     bundle = open_bundle(model)
     loaded = None if data is None else load(data, size=bundle.spec.chip_size, channels=bundle.spec.channels, votes=votes)
-    file = keras_file or _keras_beside(bundle, model)
+    file = keras_file or _keras_inside(bundle)
     yield Source(bundle, sample_of(bundle.spec, loaded), None if file is None else lambda: _network(bundle, file))
 
 
@@ -95,10 +92,9 @@ def _run_source(run: Path, data: Dataset, folder: Path, **options: Unpack[RunOpt
     return Source(bundle, sample_of(bundle.spec, data), lambda: inference_model(run, options.get("head", "emotion")))
 
 
-def _keras_beside(bundle: Bundle, model: str | Path) -> Path | None:
-    checkout = Path(mien.__file__).parents[2] / "models"
-    candidates = [bundle.folder / KERAS_FILE, *([checkout / KERAS_SOURCES[str(model)]] if str(model) in KERAS_SOURCES else [])]
-    return next((file for file in candidates if file.is_file()), None)
+def _keras_inside(bundle: Bundle) -> Path | None:
+    file = bundle.folder / KERAS_FILE
+    return file if file.is_file() else None
 
 
 def _network(bundle: Bundle, file: Path) -> keras.Model:

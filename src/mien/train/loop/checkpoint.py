@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.atomic import atomic_write
 from mien.errors import TrainingError
 
 Arrays = list[NDArray[Any]]
@@ -46,16 +46,8 @@ def save_state(file: Path, state: RunState) -> None:
     """Write ``state`` so that a crash or a full disk at any moment leaves the old file or the new one."""
     arrays = {f"{name}/{i:04d}": array for name in _LISTS for i, array in enumerate(getattr(state, name))}
     meta = json.dumps({"steps": state.steps, "history": state.history})
-    part = file.with_suffix(".part")
-    try:
-        with part.open("wb") as out:
-            np.savez(out, meta=np.array(meta), **arrays)
-            out.flush()
-            os.fsync(out.fileno())
-        os.replace(part, file)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise
+    with atomic_write(file, durable=True) as draft, draft.open("wb") as out:
+        np.savez(out, meta=np.array(meta), **arrays)
 
 
 def load_state(file: Path) -> RunState:

@@ -8,7 +8,8 @@ from typing import Any
 
 import keras
 
-from mien.train.loop.run_folder import HISTORY_CSV, replace_text, write_json
+from mien.atomic import atomic_write
+from mien.train.loop.run_folder import HISTORY_CSV, write_json
 
 
 def write_classic(run: Path, model: keras.Model, history: list[dict[str, Any]]) -> None:
@@ -17,8 +18,11 @@ def write_classic(run: Path, model: keras.Model, history: list[dict[str, Any]]) 
     The JSON and pickle files hold one list a column, as ``keras.callbacks.History.history`` does.
     """
     probabilities = keras.layers.Softmax(name="probabilities")(model.output)
-    keras.Model(model.input, probabilities, name="emotion_recognition").save(run / "emotion_recognition.keras")
+    with atomic_write(run / "emotion_recognition.keras", ending=".part.keras") as draft:
+        keras.Model(model.input, probabilities, name="emotion_recognition").save(draft)
     columns = {name: [row[name] for row in history] for name in history[0]}
     write_json(run / "training_history.json", columns)
-    (run / "training_history.pkl").write_bytes(pickle.dumps(columns))
-    replace_text(run / "training_history.csv", (run / HISTORY_CSV).read_text(encoding="utf-8"))
+    with atomic_write(run / "training_history.pkl") as draft:
+        draft.write_bytes(pickle.dumps(columns))
+    with atomic_write(run / "training_history.csv") as draft:
+        draft.write_bytes((run / HISTORY_CSV).read_bytes())

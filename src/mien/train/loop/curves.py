@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from tensorboardX import SummaryWriter
 
+from mien.atomic import atomic_write
 from mien.train.loop.run_folder import CURVES, TENSORBOARD
 
 
@@ -24,9 +24,8 @@ def draw_curves(run: Path, history: list[dict[str, Any]]) -> None:
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.legend()
-    part = run / ".curves.part.png"
-    figure.savefig(part, dpi=120)
-    os.replace(part, run / CURVES)
+    with atomic_write(run / CURVES) as draft:
+        figure.savefig(draft, dpi=120, format="png")
 
 
 class TensorBoardLog:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -20,6 +19,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.atomic import atomic_write
 from mien.classify import softmax
 from mien.errors import DivergedError, MienWarning, TrainingError, UsageError
 from mien.train.data.dataset import Dataset, describe, fingerprint
@@ -152,9 +152,8 @@ def export_keras(recipe: Recipe, label_names: tuple[str, ...], weights: Arrays, 
     trained = build_model(recipe, len(label_names))
     trained.set_weights(weights)
     model = keras.Model(trained.input, trained.get_layer("emotion").output, name=recipe.name)
-    part = file.with_name(f".{file.stem}.part.keras")
-    model.save(part)
-    os.replace(part, file)
+    with atomic_write(file, ending=".part.keras") as draft:
+        model.save(draft)
     return model
 
 

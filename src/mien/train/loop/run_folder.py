@@ -24,6 +24,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from mien.atomic import atomic_write
 from mien.errors import TrainingError
 
 CONFIG, ENVIRONMENT, HISTORY, HISTORY_CSV = "config.json", "environment.json", "history.json", "history.csv"
@@ -66,27 +67,19 @@ def read_run(folder: str | Path) -> Run:
         raise TrainingError(f"{folder} is not the folder of a training run ({error}); 'mien train --run {folder}' makes one") from None
 
 
-def replace_text(file: Path, text: str) -> None:
-    """Write ``text`` so that a crash leaves the old file or the new one."""
-    part = file.with_name(f".{file.name}.part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, file)
-
-
 def write_json(file: Path, values: Any) -> None:
     """Write ``values`` as JSON, in one step."""
-    replace_text(file, json.dumps(values, indent=1) + "\n")
+    with atomic_write(file) as draft:
+        draft.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
 
 
 def write_history(run: Path, history: list[dict[str, Any]]) -> None:
     """Write ``history.csv`` and ``history.json``, each replaced in one step."""
     write_json(run / HISTORY, history)
-    part = run / ".history.csv.part"
-    with part.open("w", newline="", encoding="utf-8") as out:
+    with atomic_write(run / HISTORY_CSV) as draft, draft.open("w", newline="", encoding="utf-8") as out:
         writer = csv.DictWriter(out, fieldnames=list(history[0]) if history else ["epoch"])
         writer.writeheader()
         writer.writerows(history)
-    os.replace(part, run / HISTORY_CSV)
 
 
 def read_history(run: Path) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Annotated pictures of the documentation, in docs/images: ``python -m benchmarks.pictures [CLIP]``.
+"""Annotated pictures of the documentation, in docs/images: ``python -m tools.pictures [CLIP]``.
 
 ``portraits.jpg`` shows two public-domain photographs side by side: Eileen Collins (NASA), which Mien brings along, and Grace Hopper (US
 Navy), which matplotlib does. A clip gives ``video.jpg`` and ``timeline.png``; the README's is ``carphone_pristine.mp4`` in the package

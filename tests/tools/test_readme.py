@@ -1,20 +1,19 @@
 """The README says what the package does: its figures are the shipped file's, its commands exist."""
 
 import re
-from pathlib import Path
 
 import pytest
 
-from benchmarks.readme import PAGES, ROOT, rewritten
 from mien.cli import VERBS, app
+from tools.readme import PAGES, ROOT, rewritten
 
-README = Path(__file__).parent.parent / "README.md"
+README = ROOT / "README.md"
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_figures_are_those_of_the_shipped_file(page):
     text = (ROOT / page).read_text(encoding="utf-8")
-    assert text == rewritten(text), "run: python -m benchmarks.readme"
+    assert text == rewritten(text), "run: python -m tools.readme"
 
 
 def test_every_command_exists():
@@ -34,3 +33,9 @@ def test_every_room_of_the_map_exists():
     for line in block.splitlines():
         if match := re.match(r"  (\S+)  ", line):
             assert (README.parent / "src/mien" / match[1]).exists(), match[1]
+
+
+def test_the_map_has_a_line_for_every_room_of_the_training_wing():
+    block = README.read_text(encoding="utf-8").split("\n  train/  ", 1)[1].split("\n  cli/  ", 1)[0]
+    listed = set(re.findall(r"^    (\S+)/  ", block, re.MULTILINE))
+    assert listed == {file.parent.name for file in (ROOT / "src/mien/train").glob("*/*.*") if file.parent.name != "__pycache__"}

@@ -1,7 +1,7 @@
-"""Pages of the site that are made from the code when it is built, so that they cannot grow old; MkDocs calls the ``on_`` functions.
+"""Writes the parts of the documentation that are made from the code: ``python -m tools.generated``; ``--check`` only compares.
 
-Blocks between ``<!-- generated: NAME -->`` and ``<!-- end -->`` are in the repository too, for those who read the pages there:
-``python docs/generated.py`` writes them, ``--check`` only compares. A block without an end is made for the site alone.
+Each part stands between ``<!-- generated: NAME -->`` and ``<!-- end -->`` in a page of ``docs/``. A part without an end is made when the
+site is built, and is not in the repository: MkDocs loads this file and calls its ``on_`` functions.
 """
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 ROOT = Path(__file__).parent.parent
-sys.path += [str(ROOT), str(ROOT / "docs")]  # for what is not installed
+sys.path.append(str(ROOT))  # MkDocs loads this file alone, and benchmarks/ and tools/ are not installed
 
 import typer  # noqa: E402
-from docstrings import markdown  # noqa: E402
 
 import mien  # noqa: E402
 from mien.assets import demo_photo  # noqa: E402
@@ -30,6 +29,7 @@ from mien.bundles import open_bundle  # noqa: E402
 from mien.cli import app  # noqa: E402
 from mien.results import Emotions, ErrorResult, Face, FrameResult, ModelRef  # noqa: E402
 from mien.sinks import csv_columns  # noqa: E402
+from tools.docstrings import markdown  # noqa: E402
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
@@ -39,7 +39,7 @@ PLACEHOLDER = re.compile(r"^<!-- generated: (\w+) -->$(?:\n\n((?:(?!<!-- generat
 EXACT = {"card"}  # blocks of which every digit counts
 DECIMALS = re.compile(r"\d+\.\d+(?:e-?\d+)?")
 NUMBERS = re.compile(r"\[[\d.,\s]+\]")  # lists that read better on one line
-COMMAND = re.compile(r"``(python -m benchmarks[^`]+)``")
+COMMAND = re.compile(r"``(python -m (?:benchmarks|tools)[^`]+)``")
 Command = Any  # Typer brings its own copy of click, whose classes it does not name in public
 
 
@@ -69,7 +69,7 @@ def main() -> None:
         old = page.read_text(encoding="utf-8")
         new = written(old)
         if check and old_blocks(old):
-            raise SystemExit(f"{page.name} is old; run: python docs/generated.py")
+            raise SystemExit(f"{page.name} is old; run: python -m tools.generated")
         if not check and old != new:
             page.write_text(new, encoding="utf-8")
 
@@ -196,15 +196,25 @@ def errors() -> str:
 
 def benchmarks() -> str:
     """Return every benchmark's command and what it asks, from the first sentence of its docstring."""
+    return table(("command", "what it measures"), _commands_in("benchmarks"))
+
+
+def tools() -> str:
+    """Return every command of tools/ and what it does, from the first sentence of its docstring."""
+    return table(("command", "what it does"), _commands_in("tools"))
+
+
+def _commands_in(place: str) -> list[tuple[str, str]]:
+    """Return the commands of a folder at the root, with what each docstring says up to its colon."""
     rows = []
-    folder = ROOT / "benchmarks"
+    folder = ROOT / place
     for file in sorted([*folder.glob("*.py"), *folder.glob("*/__main__.py")]):
         name = file.parent.name if file.stem == "__main__" else file.stem
         said = str(ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))))
         command = COMMAND.search(said)
         if command and f".{name}" in command[1]:
             rows.append((f"`{command[1]}`", said[: command.start()].strip(" :\n")))
-    return table(("command", "what it measures"), rows)
+    return rows
 
 
 def layers() -> str:
@@ -273,6 +283,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "record": record,
     "schema": schema,
     "spec": spec,
+    "tools": tools,
     "train_layers": train_layers,
 }
 

@@ -1,4 +1,4 @@
-"""Writes the figures of the README and some pages of the documentation: ``python -m benchmarks.readme``; ``--check`` only compares.
+"""Writes the figures of the README and some pages of the documentation: ``python -m tools.readme``; ``--check`` only compares.
 
 Blocks between ``<!-- figures: NAME -->`` and ``<!-- end -->`` are replaced by tables made from the shipped bundle's metrics.json and the
 files in benchmarks/results, which the other benchmarks write with ``--json``.
@@ -21,7 +21,7 @@ from mien.bundles import DEFAULT, open_bundle, shipped
 
 ROOT = Path(__file__).parent.parent
 PAGES = ("README.md", "docs/evaluation.md", "docs/video.md", "docs/edge.md", "docs/web.md", "docs/benchmarks.md")
-RESULTS = Path(__file__).parent / "results"
+RESULTS = ROOT / "benchmarks" / "results"
 BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 SPLIT_NAMES = {
     "private": "PrivateTest",
@@ -41,7 +41,7 @@ def main() -> None:
         old = page.read_text(encoding="utf-8")
         new = rewritten(old)
         if check and old != new:
-            raise SystemExit(f"{name} has old figures; run: python -m benchmarks.readme")
+            raise SystemExit(f"{name} has old figures; run: python -m tools.readme")
         page.write_text(new, encoding="utf-8")
 
 

@@ -1,7 +1,7 @@
-"""A trained run is kept as a member of ensembles to come: ``python -m models.keep RUN [RUN ...]``.
+"""A trained run is kept as a member of ensembles to come: ``python -m tools.keep RUN [RUN ...]``.
 
 Writes ``models/members/RECIPE_SEED.keras`` with weights in float16, and the run's history beside it.
-``mien ensemble`` and ``python -m models.ship`` take such files, so networks that were trained at different times, on different machines,
+``mien ensemble`` and ``python -m tools.ship`` take such files, so networks that were trained at different times, on different machines,
 can answer together.
 """
 
@@ -14,9 +14,10 @@ from pathlib import Path
 from mien.errors import UsageError
 from mien.train.loop.run_folder import read_history, read_run, write_json
 from mien.train.loop.trained import inference_model
-from models.ship import HERE, history_beside, write_source
+from tools.ship import history_beside, write_source
+from tools.sources import MODELS
 
-MEMBERS = HERE / "members"
+MEMBERS = MODELS / "members"
 
 
 def keep(run: Path, folder: Path = MEMBERS, *, last: bool = False) -> Path:

@@ -1,13 +1,10 @@
-"""Runs that ended differently from one beginning become one network: ``python -m models.soup RUN RUN --out RUN``.
+"""Several runs that began alike become one network with the mean of their weights.
 
-The mean of their weights is no slower than one of them and errs less, as long as they left the same path late (Wortsman et al. 2022,
-arXiv:2203.05482). The new run folder goes wherever one of ``mien train`` goes, but cannot be resumed.
+That network costs no more than one of them and errs less, as long as the runs separated late (Wortsman et al. 2022, arXiv:2203.05482).
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,12 +17,15 @@ from mien.train.loop.run_folder import CHECKPOINT, CONFIG, ENVIRONMENT, MODEL, r
 from mien.train.loop.trained import read_config
 
 
-def soup(runs: Sequence[Path], out: Path) -> None:
-    """Write the run ``out`` whose network has the mean of the best weights of ``runs``; its history tells theirs, each row its ``member``.
+def average_weights(runs: Sequence[Path], out: Path) -> Path:
+    """Write a run folder whose network has the mean of the best weights of ``runs``, and return its ``model.keras``.
+
+    The folder works wherever a run of ``mien train`` works, but it cannot be resumed. Its history holds the rows of all runs; ``member``
+    names the run of each row.
 
     Raises:
-        UsageError: ``out`` is there, or the runs are fewer than two, of different networks, or of different data.
-        TrainingError: one has not finished an epoch.
+        UsageError: ``out`` exists, or there are fewer than two runs, or they have different networks or different data.
+        TrainingError: a run has not finished an epoch, or a folder is not a run's.
     """
     if len(runs) < 2:
         raise UsageError("the mean of weights needs two runs or more")
@@ -43,7 +43,8 @@ def soup(runs: Sequence[Path], out: Path) -> None:
         raise TrainingError(f"{unfinished[0]} has not finished an epoch yet")
     if len({tuple(array.shape for array in state.best) for state in states}) > 1:
         raise UsageError(f"the networks of {', '.join(map(str, runs))} differ; the mean of weights needs runs of one network")
-    mean = [np.mean(arrays, axis=0, dtype=np.float64).astype(np.float32) for arrays in zip(*(state.best for state in states), strict=True)]
+    together = zip(*(state.best for state in states), strict=True)
+    mean = [np.asarray(np.mean(arrays, axis=0, dtype=np.float64), np.float32) for arrays in together]
     history = [{"member": run.name, **row} for run, state in zip(runs, states, strict=True) for row in state.history]
     out.mkdir(parents=True)
     write_json(out / CONFIG, configs[0])
@@ -51,17 +52,4 @@ def soup(runs: Sequence[Path], out: Path) -> None:
     write_history(out, history)
     save_state(out / CHECKPOINT, RunState(mean, [], [], mean, mean, history=history))
     export_keras(recipe, labels, mean, out / MODEL)
-
-
-def main() -> None:
-    """Write the run and say where it is."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run folder of mien train")
-    parser.add_argument("--out", type=Path, required=True, help="run folder that is written")
-    options = parser.parse_args()
-    soup(options.runs, options.out)
-    sys.stdout.write(f"{options.out / MODEL}\n")
-
-
-if __name__ == "__main__":
-    main()
+    return out / MODEL

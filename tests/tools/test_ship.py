@@ -1,7 +1,6 @@
-"""The Keras sources in models/ are the networks behind the shipped models."""
+"""The Keras sources in models/ are the networks behind the shipped models, and tools/ puts them there."""
 
 import json
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -9,20 +8,19 @@ import pytest
 
 from mien.bundles import open_bundle
 from mien.classify import Classifier, softmax
-from mien.errors import TrainingError, UsageError
+from mien.errors import UsageError
 from mien.train.loop.batches import to_input
 from mien.train.loop.checkpoint import load_state
 from mien.train.loop.fit import fit
 from mien.train.loop.run_folder import CHECKPOINT, read_history, write_history, write_json
 from mien.train.loop.trained import inference_model
+from mien.train.loop.weight_average import average_weights
 from mien.train.models import build_model
-from models.keep import keep
-from models.ship import histories, write_source
-from models.ship import main as ship
-from models.soup import soup
 from tests.train.shapes import tiny_recipe
-
-MODELS = Path(__file__).parents[2] / "models"
+from tools.keep import keep
+from tools.ship import histories, write_source
+from tools.ship import main as ship
+from tools.sources import MODELS
 
 
 def test_the_source_and_the_shipped_graph_answer_alike():
@@ -103,8 +101,8 @@ def test_what_is_shipped_answers_as_its_source_does(tmp_path, shapes, monkeypatc
         fit(tiny_recipe(**{"seed": seed, "model.options.widths": [32, 64]}), shapes, tmp_path / f"run{seed}")  # weights outweigh the graph
     for place in ("weights", "models"):
         (tmp_path / place).mkdir()
-    monkeypatch.setattr("models.ship.weights_dir", lambda: tmp_path / "weights")
-    monkeypatch.setattr("models.ship.HERE", tmp_path / "models")
+    monkeypatch.setattr("tools.ship.weights_dir", lambda: tmp_path / "weights")
+    monkeypatch.setattr("tools.ship.MODELS", tmp_path / "models")
     monkeypatch.setattr("sys.argv", ["ship", "default", *(str(tmp_path / f"run{i}") for i in (0, 1)), "--data", str(shapes.root)])
     ship()
     bundle = open_bundle(tmp_path / "weights/default")
@@ -125,8 +123,8 @@ def test_a_kept_network_is_shipped_by_its_recipe(tmp_path, shapes, monkeypatch):
     file = keep(run, tmp_path / "members")
     for place in ("weights", "models"):
         (tmp_path / place).mkdir()
-    monkeypatch.setattr("models.ship.weights_dir", lambda: tmp_path / "weights")
-    monkeypatch.setattr("models.ship.HERE", tmp_path / "models")
+    monkeypatch.setattr("tools.ship.weights_dir", lambda: tmp_path / "weights")
+    monkeypatch.setattr("tools.ship.MODELS", tmp_path / "models")
     toml = tmp_path / "tiny.toml"
     toml.write_text(f"size = {recipe.size}\nflip_average = true\n", encoding="utf-8")
     given = ["ship", "default", str(file), "--data", str(shapes.root)]
@@ -156,10 +154,10 @@ def test_the_history_has_every_epoch():
     assert max(row["val_accuracy"] for row in rows) > 0.7
 
 
-def test_a_soup_is_the_mean_of_weights_and_goes_where_a_run_goes(tmp_path, shapes):
+def test_a_mean_of_weights_is_shipped_with_both_histories(tmp_path, shapes):
     for name in ("a", "b"):
         fit(tiny_recipe(epochs=1, seed=ord(name)), shapes, tmp_path / name)
-    soup([tmp_path / "a", tmp_path / "b"], tmp_path / "c")
+    average_weights([tmp_path / "a", tmp_path / "b"], tmp_path / "c")
     a, b, c = (inference_model(tmp_path / name).get_weights() for name in "abc")
     for one, other, mean in zip(a, b, c, strict=True):
         assert mean == pytest.approx((one + other) / 2, abs=1e-6)
@@ -168,28 +166,3 @@ def test_a_soup_is_the_mean_of_weights_and_goes_where_a_run_goes(tmp_path, shape
     histories([tmp_path / "c"], "default", tmp_path / "first/history.json", folder=tmp_path)
     told = json.loads((tmp_path / "training_history.json").read_text(encoding="utf-8"))
     assert [(row["member"], row["epoch"]) for row in told] == [("first", 1), ("a", 1), ("b", 1)]
-
-
-def test_a_soup_cannot_be_resumed_and_says_what_to_do(tmp_path, shapes):
-    for name in ("a", "b"):
-        fit(tiny_recipe(epochs=1), shapes, tmp_path / name)
-    soup([tmp_path / "a", tmp_path / "b"], tmp_path / "c")
-    with pytest.raises(TrainingError, match=r"mean of other runs .* --set model\.weights="):
-        fit(tiny_recipe(epochs=1), shapes, tmp_path / "c", resume=True)
-
-
-def test_a_soup_of_different_networks_is_refused(tmp_path, shapes):
-    fit(tiny_recipe(epochs=1), shapes, tmp_path / "a")
-    fit(tiny_recipe(**{"epochs": 1, "model.options.widths": [4, 4]}), shapes, tmp_path / "b")
-    with pytest.raises(UsageError, match="needs runs of one network"):
-        soup([tmp_path / "a", tmp_path / "b"], tmp_path / "c")
-    with pytest.raises(UsageError, match="two runs or more"):
-        soup([tmp_path / "a"], tmp_path / "c")
-    fit(tiny_recipe(epochs=1), shapes.exclude({shapes.names[0]}), tmp_path / "d")
-    with pytest.raises(UsageError, match="differ in their"):
-        soup([tmp_path / "a", tmp_path / "d"], tmp_path / "c")
-    fit(tiny_recipe(epochs=1), shapes, tmp_path / "e", validation="holdout")
-    fit(tiny_recipe(epochs=1, seed=1), shapes, tmp_path / "f", validation="holdout")
-    with pytest.raises(UsageError, match="held back other images"):
-        soup([tmp_path / "e", tmp_path / "f"], tmp_path / "c")
-    assert not (tmp_path / "c").exists()

@@ -29,5 +29,5 @@ with tempfile.TemporaryDirectory() as run:
 
 first = data.rows("val")[:4]
 for row, probabilities in zip(first, classifier.probabilities(data.images[first]), strict=True):
-    answer, uncertain = classifier.emotions(probabilities)
-    print(f"{data.names[row]}: {answer.top} {answer.confidence:.2f}{' (not sure)' if uncertain else ''}")
+    answer = classifier.emotions(probabilities)
+    print(f"{data.names[row]}: {answer.top} {answer.confidence:.2f}{' (not sure)' if classifier.is_uncertain(answer) else ''}")

@@ -65,10 +65,13 @@ class Classifier:
         """Return calibrated probabilities (N, labels), rows summing to 1."""
         return softmax(self.logits(chips), self.spec.temperature)
 
-    def emotions(self, probabilities: NDArray[np.float64]) -> tuple[Emotions, bool]:
-        """Return one row of :meth:`probabilities` as a record, and whether it is too close to call."""
-        record = Emotions(self.spec.labels, tuple(float(p) for p in probabilities))
-        return record, record.confidence < self.spec.uncertain_below
+    def emotions(self, probabilities: NDArray[np.float64]) -> Emotions:
+        """Return one row of :meth:`probabilities` as a record."""
+        return Emotions(self.spec.labels, tuple(float(p) for p in probabilities))
+
+    def is_uncertain(self, emotions: Emotions) -> bool:
+        """Return whether the confidence is below the model's threshold ``uncertain_below``."""
+        return emotions.confidence < self.spec.uncertain_below
 
 
 def softmax(logits: ArrayLike, temperature: float = 1.0) -> NDArray[np.float64]:

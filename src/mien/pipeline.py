@@ -170,7 +170,7 @@ class Pipeline:
         for item in prepared:
             faces = []
             for detection in item.faces:
-                emotions, _ = self.classifier.emotions(next(rows))
+                emotions = self.classifier.emotions(next(rows))
                 uncertain = self._is_uncertain(emotions, detection.score)
                 faces.append(Face(detection.box_xyxy, detection.score, detection.landmarks, emotions, uncertain))
             results.append(FrameResult(item.source, item.width, item.height, tuple(faces), self.model, notes=item.notes))
@@ -251,7 +251,7 @@ class Pipeline:
         return replace(face, track_id=track_id, smoothed=smoothed, uncertain=self._is_uncertain(smoothed, face.score))
 
     def _is_uncertain(self, emotions: Emotions, score: float) -> bool:
-        return emotions.confidence < self.classifier.spec.uncertain_below or score < SURE_FACE
+        return self.classifier.is_uncertain(emotions) or score < SURE_FACE
 
     def _run(self, images: Iterable[Any], keep_frames: bool) -> Iterator[tuple[Record, Frame | None]]:
         queue: deque[Future[Prepared | ErrorResult]] = deque()

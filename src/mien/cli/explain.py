@@ -12,7 +12,6 @@ from mien.cli.console import PICTURE_ENDINGS, check_ending, check_free, check_no
 from mien.cli.options import Detector, Model
 from mien.errors import UsageError
 
-MARGIN = 0.15  # shown around a face's box, in its sides
 MAX_CLOSEUPS = 24  # of a crowd's largest faces; the photo itself shows all
 
 
@@ -33,8 +32,7 @@ def explain(
     from mien.bundles import open_bundle
     from mien.classify import Classifier
     from mien.draw import Closeup, add_closeups, annotate
-    from mien.explain import COLD, DECISIVE, WARM, by_part, occlusion_map, overlay, strongest
-    from mien.geometry import grown
+    from mien.explain import COLD, DECISIVE, WARM, explain_face, occlusion_map, overlay
     from mien.media.images import read_photo
     from mien.pipeline import Pipeline
 
@@ -56,7 +54,6 @@ def explain(
         if network.input_shape[1:] != spec.input_shape or network.output_shape[1] != len(spec.labels):
             raise UsageError(f"{grad_cam} and {model} take other chips or give other labels; name the bundle of that run with --model")
     drawn = frame
-    grey = np.asarray(Image.fromarray(frame).convert("L").convert("RGB"))  # warm colours are lost on skin
     closeups: list[Closeup] = []
     for number, face in enumerate(result.faces, 1):
         told = label or face.top
@@ -64,13 +61,12 @@ def explain(
         heat = cam_of(network, cut, spec.labels.index(told)) if network else occlusion_map(classifier, cut, told)
         full_at = 0.0 if network else DECISIVE
         drawn = overlay(drawn, heat, face.landmarks, spec, full_at=full_at)
-        shares = "support: " + ", ".join(f"{part} {share:.0%}" for part, share in by_part(heat, spec).items())
+        explained = explain_face(frame, face, heat, spec, full_at=full_at)
+        shares = "support: " + ", ".join(f"{part} {share:.0%}" for part, share in explained.shares.items())
         if np.abs(heat).max() < full_at:
-            shares = f"no part decides alone: covering one changes the probability by {strongest(heat):.1%} at most"
+            shares = f"no part decides alone: covering one changes the probability by {explained.strongest:.1%} at most"
         typer.echo(f"face {number}: {told} {face.emotions[told]:.3f}; {shares}")
-        x0, y0, x1, y1 = grown(face.box_xyxy, MARGIN, result.width, result.height)
-        marked = overlay(grey[y0:y1, x0:x1], heat, [(x - x0, y - y0) for x, y in face.landmarks], spec, full_at=full_at)
-        closeups.append(Closeup(frame[y0:y1, x0:x1], marked, f"#{number} {told} {face.emotions[told]:.2f}", shares))
+        closeups.append(Closeup(explained.crop_rgb, explained.marked_rgb, f"#{number} {told} {face.emotions[told]:.2f}", shares))
     if not result.faces:
         say(f"no face found in {photo}")
     picture = annotate(drawn, result)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,10 +22,7 @@ from mien.errors import MediaError
 from mien.results import ErrorResult
 
 if TYPE_CHECKING:
-    from mien.arrays import Frame
-    from mien.media.video import VideoFrame
     from mien.pipeline import Pipeline
-    from mien.results import FrameResult
     from mien.sinks import Sink
     from mien.timeline import Presence, Timeline
 
@@ -93,72 +91,49 @@ class _Job:
     every_s: float | None
     detect_every: int
     frames: int = 0
-    left_out: int = 0
-    time_s: float | None = None
+    errors: int = 0
 
     def run(self, sink: Sink | None, annotated: Path | None) -> bool:
         """Do everything that is done frame by frame; return False when something of it could not be read or the user stopped it."""
-        from mien.draw import annotate
         from mien.media.video import open_video
-        from mien.media.video_writer import VideoWriter
+        from mien.video_job import video_records
 
         began = time.monotonic()
-        with _stop_on_ctrl_c() as stopped, ExitStack() as stack:
-            writer, left_out = None, list[ErrorResult]()
+        with _stop_on_ctrl_c() as stopped, _progress() as (opened, done):
+            records = video_records(
+                self.pipeline,
+                partial(open_video, self.source),
+                name=self.name,
+                every_s=self.every_s,
+                detect_every=self.detect_every,
+                annotated=annotated,
+                timeline=self.story,
+                stopped=stopped,
+                on_open=opened,
+            )
             try:
-                clip = open_video(self.source)
-                left_out = clip.left_out
-                stack.callback(clip.close)
-                if annotated:
-                    rate = min(clip.rate or 25, 1 / self.every_s) if self.every_s else clip.rate
-                    sound_from = self.source if clip.has_sound and clip.duration_s else None  # a live stream cannot be read twice
-                    writer = stack.enter_context(VideoWriter(annotated, rate=rate, sound_from=sound_from))
-                with _progress(clip.duration_s) as show:
-                    for result, frame in self._results(clip.frames(self.every_s), stopped):
-                        show(result.time_s or 0.0)
-                        self._tell(left_out, sink, until=result.frame_index)
+                with closing(records):
+                    for record in records:
                         if sink:
-                            sink.write(result)
-                        if writer:
-                            writer.write(result.time_s or 0.0, self.story.draw_graphs(annotate(frame, result), result))
-                if writer and not stopped.is_set():
-                    writer.write_rest_of_sound()
-                self._tell(left_out, sink)
-            except MediaError as error:
-                self._tell(left_out, sink)
-                if sink:
-                    sink.write(ErrorResult(self.name, error.code, str(error), time_s=self.time_s))
-                say(f"mien: {error} [{error.code}]")
+                            sink.write(record)
+                        if isinstance(record, ErrorResult):
+                            self.errors += 1
+                            say(f"mien: {record.message} [{record.code}]")
+                        else:
+                            self.frames += 1
+                            done(record.time_s or 0.0)
+            except MediaError:  # its record was the last one
                 say(f"{counted(self.frames, 'frame')} before that" if self.frames else "no frame could be read")
                 return False
         seconds = max(time.monotonic() - began, 1e-6)
         people = len(self.story.presences())
         pace = f"{counted(self.frames, 'frame')} in {seconds:.1f} s ({self.frames / seconds:.1f} frames/s)"
         say(f"{pace}, {people} {'person' if people == 1 else 'people'}")
-        if self.left_out:
-            say(f"{counted(self.left_out, 'picture')} could not be read")
+        if self.errors:
+            say(f"{counted(self.errors, 'picture')} could not be read")
         if stopped.is_set():
             say("stopped; what was done until then is complete")
-        return not stopped.is_set() and not self.left_out
-
-    def _tell(self, errors: list[ErrorResult], sink: Sink | None, until: int | None = None) -> None:
-        """Write the records of the pictures that were left out before frame ``until``; those after it wait for their turn."""
-        while self.left_out < len(errors) and (until is None or (errors[self.left_out].frame_index or 0) < until):
-            error = errors[self.left_out]
-            self.left_out += 1
-            if sink:
-                sink.write(error)
-            say(f"mien: {error.message} [{error.code}]")
-
-    def _results(self, frames: Iterator[VideoFrame], stopped: Event) -> Iterator[tuple[FrameResult, Frame]]:
-        stream = self.pipeline.stream_with_frames(frames, source=self.name, detect_every=self.detect_every)
-        with closing(stream):
-            for result, frame in stream:
-                self.frames, self.time_s = self.frames + 1, result.time_s
-                self.story.add(result)
-                yield result, frame
-                if stopped.is_set():
-                    return
+        return not stopped.is_set() and not self.errors
 
 
 @contextmanager
@@ -178,10 +153,13 @@ def _stop_on_ctrl_c() -> Iterator[Event]:
 
 
 @contextmanager
-def _progress(duration_s: float | None) -> Iterator[Callable[[float], None]]:
-    """Give a function that takes the time of the frame just done and keeps a bar up to date, where there is a terminal."""
+def _progress() -> Iterator[tuple[Callable[[float | None], None], Callable[[float], None]]]:
+    """Give two functions that keep a bar up to date, where there is a terminal.
+
+    The first takes the length of the video in seconds once it is known, the second the time of each frame that is done.
+    """
     if not sys.stderr.isatty():
-        yield lambda _: None
+        yield lambda _: None, lambda _: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -195,14 +173,17 @@ def _progress(duration_s: float | None) -> Iterator[Callable[[float], None]]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("video", total=duration_s, speed="")
+        task = bar.add_task("video", total=None, speed="")
 
-        def show(time_s: float) -> None:
+        def opened(duration_s: float | None) -> None:
+            bar.update(task, total=duration_s)
+
+        def done(time_s: float) -> None:
             nonlocal frames
             frames += 1
             bar.update(task, completed=time_s, speed=f"{frames / max(time.monotonic() - began, 1e-6):.1f} frames/s")
 
-        yield show
+        yield opened, done
 
 
 def _open_records(stack: ExitStack, output: Path | None, to_stdout: bool, overwrite: bool, pipeline: Pipeline) -> Sink | None:

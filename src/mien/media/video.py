@@ -88,6 +88,8 @@ class Video:
         self.rate = float(self._stream.average_rate) if self._stream.average_rate else None
         self.duration_s = self._container.duration / 1e6 if self._container.duration else None
         self.has_sound = bool(self._container.streams.audio)
+        can_be_read_twice = self.duration_s or Path(source).is_file()  # a live stream cannot
+        self.sound_from = str(source) if self.has_sound and can_be_read_twice else None
         self.left_out: list[ErrorResult] = []  # a video that breaks ends; see ImageSequence
 
     def frames(self, every_s: float | None = None) -> Iterator[VideoFrame]:
@@ -183,6 +185,7 @@ class ImageSequence:
         self.rate: float | None = SEQUENCE_RATE
         self.duration_s: float | None = len(self._pictures) / SEQUENCE_RATE
         self.has_sound = False
+        self.sound_from: str | None = None
 
     def frames(self, every_s: float | None = None) -> Iterator[VideoFrame]:
         """Yield the pictures as frames, once; see :meth:`Video.frames`.
@@ -228,6 +231,9 @@ def open_video(source: str | Path, *, limits: ReadLimits = ReadLimits()) -> Vide
     if "://" not in text and (is_glob or Path(text).is_dir() or _is_still(text)):
         return ImageSequence(text, limits=limits)
     return Video(source, limits=limits)
+
+
+Clip = Video | ImageSequence
 
 
 def check_every(every_s: float | None) -> float | None:

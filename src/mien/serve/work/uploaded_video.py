@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import json
 import time
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Event
 
-from mien.draw import annotate
 from mien.errors import MediaError, TooLargeError, UnsupportedMediaError
-from mien.media.images import VIDEOS, ReadLimits
+from mien.media.images import VIDEOS, ReadLimits, display_name
 from mien.media.video import Video
-from mien.media.video_writer import VideoWriter
 from mien.pipeline import Pipeline
-from mien.results import ErrorResult, Record
+from mien.results import FrameResult
 from mien.serve.settings import Settings
-from mien.timeline import Timeline
+from mien.video_job import check_length, named, video_records
 
 MAGIC_BYTES = 16  # bytes that tell a container
 
@@ -63,42 +62,35 @@ def analyze_video(
     progress: Progress,
     stopped: Event,
 ) -> None:
-    """Write one record a frame to ``result`` and, if asked for, the video with boxes and labels to ``annotated``.
+    """Write one record per frame to ``result`` and, if asked for, the video with boxes and labels to ``annotated``.
 
     Raises:
         Stopped: ``stopped`` was set.
-        MediaError: the video broke; its last record says so, the ones before are complete.
+        MediaError: the video broke off; its last record says so, and the records before it are complete.
     """
     began = time.monotonic()
-    story = Timeline(pipeline.labels)
-    broken: MediaError | None = None
-    with ExitStack() as stack:
-        out = stack.enter_context(result.open("w", encoding="utf-8"))
-        try:
-            clip = stack.enter_context(closing(_open(path, name, settings)))
-            progress.frames, progress.duration_s = 0, clip.duration_s
-            writer = None
-            if annotated:
-                rate = min(clip.rate or 25, 1 / every_s) if every_s else clip.rate
-                sound_from = str(path) if clip.has_sound else None
-                writer = stack.enter_context(VideoWriter(annotated, rate=rate, sound_from=sound_from, untrusted=True))
-            stream = pipeline.stream_with_frames(clip.frames(every_s), source=name, max_faces=settings.max_faces)
-            for record, frame_rgb in stack.enter_context(closing(stream)):
-                if stopped.is_set():
-                    raise Stopped
-                _check_length(record.time_s, name, settings)
-                out.write(_line(record))
-                if writer:
-                    story.add(record)
-                    writer.write(record.time_s or 0.0, story.draw_graphs(annotate(frame_rgb, record), record))
+
+    def opened(duration_s: float | None) -> None:
+        progress.frames, progress.duration_s = 0, duration_s
+
+    records = video_records(
+        pipeline,
+        partial(_open, path, name, settings),
+        name=name,
+        every_s=every_s,
+        max_faces=settings.max_faces,
+        max_s=settings.max_video_s,
+        annotated=annotated,
+        untrusted=True,
+        on_open=opened,
+    )
+    with result.open("w", encoding="utf-8") as out, closing(records):
+        for record in records:
+            if stopped.is_set():
+                raise Stopped
+            out.write(json.dumps(record.to_dict(), allow_nan=False) + "\n")
+            if isinstance(record, FrameResult):
                 progress.frames, progress.time_s, progress.seconds = progress.frames + 1, record.time_s or 0.0, time.monotonic() - began
-            if writer:
-                writer.write_rest_of_sound()
-        except MediaError as error:
-            broken = _without(path, name, error)
-            out.write(_line(ErrorResult(name, broken.code, str(broken), time_s=progress.time_s)))
-    if broken:  # raised when the annotated copy has been finished as well
-        raise broken
 
 
 def _open(path: Path, name: str, settings: Settings) -> Video:
@@ -109,24 +101,10 @@ def _open(path: Path, name: str, settings: Settings) -> Video:
     try:
         video = Video(path, limits=ReadLimits(max_pixels=settings.max_pixels), untrusted=True)
     except MediaError as error:
-        raise _without(path, name, error) from None
+        raise named(error, display_name(path), name) from None
     try:
-        _check_length(video.duration_s, name, settings)
+        check_length(video.duration_s, settings.max_video_s, name)
     except TooLargeError:
         video.close()
         raise
     return video
-
-
-def _check_length(seconds: float | None, name: str, settings: Settings) -> None:
-    if seconds is not None and seconds > settings.max_video_s:
-        raise TooLargeError(f"expected at most {settings.max_video_s:g} s of video, got more in {name}; cut it into pieces")
-
-
-def _without(path: Path, name: str, error: MediaError) -> MediaError:
-    """Return the error with the caller's name of the file in the place of its path here."""
-    return type(error)(str(error).replace(str(path), name))
-
-
-def _line(record: Record) -> str:
-    return json.dumps(record.to_dict(), allow_nan=False) + "\n"

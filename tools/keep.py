@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mien.errors import UsageError
 from mien.train.loop.run_folder import read_history, read_run, write_json
-from mien.train.loop.trained import inference_model
+from mien.train.loop.trained import trained_network
 from tools.ship import history_beside, write_source
 from tools.sources import MODELS
 
@@ -23,6 +23,8 @@ MEMBERS = MODELS / "members"
 def keep(run: Path, folder: Path = MEMBERS, *, last: bool = False) -> Path:
     """Write the network of the run's best epoch, or of its ``last`` one, and its history into ``folder``; return the network's file.
 
+    The network keeps all its heads, and answers one chip: mirror images are averaged where it is used.
+
     Raises:
         UsageError: a network of the same recipe and seed is there.
     """
@@ -31,7 +33,7 @@ def keep(run: Path, folder: Path = MEMBERS, *, last: bool = False) -> Path:
     if file.exists():
         raise UsageError(f"{file} is there already; remove it first, or keep a run of another seed")
     folder.mkdir(parents=True, exist_ok=True)
-    write_source(inference_model(run, last=last), file)
+    write_source(trained_network(run, last=last), file)
     write_json(history_beside(file), read_history(run))
     return file
 

@@ -1,11 +1,10 @@
-"""A trained run becomes a model of the package: ``python -m tools.ship default RUN --data FER2013`` (or ``nano``, ``ferplus``).
+"""A trained network becomes models of the package: ``python -m tools.ship default NETWORK --data DIR --votes CSV --photos DIR``.
 
-Several runs or ``.keras`` files, such as :mod:`tools.keep` wrote, become one model, their ensemble; ``models/emotion_recognition.keras``
-stands for the present members. One file alone needs ``--recipe``, the one that it was trained by: it names the model and says whether its
-graph averages over the mirror image. ``ferplus`` is the second head of runs, which answers FER+'s labels; it needs ``--votes``.
-Writes the bundle in ``src/mien/weights``, with its weights in float16, and in ``models/`` its Keras source and the history of the runs;
-of ``ferplus`` the bundle alone.
-``mien evaluate --into-bundle`` then measures the model and writes its card.
+``default`` takes a network with two heads and brings ``fer2013`` and ``ferplus`` along; ``nano`` takes one with one head or two. NETWORK is
+a run folder, or a ``.keras`` file such as :mod:`tools.keep` wrote or as lies in ``models/``. Photos and PublicTest choose the operating
+point (:mod:`mien.train.evaluation.operating_point`). Writes the bundles in ``src/mien/weights``, with the weights in float16, and in
+``models/`` the Keras source with all heads and the history of the run. ``mien evaluate --into-bundle`` then measures each model and writes
+its card.
 """
 
 from __future__ import annotations
@@ -24,21 +23,18 @@ from typing import Any
 import h5py
 import keras
 import numpy as np
-from keras import layers
 
-from mien.bundles import Bundle, weights_dir
+from mien.bundles import weights_dir
+from mien.contract import InputSpec, template_for
 from mien.errors import UsageError
-from mien.train.data.dataset import Dataset
-from mien.train.export.bundle import export_model, export_run, spec_of
-from mien.train.export.ensemble import calibrated, combine, export_ensemble, load_for
-from mien.train.export.formats import convert
-from mien.train.export.formats.judge import sample_of
+from mien.train.data.dataset import load
+from mien.train.evaluation.photos import labelled_photos, people_of
+from mien.train.export.heads import Material, ship_heads
 from mien.train.loop.run_folder import HISTORY, MODEL, read_history, write_history
-from mien.train.models import networks_in
-from mien.train.recipe import Recipe
+from mien.train.loop.trained import read_config, trained_network
+from mien.train.models import open_network
 from tools.sources import HISTORIES, KERAS_SOURCES, MODELS
 
-FERPLUS = "ferplus"
 LARGE_ARRAY = 4096  # values; a smaller one is not worth an index of its own
 
 
@@ -111,69 +107,48 @@ def histories(members: Sequence[Path], name: str, after: Path | None = None, *, 
             shutil.copyfile(Path(scratch) / f"history{suffix}", folder / f"{HISTORIES[name]}{suffix}")
 
 
-def write_bundle(
-    members: Sequence[Path], data: Dataset, name: str, title: str | None, version: str, recipe: Recipe | None = None
-) -> tuple[Bundle, keras.Model]:
-    """Export the run or the ensemble, or their second head, as ``title``, weights in float16; return the bundle and its Keras source.
-
-    A single file goes by its ``recipe``.
-
-    FER+'s labels are cleaner: four of five answers are right without any threshold, so ``ferplus`` is asked for nine of ten.
-    """
-    head, target = ("votes", 0.9) if name == FERPLUS else ("emotion", None)
-    title = title or (FERPLUS if name == FERPLUS else None)
-    networks = calibrated(members, data, head, mirror=recipe is not None and recipe.flip_average)
-    with tempfile.TemporaryDirectory() as scratch:
-        draft = Path(scratch) / "bundle"
-        if len(networks) > 1:
-            title = title or name
-            float_bundle = export_ensemble(networks, data, draft, head=head, name=title, version=version, target_accuracy=target)
-            source = combine(networks, title)
-        elif recipe:
-            (one,) = networks
-            spec = spec_of(recipe, one.labels, title or recipe.name, version)
-            chips = np.asarray(data.images[one.validation_rows])
-            network = keras.Model(one.model.input, layers.Identity(name="logits")(one.model.output), name=spec.name)
-            float_bundle = export_model(network, spec, chips, chips, data.labels[one.validation_rows], draft)
-            (source,) = networks_in(members[0])
-        else:
-            float_bundle = export_run(members[0], data, draft, head=head, name=title, version=version, target_accuracy=target)
-            source = keras.saving.load_model(members[0] / MODEL)
-        sample = sample_of(float_bundle.spec, data)
-        return convert(float_bundle, "onnx-fp16", weights_dir() / name, sample, overwrite=True).bundle, source
+def open_source(source: Path) -> tuple[keras.Model, bool]:
+    """Return the network of a run folder or of a ``.keras`` file, with all its heads, and whether a run's recipe averages mirror images."""
+    if source.suffix == ".keras":
+        return open_network(source), False
+    recipe, _ = read_config(source)
+    return trained_network(source), recipe.flip_average
 
 
 def main() -> None:
     """Write the files and say how large they are."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("name", choices=[*HISTORIES, FERPLUS], help="the shipped model that is replaced")
-    parser.add_argument("members", type=Path, nargs="+", metavar="MEMBER", help="run folder of mien train, or a .keras file")
+    parser.add_argument("name", choices=list(HISTORIES), help="the model that is replaced; default brings fer2013 and ferplus along")
+    parser.add_argument("network", type=Path, help="run folder of mien train, or a .keras file")
     parser.add_argument("--data", type=Path, required=True, help="FER2013")
-    parser.add_argument("--votes", type=Path, help="FER+ votes, for ferplus")
-    parser.add_argument(
-        "--title", help="the model's name in results; by default the recipe's, of an ensemble and of ferplus the shipped one"
-    )
-    parser.add_argument("--recipe", help="recipe of a single .keras file: a shipped one's name, or a .toml file")
-    parser.add_argument("--release", default="1.0", help="the model's version")
+    parser.add_argument("--votes", type=Path, required=True, help="FER+ votes on its images, a CSV")
+    parser.add_argument("--photos", type=Path, required=True, help="labelled photos, <label>/*.jpg, that choose the operating point")
+    parser.add_argument("--people", type=Path, help="who is in each photo, a CSV with the columns file,person, for cross-validation")
+    parser.add_argument("--mirror", action="store_true", help="average over the mirror image; a run's recipe can say so, too")
+    parser.add_argument("--release", default="1.0", help="the models' version")
     parser.add_argument("--after", type=Path, metavar="JSON", help="history of the network that the run began with; its epochs come first")
+    parser.add_argument("--out", type=Path, default=weights_dir(), help="folder of the bundles; the package's by default")
     options = parser.parse_args()
-    if options.name == FERPLUS and options.after:
-        parser.error("ferplus has no history of its own: give no --after")
-    single = len(options.members) == 1 and options.members[0].suffix == ".keras"
-    if single and not options.recipe:
-        parser.error(f"{options.members[0]} alone says nothing of its recipe; give --recipe, or the run folder")
-    if options.recipe and not single:
-        parser.error("--recipe is for a single .keras file; run folders bring theirs")
-    recipe = Recipe.load(options.recipe) if options.recipe else None
-    data = load_for(options.members[0], options.data, options.votes)
-    bundle, model = write_bundle(options.members, data, options.name, options.title, options.release, recipe)
-    files = [bundle.model_path]
-    if options.name != FERPLUS:
-        files.append(MODELS / KERAS_SOURCES[options.name])
-        write_source(model, files[-1])
-        histories(options.members, options.name, options.after, folder=MODELS)
-    for file in files:
-        sys.stdout.write(f"{file}: {file.stat().st_size / 1e6:.2f} MB\n")
+    network, mirror = open_source(options.network)
+    data = load(options.data, votes=options.votes)
+    plain = InputSpec("photos", "1", chip_size=network.input.shape[1], template=template_for(network.input.shape[1]))
+    photos, split = labelled_photos(options.photos, plain)
+    people = people_of(photos.names, options.people) if options.people else None
+    source, bundles, record = ship_heads(
+        network,
+        Material(data, photos, split, people),
+        options.out,
+        model=options.name,
+        version=options.release,
+        mirror=mirror or options.mirror,
+    )
+    file = MODELS / KERAS_SOURCES[options.name]
+    if options.network.resolve() != file.resolve():
+        histories([options.network], options.name, options.after, folder=MODELS)
+    write_source(source, file)
+    sys.stdout.write(json.dumps(record, indent=1) + "\n")
+    for written in (file, *(bundle.model_path for bundle in bundles[:1])):
+        sys.stdout.write(f"{written}: {written.stat().st_size / 1e6:.2f} MB\n")
 
 
 if __name__ == "__main__":

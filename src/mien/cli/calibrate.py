@@ -57,7 +57,7 @@ def calibrate(
         raise UsageError(f"expected a --target-accuracy between 0 and 1, got {target_accuracy:g}")
     spec, classifier = opened.spec, Classifier(opened)
     sets = [load_splits(spec, data, split, votes, choose=True)] if data or split or not photos else []
-    sets += [(whole, [found]) for whole, found in [labelled_photos(photos, classifier)]] if photos else []
+    sets += [(whole, [found]) for whole, found in [labelled_photos(photos, spec)]] if photos else []
     answers = [(classifier.logits(np.asarray(loaded.images[faces.rows])), faces.labels) for loaded, (faces,) in sets]
     if photos:
         new = calibrated_on_photos(spec, answers[:-1], answers[-1], target_accuracy)

@@ -65,7 +65,7 @@ def evaluate(
     judged = open_model(model, keras=keras, threads=threads)
     sets: list[tuple[Dataset, list[Split]]] = []
     if photos:
-        whole, found = labelled_photos(photos, judged, threads=threads)
+        whole, found = labelled_photos(photos, judged.spec, threads=threads)
         sets.append((whole, [found]))
         say_without_answer(found)
     if data or split or not photos:

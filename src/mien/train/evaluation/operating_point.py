@@ -10,12 +10,16 @@ training votes is subtracted ``tau`` times. 0 keeps the shares of the training i
 ``share``, the weight of FER2013's head: its calibrated log probabilities are added ``share`` times.
 
 Both are linear in the logits of the heads, so the answer is one more linear head, and every engine computes it alike.
+
+A network that has FER2013's head alone gets the same answer as far as that head allows: its log probabilities are moved from
+FER2013's shares of the labels to those of the votes (label shift, Saerens et al. 2002, doi:10.1162/089976602753284446), and ``tau``
+then works as above.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -25,7 +29,6 @@ from numpy.typing import NDArray
 from mien.errors import UsageError
 from mien.train.data.dataset import ferplus_targets
 from mien.train.data.splits import FERPLUS_NAMES
-from mien.train.evaluation.calibrate import fit_temperature
 
 TAUS = tuple(round(0.05 * step, 2) for step in range(31))  # 0 to 1.5
 SHARES = tuple(round(0.05 * step, 2) for step in range(11))  # 0 to 0.5
@@ -39,7 +42,8 @@ class OperatingPoint:
     """A rule from the logits of two heads to one answer.
 
     ``labels`` name the answers. ``votes_temperature`` and ``own_temperature`` divide the logits of the heads; ``log_shares`` are the logs
-    of the labels' shares among the training votes. ``tau`` and ``share`` are explained above.
+    of the labels' shares among the training votes. ``tau`` and ``share`` are explained above. ``own_log_shares`` are the logs of the shares
+    among FER2013's labels, for a network that has this head alone, and None for one with both.
     """
 
     labels: tuple[str, ...]
@@ -48,12 +52,16 @@ class OperatingPoint:
     votes_temperature: float
     own_temperature: float
     log_shares: tuple[float, ...]
+    own_log_shares: tuple[float, ...] | None = None
 
     def linear(self) -> tuple[Floats, Floats, Floats]:
         """Return (A (8, L), B (L, L), offset (L,)): the answer is ``votes @ A + own @ B + offset``."""
         picked = np.eye(len(FERPLUS_NAMES))[:, [FERPLUS_NAMES.index(label) for label in self.labels]]
-        own = np.eye(len(self.labels)) * self.share / self.own_temperature
-        return picked / self.votes_temperature, own, -self.tau * np.asarray(self.log_shares)
+        own = np.eye(len(self.labels)) / self.own_temperature
+        shares = np.asarray(self.log_shares)
+        if self.own_log_shares is not None:
+            return 0 * picked, own, (1 - self.tau) * shares - np.asarray(self.own_log_shares)
+        return picked / self.votes_temperature, self.share * own, -self.tau * shares
 
     def answer(self, votes: NDArray[Any], own: NDArray[Any]) -> Floats:
         """Return logits (N, L) from the logits of the votes' head (N, 8) and of FER2013's head (N, L)."""
@@ -118,26 +126,17 @@ def log_shares(train_votes: NDArray[np.float32], labels: Sequence[str]) -> tuple
     return tuple(float(value) for value in np.log(shares / shares.sum()))
 
 
-def choose(
-    evidence: Evidence,
-    labels: Sequence[str],
-    shares: Sequence[float],
-    eight: tuple[NDArray[np.float32], NDArray[np.int64]],
-) -> OperatingPoint:
-    """Return the point of the grid :data:`TAUS` x :data:`SHARES` with the highest :meth:`Evidence.score`; on a tie, the smallest one.
+def best_on_grid(evidence: Evidence, start: OperatingPoint) -> OperatingPoint:
+    """Return the point with the highest :meth:`Evidence.score` among those that differ from ``start`` in ``tau`` and ``share``.
 
-    Args:
-        evidence: the faces that choose.
-        labels: what the answer may be.
-        shares: from :func:`log_shares`.
-        eight: logits (N, 8) of the votes' head and the FER+ labels (N,), contempt among them, which fit that head's temperature.
+    The grid is :data:`TAUS` x :data:`SHARES`, of a network with one head :data:`TAUS`. On a tie, the smallest values win.
     """
-    votes_temperature = fit_temperature(*eight)
-    own_temperature = fit_temperature(evidence.acted.own, evidence.acted.truth)
-    return _best(evidence, tuple(labels), tuple(shares), votes_temperature, own_temperature)
+    shares = SHARES if start.own_log_shares is None else (start.share,)
+    points = [replace(start, tau=tau, share=share) for tau, share in product(TAUS, shares)]
+    return max(points, key=lambda point: round(evidence.score(point), 12))
 
 
-def cross_validated(evidence: Evidence, point: OperatingPoint, folds: int = FOLDS) -> list[dict[str, float]]:
+def cross_validated(evidence: Evidence, start: OperatingPoint, folds: int = FOLDS) -> list[dict[str, float]]:
     """Return, for each fold of people, the point chosen without them and its figures on their photos.
 
     Keys: tau, share, n, accuracy, mean_recall. Crops take part in every choice, as no person of the photos is in them.
@@ -153,16 +152,8 @@ def cross_validated(evidence: Evidence, point: OperatingPoint, folds: int = FOLD
     fold = np.array([fold_of[name] for name in photos.people.tolist()])
     rows = []
     for number in range(folds):
-        rest = Evidence(photos.only(fold != number), evidence.agreed, evidence.acted)
-        chosen = _best(rest, point.labels, point.log_shares, point.votes_temperature, point.own_temperature)
         held = photos.only(fold == number)
+        chosen = best_on_grid(Evidence(photos.only(fold != number), evidence.agreed, evidence.acted), start)
         accuracy, recall = held.figures(chosen)
         rows.append({"tau": chosen.tau, "share": chosen.share, "n": len(held.truth), "accuracy": accuracy, "mean_recall": recall})
     return rows
-
-
-def _best(
-    evidence: Evidence, labels: tuple[str, ...], shares: tuple[float, ...], votes_temperature: float, own_temperature: float
-) -> OperatingPoint:
-    points = [OperatingPoint(labels, tau, share, votes_temperature, own_temperature, shares) for tau, share in product(TAUS, SHARES)]
-    return max(points, key=lambda point: round(evidence.score(point), 12))

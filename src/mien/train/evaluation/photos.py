@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -11,33 +12,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.classify import Classifier
+from mien.contract import InputSpec
 from mien.errors import DataError, MienError
 from mien.pipeline import Pipeline
 from mien.train.data.dataset import Dataset, read_people
 from mien.train.data.splits import Missing, Split, labelled_files
-from mien.train.evaluation.evaluate import Model
 
 PHOTOS = "photos"  # the split's name
 TITLE = "photos"
 MIN_FACES = 90  # of a label whose recall counts: the 95 % interval of fewer is wider than 20 points
 
 
-def labelled_photos(folder: str | Path, model: Model, *, threads: int | None = None) -> tuple[Dataset, Split]:
+def labelled_photos(folder: str | Path, spec: InputSpec, *, threads: int | None = None) -> tuple[Dataset, Split]:
     """Return the aligned chips of the largest face of each photo in ``folder``/<label>/, and the split that they make.
 
     Photos without a face and files that cannot be read are the split's ``missing``.
 
     Args:
         folder: photos of any size in folders named after the model's labels.
-        model: says how a chip looks and what the labels are.
+        spec: how a chip looks and what the labels are.
         threads: photos that are read and searched at a time; every core if None.
 
     Raises:
         DataError: see :func:`mien.train.data.splits.labelled_files`; or no photo has a face.
     """
-    spec = model.spec
     root, names, labels = labelled_files(folder, spec.labels)
-    pipeline = Pipeline(classifier=cast("Classifier", model), threads=threads)  # which only asks it for its spec here
+    pipeline = Pipeline(classifier=cast("Classifier", _OnlySpec(spec)), threads=threads)
 
     def chip_of(name: str) -> NDArray[np.uint8] | str:
         try:
@@ -56,6 +56,13 @@ def labelled_photos(folder: str | Path, model: Model, *, threads: int | None = N
     chosen = tuple(names[i] for i in rows)
     data = Dataset(root, chips, labels[rows], np.full(len(rows), PHOTOS), chosen, spec.labels)
     return data, Split(PHOTOS, TITLE, np.arange(len(rows)), labels[rows], spec.labels, missing, MIN_FACES)
+
+
+@dataclass(frozen=True)
+class _OnlySpec:
+    """What a pipeline asks a classifier for before it classifies."""
+
+    spec: InputSpec
 
 
 def people_of(names: Sequence[str], file: str | Path) -> NDArray[np.str_]:

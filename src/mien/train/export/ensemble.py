@@ -25,7 +25,7 @@ from mien.train.loop.batches import preprocess, to_input
 from mien.train.loop.fit import computing_in
 from mien.train.loop.predict import predict
 from mien.train.loop.trained import inference_model, looks_at_both, mirrored, read_config, rows_of
-from mien.train.models import HEADS, networks_in
+from mien.train.models import HEADS, head_of, networks_in
 from mien.train.models.torch_norm import fuse_norms
 from mien.train.recipe import Recipe
 
@@ -91,12 +91,14 @@ def _networks(source: Path, labels: tuple[str, ...], head: str) -> list[tuple[Re
     if source.suffix != ".keras":
         recipe, own = read_config(source)
         return [(recipe, own, inference_model(source, head))]
-    if head != HEADS[0]:
-        raise UsageError(f"{source} has one head, its own; the head {head!r} is a run folder's")
-    networks = networks_in(source)
-    answers = [tuple(output.shape[1:]) for network in networks for output in network.outputs]
-    if answers != [(len(labels),)] * len(networks):
-        raise UsageError(f"{source} answers {answers[0]} values; the data has the {len(labels)} labels {', '.join(labels)}")
+    try:
+        networks = [head_of(network, head) for network in networks_in(source)]
+    except UsageError as error:
+        raise UsageError(f"{source}: {error}") from None
+    answers = [tuple(network.output.shape[1:]) for network in networks]
+    wanted = len(FERPLUS_NAMES) if head != HEADS[0] else len(labels)
+    if answers != [(wanted,)] * len(networks):
+        raise UsageError(f"{source} answers {answers[0]} values; the data has the {wanted} labels {', '.join(labels)}")
     size, channels = _chip(networks[0])
     return [(Recipe(name=source.stem, size=size, channels=channels), labels, network) for network in networks]
 

@@ -1,4 +1,4 @@
-"""One network with two heads -> three models that share its weights: ``default``, ``fer2013`` and ``ferplus``.
+"""A network with two heads -> three models that share its weights: ``default``, ``fer2013`` and ``ferplus``.
 
 ``fer2013`` is the head that learned FER2013's labels, ``ferplus`` the head that learned the votes of FER+'s raters, and ``default`` the mix
 of both that :mod:`mien.train.evaluation.operating_point` chooses.
@@ -10,6 +10,7 @@ import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -18,12 +19,12 @@ from numpy.typing import NDArray
 
 from mien.bundles import Bundle, open_bundle, put_in_place, write_bundle
 from mien.classify import Classifier
-from mien.contract import FER2013_SIDE, LABELS, InputSpec, template_for
+from mien.contract import LABELS, InputSpec, template_for
 from mien.errors import ExportError, UsageError
 from mien.train.data.dataset import Dataset
 from mien.train.data.splits import FERPLUS_NAMES, Split, select
-from mien.train.evaluation.calibrate import calibrated, calibrated_on_photos
-from mien.train.evaluation.operating_point import Evidence, Faces, OperatingPoint, choose, cross_validated, log_shares
+from mien.train.evaluation.calibrate import calibrated, calibrated_on_photos, fit_temperature
+from mien.train.evaluation.operating_point import Evidence, Faces, OperatingPoint, best_on_grid, cross_validated, log_shares
 from mien.train.export.bundle import to_onnx
 from mien.train.export.formats import graphs
 from mien.train.loop.batches import to_input
@@ -51,15 +52,15 @@ class Material:
 
 
 def chosen_point(network: keras.Model, material: Material) -> tuple[OperatingPoint, Evidence]:
-    """Return the operating point of a network with two heads, and the faces that chose it.
+    """Return the operating point of a network, and the faces that chose it.
 
     Args:
-        network: chips -> logits, one output per head, named as :func:`mien.train.models.head_of` finds them; mirror images averaged or
-            not, as it is to be shipped.
-        material: PublicTest and the photos choose; of the training images the votes give the labels' shares.
+        network: chips -> logits of one head or of two, found by :func:`mien.train.models.head_of`; mirror images averaged or not, as it
+            is to be shipped.
+        material: PublicTest and the photos choose; the votes on training images give the labels' shares.
 
     Raises:
-        UsageError: no votes, or a network with other labels.
+        UsageError: no votes, or data with other labels than FER2013's.
     """
     data = material.data
     if data.votes is None:
@@ -67,35 +68,51 @@ def chosen_point(network: keras.Model, material: Material) -> tuple[OperatingPoi
     if data.label_names != LABELS:
         raise UsageError(f"expected FER2013 with the labels {', '.join(LABELS)}, got {', '.join(data.label_names)}")
     eight, seven, own = (select(data, name, labels) for name, labels in VIEWS)
-    answers = {}
-    for name, chips in (("crops", np.asarray(data.images[own.rows])), ("photos", np.asarray(material.photos.images))):
-        inputs = to_input(chips)
-        answers[name] = tuple(predict(head_of(network, head), inputs).astype(np.float32) for head in ("votes", "emotion"))
+    answers = []
+    for images in (data.images[own.rows], material.photos.images):
+        inputs = to_input(np.asarray(images))
+        of_own = predict(head_of(network, "emotion"), inputs)
+        of_votes = predict(head_of(network, "votes"), inputs) if has_votes(network) else np.zeros((len(of_own), len(FERPLUS_NAMES)))
+        answers.append((of_votes.astype(np.float32), of_own.astype(np.float32)))
+    (votes, plain), (photo_votes, photo_plain) = answers
     place = {row: i for i, row in enumerate(own.rows.tolist())}
     rows = [place[row] for row in seven.rows.tolist()]
-    (votes, plain), (photo_votes, photo_plain) = answers["crops"], answers["photos"]
     found = material.photo_split
     common = tuple(int(i) for i in np.flatnonzero(np.bincount(found.labels, minlength=len(LABELS)) >= found.min_faces))
     evidence = Evidence(
-        photos=Faces(photo_votes, photo_plain, found.labels, material.people, common),
+        photos=Faces(photo_votes, photo_plain, found.labels, material.people, common or None),
         agreed=Faces(votes[rows], plain[rows], seven.labels),
         acted=Faces(votes, plain, own.labels),
     )
-    shares = log_shares(data.votes[data.rows("train")], LABELS)
-    with_contempt = [place[row] for row in eight.rows.tolist()]
-    return choose(evidence, LABELS, shares, (votes[with_contempt], eight.labels)), evidence
+    train = data.rows("train")
+    counts = np.bincount(data.labels[train], minlength=len(LABELS))
+    start = OperatingPoint(
+        labels=LABELS,
+        tau=0.0,
+        share=0.0 if has_votes(network) else 1.0,
+        votes_temperature=fit_temperature(votes[[place[row] for row in eight.rows.tolist()]], eight.labels) if has_votes(network) else 1.0,
+        own_temperature=fit_temperature(plain, own.labels),
+        log_shares=log_shares(data.votes[train], LABELS),
+        own_log_shares=None if has_votes(network) else tuple(np.log(counts / counts.sum()).tolist()),
+    )
+    return best_on_grid(evidence, start), evidence
 
 
-def three_heads(network: keras.Model, point: OperatingPoint, name: str) -> keras.Model:
-    """Return a network (chips -> ``default``, ``fer2013``, ``ferplus``) on the trunk of one with two heads."""
-    own, votes = (head_of(network, head).layers[-1] for head in ("emotion", "votes"))
+def has_votes(network: keras.Model) -> bool:
+    """Return whether a network has the head that learned FER+'s votes."""
+    return len(network.outputs) > 1 and bool({"votes", EIGHT} & set(network.output))
+
+
+def with_point(network: keras.Model, point: OperatingPoint, name: str) -> keras.Model:
+    """Return a network (chips -> ``default``, ``fer2013`` and, where ``network`` has it, ``ferplus``) on the trunk of ``network``."""
+    own = _dense(head_of(network, "emotion"))
     a, b, offset = point.linear()
-    (own_kernel, own_bias), (votes_kernel, votes_bias) = own.get_weights(), votes.get_weights()
-    weights = {
-        PEOPLE: [votes_kernel @ a + own_kernel @ b, votes_bias @ a + own_bias @ b + offset],
-        OWN: [own_kernel, own_bias],
-        EIGHT: [votes_kernel, votes_bias],
-    }
+    own_kernel, own_bias = own.get_weights()
+    weights = {PEOPLE: [own_kernel @ b, own_bias @ b + offset], OWN: [own_kernel, own_bias]}
+    if has_votes(network):
+        votes_kernel, votes_bias = _dense(head_of(network, "votes")).get_weights()
+        weights[PEOPLE] = [weights[PEOPLE][0] + votes_kernel @ a, weights[PEOPLE][1] + votes_bias @ a]
+        weights[EIGHT] = [votes_kernel, votes_bias]
     heads = {head: layers.Dense(kernel.shape[1], dtype="float32", name=head) for head, (kernel, _) in weights.items()}
     model = keras.Model(network.input, {head: layer(own.input) for head, layer in heads.items()}, name=name)
     for head, values in weights.items():
@@ -103,36 +120,42 @@ def three_heads(network: keras.Model, point: OperatingPoint, name: str) -> keras
     return model
 
 
-def ship_heads(
-    network: keras.Model, material: Material, out: Path, *, name: str, version: str, mirror: bool, people_only: bool = False
-) -> tuple[keras.Model, list[Bundle], dict[str, object]]:
-    """Write the bundles ``default``, ``fer2013`` and ``ferplus`` into ``out``; return the source, the bundles and the point's record.
+def _dense(network: keras.Model) -> layers.Dense:
+    """Return the layer that answers."""
+    return [layer for layer in network.layers if isinstance(layer, layers.Dense)][-1]
 
-    The weights are kept in float16, once, in the folder ``default``; the others name it. Every head is compared with its Keras source.
+
+def ship_heads(
+    network: keras.Model, material: Material, out: Path, *, model: str = PEOPLE, version: str, mirror: bool
+) -> tuple[keras.Model, list[Bundle], dict[str, Any]]:
+    """Write the bundles of a network into ``out``; return its Keras source, the bundles and the record of the operating point.
+
+    As ``default`` a network becomes three bundles, ``default``, ``fer2013`` and ``ferplus``: the weights lie once, in float16, in the
+    folder ``default``, and the others name it. Under another name it becomes one bundle, which answers as ``default`` does. Every
+    answer is compared with its Keras source.
 
     Args:
-        network: chips -> logits, with both heads, mirror images not averaged.
+        network: chips -> logits, with one head or two; mirror images not averaged.
         material: see :func:`chosen_point`.
         out: the folder of the bundles; folders of these names are replaced.
-        name: the name of the network; the models' names in results are those of the heads.
-        version: the version of all three models.
+        model: the name of the first bundle.
+        version: the version of the models.
         mirror: answer the mean of a chip and its mirror image.
-        people_only: write the first model alone, as ``name``, without the other heads in its graph.
 
     Raises:
-        ExportError: a head differs from its source by more than float16 explains.
-        UsageError: see :func:`chosen_point`.
+        ExportError: an answer differs from its source by more than float16 explains.
+        UsageError: see :func:`chosen_point`; or ``default`` from a network with one head.
     """
-    two = {head: head_of(network, head) for head in ("emotion", "votes")}
-    both = keras.Model(network.input, {head: one.output for head, one in two.items()})
-    asked = keras.Model(both.input, mirrored(both)) if mirror else both
+    heads = (PEOPLE, OWN, EIGHT) if model == PEOPLE else (PEOPLE,)
+    if model == PEOPLE and not has_votes(network):
+        raise UsageError("the default needs a network with both heads; train one with FER+ votes (loss.votes_weight above 0)")
+    asked = keras.Model(network.input, mirrored(network)) if mirror else network
     point, evidence = chosen_point(asked, material)
-    source = three_heads(network, point, name)
-    if people_only:
-        source = keras.Model(source.input, source.get_layer(PEOPLE).output, name=name)
-    whole = keras.Model(source.input, mirrored(source)) if mirror else source
+    source = with_point(network, point, model)
+    answering = source if len(heads) > 1 else keras.Model(source.input, source.output[PEOPLE])
+    whole = keras.Model(answering.input, mirrored(answering)) if mirror else answering
     graph = graphs.float16(graphs.float32(to_onnx(whole))).SerializeToString()
-    record: dict[str, object] = {
+    record: dict[str, Any] = {
         "schema": "mien-operating-point/1",
         "rule": "the largest mean of five figures: accuracy and mean recall on photos and on PublicTest under FER+'s labels, mean recall "
         "on PublicTest under FER2013's",
@@ -142,30 +165,27 @@ def ship_heads(
     }
     bundles = []
     with tempfile.TemporaryDirectory(prefix="mien-heads-") as scratch:
-        drafts = Path(scratch)
-        for head in [PEOPLE] if people_only else [PEOPLE, OWN, EIGHT]:
-            labels = FERPLUS_NAMES if head == EIGHT else LABELS
+        for head in heads:
             spec = InputSpec(
-                name=name if people_only else head,
+                name=model if head == PEOPLE else head,
                 version=version,
-                labels=labels,
-                chip_size=FER2013_SIDE,
-                template=template_for(FER2013_SIDE),
+                labels=FERPLUS_NAMES if head == EIGHT else LABELS,
+                chip_size=network.input.shape[1],
+                template=template_for(network.input.shape[1]),
                 format="onnx-fp16",
                 weights_of="" if head == PEOPLE else PEOPLE,
-                output_name="" if people_only else head,
+                output_name=head if len(heads) > 1 else "",
                 labelled_by="fer2013" if head == OWN else "ferplus",
             )
-            folder = drafts / spec.name
+            folder = Path(scratch) / spec.name
             classifier = Classifier(write_bundle(folder, graph if head == PEOPLE else None, spec))
             _compare(whole, classifier, material, head)
-            spec = _calibrated(classifier, material, head)
-            write_bundle(folder, None, spec)
+            write_bundle(folder, None, _calibrated(classifier, material, head))
             if head == PEOPLE:
                 (folder / POINT_FILE).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-        for folder in sorted(drafts.iterdir(), key=lambda one: one.name != PEOPLE):
-            put_in_place(folder, out / folder.name)
-            bundles.append(open_bundle(out / folder.name))
+        for name in (model, *heads[1:]):
+            put_in_place(Path(scratch) / name, out / name)
+            bundles.append(open_bundle(out / name))
     return source, bundles, record
 
 

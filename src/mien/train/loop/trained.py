@@ -66,16 +66,27 @@ def inference_model(run: Path, head: str = "emotion", *, last: bool = False) -> 
     import keras
     from keras import layers
 
+    recipe, _ = read_config(run)
+    trained = trained_network(run, last=last)
+    if head not in trained.output_names:
+        raise TrainingError(f"{run} has no head {head!r}, only {', '.join(trained.output_names)}; a recipe with loss.votes_weight has both")
+    core = keras.Model(trained.input, trained.get_layer(head).output)
+    return keras.Model(core.input, layers.Identity(name="logits")(mirrored(core) if recipe.flip_average else core.output), name=recipe.name)
+
+
+def trained_network(run: Path, *, last: bool = False) -> keras.Model:
+    """Return the float32 network of the run's best epoch with all its heads, or with ``last`` that of its last epoch.
+
+    Raises:
+        TrainingError: ``run`` holds no finished epoch.
+    """
     recipe, labels = read_config(run)
     state = load_state(run / CHECKPOINT)
     if not state.history:
         raise TrainingError(f"{run} has not finished an epoch yet")
     trained = build_model(recipe, len(labels))
     trained.set_weights(state.average if last else state.best)
-    if head not in trained.output_names:
-        raise TrainingError(f"{run} has no head {head!r}, only {', '.join(trained.output_names)}; a recipe with loss.votes_weight has both")
-    core = keras.Model(trained.input, trained.get_layer(head).output)
-    return keras.Model(core.input, layers.Identity(name="logits")(mirrored(core) if recipe.flip_average else core.output), name=recipe.name)
+    return trained
 
 
 def mirrored(core: keras.Model) -> Any:

@@ -70,12 +70,14 @@ def convert(
     if out.exists() and out.resolve() == source.folder.resolve():
         raise UsageError(f"{out} is the source itself; choose another folder")
     whole = graphs.float32(source.model_path.read_bytes())
+    if source.spec.output_name:
+        whole = graphs.with_output(whole, source.spec.output_name)
     wanted = Classifier(source).logits(sample.chips)
     refused = ""
     with tempfile.TemporaryDirectory(prefix="mien-export-") as scratch:
         draft = Path(scratch) / "bundle"
         for method, parts in _candidates(source, kind, whole, sample, network):
-            bundle = write_bundle(draft, parts, source.spec.updated(format=kind))
+            bundle = write_bundle(draft, parts, source.spec.updated(format=kind, weights_of="", output_name=""))
             verdict = judge(wanted, Classifier(bundle), sample, whole.ByteSize())
             if faults := verdict.faults(TOLERANCES[kind]):
                 refused = f"{method}: {'; '.join(faults)}"

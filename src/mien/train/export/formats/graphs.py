@@ -36,6 +36,27 @@ def float32(graph: bytes) -> onnx.ModelProto:
     return model
 
 
+def with_output(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
+    """Return a copy of a graph with several outputs that answers one of them, as ``logits``."""
+    single = _copy(model)
+    (answer,) = [output for output in single.graph.output if output.name == name]
+    del single.graph.output[:]
+    single.graph.output.append(answer)
+    needed = {name}
+    kept = []
+    for node in reversed(single.graph.node):
+        if needed & set(node.output):
+            needed.update(node.input)
+            kept.append(node)
+    del single.graph.node[:]
+    single.graph.node.extend(reversed(kept))
+    for node in single.graph.node:
+        node.output[:] = ["logits" if output == name else output for output in node.output]
+    single.graph.output[0].name = "logits"
+    _drop_unused(single.graph)
+    return single
+
+
 def float16(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return a copy whose large weights are stored in float16 and widened when the graph is loaded; it computes in float32."""
     small = _copy(model)

@@ -40,6 +40,11 @@ def source_of(bundle: Bundle, file: Path, chips: NDArray[np.uint8]) -> keras.Mod
         BundleError: the file is missing or is not a Keras network.
     """
     core = open_network(file)
+    if len(core.outputs) > 1:
+        name = bundle.spec.output_name or "default"  # a small model's source keeps the head that it was made of
+        if name not in core.output_names:
+            raise ExportError(f"{file} is not the source of {bundle.folder}: it answers {', '.join(core.output_names)}, not {name}")
+        core = keras.Model(core.input, core.output[name])
     wanted, inputs = Classifier(bundle).logits(chips), model_input(chips, bundle.spec).astype(np.float32)
     differences = []
     for output in (core.output, mirrored(core)):

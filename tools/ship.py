@@ -129,6 +129,10 @@ def main() -> None:
     parser.add_argument("--after", type=Path, metavar="JSON", help="history of the network that the run began with; its epochs come first")
     parser.add_argument("--out", type=Path, default=weights_dir(), help="folder of the bundles; the package's by default")
     options = parser.parse_args()
+    file = MODELS / KERAS_SOURCES[options.name]
+    again = options.network.resolve() == file.resolve()
+    if not again and not history_beside(options.network).is_file() and options.network.suffix == ".keras":
+        parser.error(f"no history at {history_beside(options.network)}; tools.keep writes it beside the network")
     network, mirror = open_source(options.network)
     data = load(options.data, votes=options.votes)
     plain = InputSpec("photos", "1", chip_size=network.input.shape[1], template=template_for(network.input.shape[1]))
@@ -142,8 +146,7 @@ def main() -> None:
         version=options.release,
         mirror=mirror or options.mirror,
     )
-    file = MODELS / KERAS_SOURCES[options.name]
-    if options.network.resolve() != file.resolve():
+    if not again:
         histories([options.network], options.name, options.after, folder=MODELS)
     write_source(source, file)
     sys.stdout.write(json.dumps(record, indent=1) + "\n")

@@ -17,7 +17,7 @@ from mien.bundles import Bundle
 from mien.classify import softmax
 from mien.errors import DataError, UsageError
 from mien.train.data.dataset import Dataset, load
-from mien.train.data.splits import asked_of, decided, default_validation
+from mien.train.data.splits import FERPLUS_NAMES, asked_of, decided, default_validation
 from mien.train.evaluation.calibrate import fit_temperature
 from mien.train.evaluation.metrics import accuracy, log_loss
 from mien.train.export.bundle import export_model, spec_of

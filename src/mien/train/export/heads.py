@@ -151,7 +151,7 @@ def ship_heads(
         raise UsageError("the default needs a network with both heads; train one with FER+ votes (loss.votes_weight above 0)")
     asked = keras.Model(network.input, mirrored(network)) if mirror else network
     point, evidence = chosen_point(asked, material)
-    source = with_point(network, point, model)
+    source = with_point(network, point, f"{model}_network")  # a layer has the plain name
     answering = source if len(heads) > 1 else keras.Model(source.input, source.output[PEOPLE])
     whole = keras.Model(answering.input, mirrored(answering)) if mirror else answering
     graph = graphs.float16(graphs.float32(to_onnx(whole))).SerializeToString()

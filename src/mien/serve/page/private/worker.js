@@ -68,7 +68,7 @@ async function classifyChips(chips) {
   for (let start = 0; start < chips.length; start += MICRO_BATCH) {
     const { data, dims, type } = modelInput(chips.slice(start, start + MICRO_BATCH), spec);
     const outputs = await classifier.run({ [classifier.inputNames[0]]: new ort.Tensor(type, data, dims) });
-    rows.push(...probabilities(outputs[classifier.outputNames[0]].data, spec));
+    rows.push(...probabilities(outputs[spec.output_name || classifier.outputNames[0]].data, spec));
   }
   return rows;
 }

@@ -23,11 +23,14 @@ def test_a_video_that_is_removed_while_it_ends_leaves_nothing(pipeline, tmp_path
     """The state says "done" a moment before the record of it is on the disk."""
     ending, go_on = Event(), Event()
 
-    def held(path):
+    write = Jobs._write
+
+    def held(jobs, job):
         if ending.is_set():
             assert go_on.wait(60)
+        write(jobs, job)
 
-    monkeypatch.setattr("mien.serve.work.jobs._sync", held)
+    monkeypatch.setattr(Jobs, "_write", held)
     monkeypatch.setattr("mien.serve.work.jobs.analyze_video", lambda *_, **__: ending.set())
     jobs = Jobs(pipeline, Settings(jobs_dir=tmp_path / "jobs"), Metrics())
     with jobs.new_folder() as folder:

@@ -284,7 +284,7 @@ def _claimed(folder: Path) -> int:
 
 
 def _sync(path: Path) -> None:
-    """Flush a file, or the entries of a folder, to the disk."""
+    """Bring a file, or a folder's list of files, to the disk itself."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -55,7 +55,7 @@ def _file(name: str, file: str, request: Request, service: Service) -> Response:
     classifier = service.pipeline.classifier
     if name != classifier.spec.name or (file == MODEL_FILE and classifier.spec.engine != "onnx"):
         raise Refusal(404, "not_found", "no such model here; /v1/models lists those that are")
-    # A browser stores the file, but asks each time whether it has changed.
+    # A browser keeps the file but asks each time whether it is still the same.
     path = classifier.bundle.folder / file
     mark = sha256(path.read_bytes()).hexdigest() if file == SPEC_FILE else classifier.spec.model_sha256  # calibrating changes only the spec
     headers = {"Cache-Control": "private, no-cache", "ETag": f'"{mark[:32]}"'}

@@ -1,4 +1,4 @@
-"""Work ahead of the one who asks: one step of a chain of iterators in a thread of its own."""
+"""Prefetching: one step of a chain of iterators runs ahead in its own thread."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ T = TypeVar("T")
 
 
 def prefetch(items: Iterable[T], depth: int = 3) -> Generator[T]:
-    """Yield the same items, computed by a thread that is up to ``depth`` of them ahead.
+    """Yield the same items, computed in a thread that is up to ``depth`` items ahead.
 
-    An exception arrives after the items before it. Whoever stops early, by closing the iterator or letting go of it, ends the thread and
-    closes ``items``; nothing stays behind.
+    An exception of ``items`` is raised after the items before it. Closing or dropping this generator early ends the thread and closes
+    ``items``.
 
     >>> list(prefetch(range(3)))
     [0, 1, 2]
@@ -34,7 +34,7 @@ def prefetch(items: Iterable[T], depth: int = 3) -> Generator[T]:
                     close()
         except StopIteration:
             pass
-        except BaseException as error:  # raised in the asker's thread, below
+        except BaseException as error:  # raised again in the thread of the consumer, below
             end = error
         done.put(end)
 
@@ -44,7 +44,7 @@ def prefetch(items: Iterable[T], depth: int = 3) -> Generator[T]:
         while isinstance(entry := done.get(), tuple):
             room.release()
             yield entry[0]
-            entry = None  # or the item would live on here while the asker waits for the next one
+            entry = None  # otherwise the item would stay in memory until the next one arrives
         if entry is not None:
             raise entry
     finally:

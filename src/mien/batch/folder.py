@@ -3,7 +3,7 @@
 ::
 
     job.json         what tells this job from another, and how much was planned; written last, so that a plan is whole or not there
-    plan.jsonl       a line an input;  shards.jsonl  how they are cut
+    plan.jsonl       one line per input;  shards.jsonl  how they are cut
     manifest.jsonl   a line a finished shard: its part, checksum and tally; the last line of a shard counts
     records/         part-000000.parquet, ...: one a shard, whole or not there
     progress.json    what a running job is at;  summary.json, report.html  what a finished one came to

@@ -17,7 +17,7 @@ MAY_PASS = ("fetch_failed", "unreadable", "crashed")  # codes of errors that ano
 
 @dataclass
 class Tally:
-    """Counts of inputs and records. A video is one input with a record a frame; ``errors`` are by code.
+    """Counts of inputs and records. A video is one input with one record per frame; ``errors`` are by code.
 
     ``confidence`` counts faces in 20 equal bins from 0 to 1; ``slowest`` are (seconds, name), slowest first.
     """

@@ -34,7 +34,7 @@ def video(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Records, a .jsonl, .csv or .parquet file.")] = None,
     annotated: Annotated[Path | None, typer.Option(help="A copy with boxes, ids and labels, an .mp4 file, with the sound.")] = None,
     timeline: Annotated[Path | None, typer.Option(help="A picture of who showed what and when, a .png, .jpg or .webp file.")] = None,
-    summary: Annotated[bool, typer.Option("--summary", help="Print the seconds a person and expression.")] = False,
+    summary: Annotated[bool, typer.Option("--summary", help="Print how many seconds each person showed each expression.")] = False,
     every: Annotated[float | None, typer.Option(help="Analyse one frame every so many seconds. Default: all frames.")] = None,
     detect_every: Annotated[int, typer.Option(help="Look for newcomers every so many frames; 1 is slowest and misses least.")] = 5,
     model: Model = "default",
@@ -206,7 +206,7 @@ def _save_picture(path: Path, story: Timeline, source: str) -> None:
 def _print_summary(presences: Sequence[Presence], labels: Sequence[str]) -> None:
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, header_style="bold", title="seconds a person and expression", title_style="")
+    table = Table(box=None, pad_edge=False, header_style="bold", title="seconds per person and expression", title_style="")
     for head in ("who", "from", "to", "seen", *labels):
         table.add_column(head, justify="right")
     for presence in presences:

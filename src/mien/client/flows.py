@@ -74,7 +74,7 @@ def analyze(photo: Photo, options: Mapping[str, Any], retries: int) -> Flow[Fram
 
 
 def analyze_many(photos: Sequence[Photo], options: Mapping[str, Any], retries: int) -> Flow[list[Record]]:
-    """Return one record a photo, in their order; what cannot be read, here or there, or is too large is an error record."""
+    """Return one record per photo, in their order. A photo that is too large or unreadable, here or there, gives an error record."""
     records: list[Record] = []
     for group in _groups(photos):
         answered = iter((yield from _answered([item for item in group if not isinstance(item, ErrorResult)], options, retries)))
@@ -83,7 +83,7 @@ def analyze_many(photos: Sequence[Photo], options: Mapping[str, Any], retries: i
 
 
 def _answered(files: Sequence[tuple[str, bytes]], options: Mapping[str, Any], retries: int) -> Flow[list[Record]]:
-    """Return one record a file; what is too large for the service together is sent in halves."""
+    """Return one record per file. Files that are too large for one request are sent in halves."""
     if not files:
         return []
     try:

@@ -1,4 +1,4 @@
-"""A camera -> its newest frame, whenever one is asked for."""
+"""Reads a camera, and gives its newest frame whenever one is requested."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ SYSTEMS = {"linux": "v4l2", "darwin": "avfoundation", "win32": "dshow"}  # what 
 
 
 def camera_frames(device: str = "0", *, tell: Callable[[str], None]) -> Generator[VideoFrame]:
-    """Yield the newest frame each time one is asked for, without end; frames that came in between are dropped.
+    """Yield the newest frame on each request, without end; frames between two requests are dropped.
 
-    A camera that is absent, busy or unplugged is waited for. ``index`` counts the frames that the camera gave, so that gaps show what was
-    dropped; ``time_s`` counts from the first call.
+    If the camera is missing, busy or unplugged, the generator waits for it. ``index`` counts all frames of the camera, so that gaps show
+    which frames were dropped. ``time_s`` counts from the first request.
 
     Args:
-        device: the camera's number or path, or anything else that gives frames: an address, or a file that plays over and over.
-        tell: takes a sentence when the camera goes, and when it comes back.
+        device: number or path of the camera; or an address, or a file, which is played again and again.
+        tell: receives a sentence when the camera disappears, and when it comes back.
 
     Raises:
-        UsageError: this platform names its cameras otherwise.
+        UsageError: cameras have other names on this platform.
         MissingExtraError: PyAV is not installed.
     """
     import_av()
@@ -76,7 +76,7 @@ def _newest(slot: Latest[VideoFrame | Exception], stopped: Event, thread: Thread
 def _watch(source: str, system: str | None, slot: Latest[VideoFrame | Exception], stopped: Event, tell: Callable[[str], None]) -> None:
     try:
         _fill(source, system, slot, stopped, tell)
-    except Exception as error:  # raised in the asker's thread
+    except Exception as error:  # raised again in the thread of the consumer
         slot.put(error)
 
 

@@ -31,7 +31,7 @@ from mien.results import ErrorResult
 if TYPE_CHECKING:
     import av.video.stream
 
-SEQUENCE_RATE = 25.0  # frames a second of an image sequence, FFmpeg's own convention
+SEQUENCE_RATE = 25.0  # frames per second of an image sequence, FFmpeg's own convention
 MIN_STEP_S = 1e-6  # between two frames that are looked at
 SHORT_BY_S = 0.5  # a file that ends this much before its header says was cut
 STILLS = ("JPEG", "TIFF", "BMP", "PPM", "JPEG 2000", "HEIF")  # photos that never move; of these FFmpeg would read damaged ones, too
@@ -162,7 +162,7 @@ class Video:
 
 
 class ImageSequence:
-    """Pictures of a folder or a glob, sorted by name, or a single one, as a video of :data:`SEQUENCE_RATE` frames a second.
+    """Pictures of a folder or a glob, sorted by name, or a single one, as a video of :data:`SEQUENCE_RATE` frames per second.
 
     A picture that cannot be read leaves a gap and, once its turn has come, a record in ``left_out``; the next one stands in
     for it when not every frame is wanted.

@@ -35,7 +35,7 @@ class VideoWriter:
 
         Args:
             path: ends in ``.mp4``.
-            rate: about how many frames a second will come, which guides the encoder; their times are kept exactly.
+            rate: approximate number of frames per second, a hint for the encoder; the exact times of the frames are kept.
             sound_from: a file whose first audio track goes along; None, or a file without one, for silence.
             untrusted: take that file as :class:`~mien.media.video.Video` takes one of strangers.
 

@@ -1,4 +1,4 @@
-"""The application: settings and a pipeline in, everything wired."""
+"""Builds the application from its settings and a pipeline."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ ABOUT = (
 
 
 def create_app(settings: Settings | None = None, pipeline: Pipeline | None = None) -> FastAPI:
-    """Return the service as an ASGI application; models load when it starts, not here.
+    """Return the service as an ASGI application. The models load when it starts, not in this call.
 
     Args:
-        settings: limits, keys and the like; from the environment if None.
-        pipeline: what analyses; the one that the settings describe if None.
+        settings: limits, keys and other options; read from the environment if None.
+        pipeline: analyses the pictures; built from the settings if None.
     """
     settings = settings or Settings()
     gate, metrics = Gate(settings.max_in_flight), Metrics()
@@ -45,7 +45,7 @@ def create_app(settings: Settings | None = None, pipeline: Pipeline | None = Non
         try:
             service = app.state.service = await asyncio.to_thread(_start, settings, pipeline, gate, metrics)
         except MienError as error:
-            app.state.failure = error  # for the command, which says it in one line
+            app.state.failure = error  # for the command, which prints it in one line
             raise
         service.start()
         try:
@@ -74,7 +74,7 @@ def create_app(settings: Settings | None = None, pipeline: Pipeline | None = Non
 
 
 def _start(settings: Settings, pipeline: Pipeline | None, gate: Gate, metrics: Metrics) -> Service:
-    """Return the parts of a running service, its models warm."""
+    """Return the running service with its models loaded."""
     warm = pipeline or load_pipeline(settings)
     workers = settings.workers or os.cpu_count() or 1
     wait_s = settings.batch_wait_ms / 1000

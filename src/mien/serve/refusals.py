@@ -1,4 +1,4 @@
-"""How the service says no: one JSON shape, a stable code and a sentence, for whatever went wrong."""
+"""How the service reports errors: one JSON shape with a stable code and a sentence for every error."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from mien.errors import (
 from mien.wording import printable
 
 RETRY_AFTER_S = 1
-MAX_KEY_LENGTH = 60  # characters of an unknown query key that are told
-# HTTP status of the errors that a caller can cause; anything else is the service's own fault.
+MAX_KEY_LENGTH = 60  # characters of an unknown query key that the answer repeats
+# HTTP status of the errors that a caller can cause; all other errors are faults of the service.
 STATUS: Mapping[type[MienError], int] = {
     TooLargeError: 413,
     UnsupportedMediaError: 415,
@@ -35,7 +35,7 @@ STATUS: Mapping[type[MienError], int] = {
     UsageError: 422,
     MediaError: 422,
 }
-# Code and sentence for what the web framework refuses by itself.
+# Code and sentence for requests that the web framework refuses.
 BY_STATUS = {
     404: ("not_found", "there is nothing at this address; /docs lists what there is"),
     405: ("method", "this address takes other methods; /docs lists them"),
@@ -43,7 +43,7 @@ BY_STATUS = {
 
 
 class Refusal(Exception):  # noqa: N818  (it is an answer, not a fault)
-    """A request that is answered with an error: HTTP status, stable code, sentence."""
+    """Raised to answer a request with an error: HTTP status, stable code and sentence."""
 
     def __init__(self, status: int, code: str, message: str, *, retry_after_s: int | None = None) -> None:
         super().__init__(message)
@@ -52,7 +52,7 @@ class Refusal(Exception):  # noqa: N818  (it is an answer, not a fault)
 
 
 def busy(what: str) -> Refusal:
-    """Return the refusal of a service that is full; ``what`` says of what."""
+    """Return the refusal of a service that is full; ``what`` names the resource that is used up."""
     return Refusal(503, "busy", f"{what}; try again in a moment", retry_after_s=RETRY_AFTER_S)
 
 
@@ -62,7 +62,7 @@ def error_body(code: str, message: str, request_id: str) -> dict[str, Any]:
 
 
 def refusal_of(error: MienError) -> Refusal:
-    """Return the answer to an error that the caller caused; re-raises any other."""
+    """Return the answer to an error that the caller caused. Any other error is raised again."""
     for kind, status in STATUS.items():
         if isinstance(error, kind):
             return Refusal(status, error.code, sentence(error))
@@ -70,14 +70,17 @@ def refusal_of(error: MienError) -> Refusal:
 
 
 def sentence(error: MienError) -> str:
-    """Return what a caller may read of an error: why a download failed stays here, or the service could be used to explore a network."""
+    """Return the sentence about an error that a caller may read.
+
+    The reason for a failed download is not included, because it would let callers explore the network of the service.
+    """
     if isinstance(error, FetchError):
         return "expected a picture at a public web address, got none; check the address, or send the picture itself"
     return str(error)
 
 
 async def known_keys(request: Request) -> None:
-    """Raise Refusal for a query key that the address does not know: ``max_face=3`` would be obeyed by nobody."""
+    """Raise Refusal for a query key that the address does not know; a typing error such as ``max_face=3`` would otherwise be ignored."""
     known = [str(field.alias) for field in request.scope["route"].dependant.query_params]
     for key in request.query_params:
         if key not in known:
@@ -87,7 +90,7 @@ async def known_keys(request: Request) -> None:
 
 
 def install(app: FastAPI) -> None:
-    """Make the application answer every refusal in the one shape."""
+    """Make the application answer every error in the same JSON shape."""
 
     async def refused(request: Request, error: Exception) -> Response:
         refusal = _refusal(error)

@@ -163,12 +163,3 @@ def test_unknown_addresses_and_methods_are_told_in_the_same_shape(http):
     for answer, status, code in ((http.get("/nope"), 404, "not_found"), (http.get("/v1/analyze"), 405, "method")):
         assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
     assert http.get("/v1/analyze").headers["allow"] == "POST"
-
-
-@pytest.mark.parametrize(
-    "path", ["/page/../app.py", "/page/%2e%2e/app.py", "/page//etc/passwd", "/page/..%2fapp.py", "/runtime/..%2f..%2fx"]
-)
-def test_files_beside_the_page_are_not_served(http, path):
-    answer = http.get(httpx.URL(str(http.base_url).rstrip("/") + path))
-    assert answer.status_code == 404
-    assert "create_app" not in answer.text

@@ -71,7 +71,7 @@ def test_an_explanation_is_a_picture_that_fits_where_it_says(http, portrait):
     with Image.open(io.BytesIO(portrait)) as photo:
         plain = np.asarray(photo.convert("RGB"))[int(y0) : int(y1), int(x0) : int(x1)]
     assert np.abs(picture.astype(int) - plain).mean() < 60  # the same face ...
-    assert np.ptp(picture.astype(int), axis=2).max() > 5  # ... in grey, with colours on it
+    assert np.ptp(picture.astype(int), axis=2).max() > 0  # ... in grey, with colours on it, which are faint where no part decides
 
 
 CUT = corners("JPEG", quality=95)[:-400]

@@ -9,7 +9,7 @@ from mien.serve.refusals import busy
 
 
 class Gate:
-    """Counts who is inside, and closes when the service stops."""
+    """Counts the requests at work, and knows whether the service is stopping."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -19,10 +19,10 @@ class Gate:
 
     @contextmanager
     def slot(self) -> Iterator[None]:
-        """Hold one of the places for requests that carry photos.
+        """Hold one of the places for requests with photos or videos.
 
         Raises:
-            Refusal: all are taken.
+            Refusal: all places are taken.
         """
         if self._inside >= self._most:
             raise busy(f"all {self._most} places are taken")

@@ -1,6 +1,6 @@
-"""API keys: long random words, of which the service knows the hashes only.
+"""API keys: long random texts, of which the service knows only the hashes.
 
-A key carries 256 bits of chance, so one SHA-256 protects it; slow hashes are for words that people choose.
+A key has 256 random bits, so one SHA-256 protects it. Slow hashes are only needed for passwords that people choose.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ PREFIX = "mien_"
 
 
 def new_key() -> str:
-    """Return a fresh key.
+    """Return a new key.
 
     >>> new_key() != new_key() and new_key().startswith(PREFIX)
     True
@@ -23,12 +23,12 @@ def new_key() -> str:
 
 
 def hash_of(key: str) -> str:
-    """Return what the service is told of a key, 64 hexadecimal digits."""
+    """Return the hash of a key that the service gets, 64 hexadecimal digits."""
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def opens(key: str | None, hashes: Sequence[str]) -> bool:
-    """Return whether a key is one of those with these hashes, in a time that does not tell how close it came.
+    """Return whether the hash of a key is among ``hashes``; the time of the comparison does not depend on the key.
 
     >>> opens("secret", [hash_of("other"), hash_of("secret")]), opens("secret", []), opens(None, [hash_of("secret")])
     (True, True, False)

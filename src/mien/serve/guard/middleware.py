@@ -1,4 +1,4 @@
-"""What stands before every request: its id, who may ask, the headers that a browser obeys, and one bare answer to the unexpected."""
+"""The middleware around every request: an id, access checks, security headers, and a plain 500 for unexpected errors."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ PAGE_POLICY = (
     "connect-src 'self'; worker-src 'self' blob:; font-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'"
 )
-# Swagger UI writes style attributes.
+# Swagger UI sets style attributes.
 DOCS_POLICY = PAGE_POLICY.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'")
 HEADERS = {
     "Content-Security-Policy": PAGE_POLICY,
-    "Cross-Origin-Opener-Policy": "same-origin",  # with the next one, threads in WebAssembly
+    "Cross-Origin-Opener-Policy": "same-origin",  # together with the next header, it allows threads in WebAssembly
     "Cross-Origin-Embedder-Policy": "require-corp",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(self), microphone=(), geolocation=()",
@@ -43,17 +43,17 @@ READING = ("GET", "OPTIONS")
 
 
 class Guard:
-    """Middleware around the whole application."""
+    """The middleware around the whole application."""
 
     def __init__(self, app: ASGIApp, *, settings: Settings, gate: Gate, metrics: Metrics) -> None:
         self._app, self._settings, self._gate, self._metrics = app, settings, gate, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, or let one live socket through."""
+        """Handle one request, or pass one live stream on."""
         if scope["type"] == "websocket":
             await self._socket(scope, receive, send)
         elif scope["type"] == "http":
-            # A HEAD is a GET, of which the server sends no body.
+            # A HEAD request is handled as a GET; the server leaves out the body.
             await self._request({**scope, "method": "GET"} if scope["method"] == "HEAD" else scope, receive, send)
         else:
             await self._app(scope, receive, send)
@@ -63,7 +63,7 @@ class Guard:
         scope["mien.id"] = uuid4().hex
         origin = headers.get("origin")
         if self._gate.stopping or not self._is_known_host(headers) or not self._is_own_page(origin, headers):
-            await send({"type": "websocket.close", "code": 1008})  # before it is accepted: HTTP 403
+            await send({"type": "websocket.close", "code": 1008})  # before the socket is accepted, this becomes HTTP 403
             return
         await self._app(scope, receive, send)
 
@@ -86,11 +86,11 @@ class Guard:
         except Refusal as refusal:
             await _answer(send_guarded, refusal, request_id)
         except ClientDisconnect:
-            status = 499  # what proxies log for a caller that left
+            status = 499  # the status that proxies log for a client that has disconnected
         except Exception:
             log.exception("request %s failed", request_id)
             if status:
-                raise  # the answer has begun; the server can only cut it off
+                raise  # the answer has started; the server can only close the connection
             await _answer(send_guarded, Refusal(500, "internal", "something went wrong here; quote the id to the operator"), request_id)
         finally:
             self._gate.open_requests -= 1
@@ -98,7 +98,7 @@ class Guard:
             self._note(scope, status, time.perf_counter() - began)
 
     def _check(self, scope: Scope) -> None:
-        """Raise Refusal for a request that goes no further."""
+        """Raise Refusal for a request that may not continue."""
         headers, path = Headers(scope=scope), _path_inside(scope)
         if not self._is_known_host(headers):
             raise Refusal(421, "host", "the service does not go by this name; see its setting allowed_hosts")
@@ -112,14 +112,14 @@ class Guard:
             raise refusal
 
     def _is_known_host(self, headers: Mapping[str, str]) -> bool:
-        """Keep out pages whose own name was made to point here (DNS rebinding)."""
+        """Return whether the Host header is allowed; this stops pages whose own name points to this machine (DNS rebinding)."""
         if "*" in self._settings.allowed_hosts or (not self._settings.is_local and not self._settings.allowed_hosts):
             return True
         name = _host_name(headers.get("host", "")).lower()
         return is_loopback(name) or name in (self._settings.host.lower(), *map(str.lower, self._settings.allowed_hosts))
 
     def _is_own_page(self, origin: str | None, headers: Mapping[str, str]) -> bool:
-        """Keep out sockets and uploads of other sites' pages; browsers ask nobody before they send them."""
+        """Return whether the origin is allowed; browsers send sockets and uploads of other sites without asking first."""
         welcome = self._settings.cors_origins
         return origin is None or origin.partition("://")[2] == headers.get("host") or origin in welcome or "*" in welcome
 
@@ -140,7 +140,7 @@ class Guard:
 
 
 def _path_inside(scope: Scope) -> str:
-    """Return the path below the one that the service is mounted at, as its routes are matched.
+    """Return the path without the prefix under which the service is mounted, as routes see it.
 
     >>> _path_inside({"path": "/behind/v1/models", "root_path": "/behind"}), _path_inside({"path": "/v1/models", "root_path": "/v1"})
     ('/v1/models', '/models')
@@ -150,7 +150,7 @@ def _path_inside(scope: Scope) -> str:
 
 
 def _route(scope: Scope) -> str:
-    """Return the pattern of the path that answered, never the path itself: there are as many of those as people ask for.
+    """Return the pattern of the route, not the path itself, because the number of different paths has no limit.
 
     >>> _route({"root_path": "/behind/page", "app_root_path": "/behind"}), _route({"root_path": "/behind"})
     ('/page/{file}', 'other')
@@ -170,7 +170,7 @@ async def _answer(send: Send, refusal: Refusal, request_id: str) -> None:
 
 
 def _host_name(host: str) -> str:
-    """Return the name in a Host header, without the port.
+    """Return the host name of a Host header, without the port.
 
     >>> [_host_name(host) for host in ("localhost:8000", "[::1]:80", "127.0.0.1")]
     ['localhost', '::1', '127.0.0.1']

@@ -1,4 +1,4 @@
-"""``/healthz``, ``/readyz``, ``/metrics``: for whoever keeps the service running."""
+"""``/healthz``, ``/readyz`` and ``/metrics``: for operators and monitoring."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ router = APIRouter(tags=["health"])
 
 @router.get("/healthz", summary="The process is alive", response_model=State)
 async def healthz() -> dict[str, str]:
-    """Always well; a process that is not does not answer."""
+    """Always "ok"; a process that is not alive does not answer."""
     return {"status": "ok"}
 
 
-@router.get("/readyz", summary="The models are warm and requests are welcome", response_model=State, responses=BUSY)
+@router.get("/readyz", summary="The models are loaded and requests are accepted", response_model=State, responses=BUSY)
 async def readyz(service: TheService) -> dict[str, str]:
-    """503 once the service is told to stop."""
+    """Returns 503 after the service was asked to stop."""
     if service.gate.stopping:
         raise busy("the service is stopping")
     return {"status": "ready"}
 
 
 @router.get(
-    "/metrics", summary="Counts and times for Prometheus", response_class=Response, responses={200: {"content": {"text/plain": {}}}}
+    "/metrics", summary="Counters and times for Prometheus", response_class=Response, responses={200: {"content": {"text/plain": {}}}}
 )
 async def metrics(service: TheService) -> Response:
-    """Requests, faces, batches, streams and videos."""
+    """Counters and times of requests, faces, batches, streams and videos."""
     return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -1,4 +1,4 @@
-"""``GET /v1/models``: which weights answer, and their files for those who run them elsewhere."""
+"""``GET /v1/models``: the model that answers, and its files for clients that run it themselves."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FILES = {MODEL_FILE: "application/octet-stream", SPEC_FILE: "application/json"}
 
 @router.get("/v1/models", summary="The models that answer here", response_model=Models, responses=ERRORS)
 async def models(service: TheService) -> dict[str, Any]:
-    """Each with its labels, its size of chip, the confidence under which it is not sure, and its checksum."""
+    """Each with its labels, its chip size, the confidence below which a face is uncertain, and its checksum."""
     spec = service.pipeline.classifier.spec
     files = {"model": MODEL_FILE, "spec": SPEC_FILE} if spec.engine == "onnx" else {"spec": SPEC_FILE}
     return {
@@ -41,7 +41,7 @@ async def models(service: TheService) -> dict[str, Any]:
 
 @router.get(f"/v1/models/{{name}}/{MODEL_FILE}", summary="The weights, an ONNX graph", response_class=FileResponse, responses=ERRORS)
 async def model_file(name: str, request: Request, service: TheService) -> Response:
-    """The graph takes chips as spec.json describes them and answers logits."""
+    """The graph takes chips as described in spec.json and returns logits."""
     return _file(name, MODEL_FILE, request, service)
 
 

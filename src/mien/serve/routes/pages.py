@@ -1,4 +1,4 @@
-"""What a browser opens: the page, the runtime of its private mode, and the documentation, all of it from this machine."""
+"""What a browser opens: the page, the runtime of its private mode, and the documentation. All files come from this machine."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/")
 async def page() -> FileResponse:
-    """The page; it is small and changes with the package, so browsers ask each time."""
+    """The page. It is small and changes with the package, so browsers ask for it each time."""
     return FileResponse(PAGE / "index.html", headers={"Cache-Control": "no-cache"})
 
 
 @router.get("/runtime/{name}")
 async def runtime(name: str) -> FileResponse:
-    """One file of the runtime that ``mien web install-runtime`` fetched."""
+    """One file of the runtime that ``mien web install-runtime`` downloaded."""
     folder = runtime_folder()
     if folder is None or name not in {file.name for file in folder.iterdir() if file.is_file()}:
         raise Refusal(404, "not_found", "the browser's runtime is not installed here; run: mien web install-runtime")
@@ -59,12 +59,12 @@ async def docs() -> HTMLResponse:
 
 @router.get("/docs/start.js")
 async def docs_start() -> Response:
-    """The line that starts Swagger UI; the content policy allows none inside the page."""
+    """The script that starts Swagger UI; the content policy allows no script inside the page."""
     return Response(DOCS_START, media_type="text/javascript")
 
 
 def mount(app: FastAPI) -> None:
-    """Add the routes and the folders of fixed files."""
+    """Add the routes and the folders of static files."""
     app.include_router(router)
     app.mount("/docs/files", StaticFiles(directory=str(files("fastapi_offline") / "static")))
     app.mount("/page/detector", _Page(directory=FACE_DETECTOR.parent))
@@ -72,7 +72,7 @@ def mount(app: FastAPI) -> None:
 
 
 class _Page(StaticFiles):
-    """Files that a browser keeps but asks about each time."""
+    """Static files that a browser stores, but checks for changes each time."""
 
     def file_response(self, *args: object, **kwargs: object) -> Response:
         """Return one file."""

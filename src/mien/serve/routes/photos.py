@@ -1,4 +1,4 @@
-"""``POST /v1/analyze``: photos in, one record a photo out."""
+"""``POST /v1/analyze``: photos in, one record per photo out."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BODY: dict[str, Any] = {
 
 @router.post(
     "/v1/analyze",
-    summary="Find the faces of photos and what they show",
+    summary="Find the faces of photos and their expressions",
     response_model=Frame | Results,
     responses={**ERRORS, **BUSY},
     openapi_extra=BODY,
@@ -37,14 +37,14 @@ BODY: dict[str, Any] = {
 async def analyze(
     request: Request,
     service: TheService,
-    max_faces: Annotated[int | None, Query(ge=1, le=10_000, description="Report no more faces, the largest ones.")] = None,
-    explain: Annotated[bool, Query(description="Add to each face what its answer rests on; takes about a second a face.")] = False,
-    url: Annotated[str | None, Query(max_length=2048, description="Fetch the picture from here, where the service allows it.")] = None,
+    max_faces: Annotated[int | None, Query(ge=1, le=10_000, description="Report no more faces than this, the largest ones.")] = None,
+    explain: Annotated[bool, Query(description="Add an explanation to each face; this takes about one second per face.")] = False,
+    url: Annotated[str | None, Query(max_length=2048, description="Download the picture from here, if the service allows it.")] = None,
 ) -> JSONResponse:
-    """One picture as the body answers one record, files of a form answer a list of records in their order.
+    """Send one picture as the body to get one record, or a form with several files to get a list of records in the same order.
 
-    A photo without faces is a record with an empty list; a file of a form that cannot be read, or is too large, is an error record among
-    the others.
+    A photo without faces gives a record with an empty list of faces. A file of a form that cannot be read, or that is too large, gives an
+    error record in the list.
     """
     settings = service.settings
     most = min(max_faces or settings.max_faces, settings.max_faces)
@@ -64,7 +64,7 @@ async def _record(service: Service, photo: Source, most: int, explain: bool) -> 
     batcher = service.batcher
     if not explain:
         return (await batcher.analyze(photo, max_faces=most))[0].to_dict()
-    async with batcher.long_work:  # until the photo's pixels are let go of
+    async with batcher.long_work:  # held until the pixels of the photo are freed
         result, prepared = await batcher.analyze(photo, max_faces=most, keep_frame=True)
         told = await batcher.run(explanations, service.pipeline.classifier, prepared, result, service.settings.max_explained)
     record = result.to_dict()

@@ -1,4 +1,4 @@
-"""The shapes of requests and answers, for /docs and /openapi.json. The records themselves are those of :mod:`mien.results`."""
+"""The schemas of requests and answers, for /docs and /openapi.json. The records themselves are defined in :mod:`mien.results`."""
 
 from __future__ import annotations
 
@@ -39,32 +39,32 @@ ERROR_RECORD: dict[str, Any] = {
 
 
 class Explanation(BaseModel):
-    """What an answer rests on: the face with warm colours where it supports the label and cold ones where it speaks against it."""
+    """Which parts of the face support the label (warm colours) and which speak against it (cold colours)."""
 
     label: str
     png: str = Field(description="The picture, base64.", json_schema_extra={"contentEncoding": "base64", "contentMediaType": "image/png"})
-    box_xyxy: list[float] = Field(description="Where the picture lies in the photo, pixels.", min_length=4, max_length=4)
+    box_xyxy: list[float] = Field(description="The place of the picture in the photo, in pixels.", min_length=4, max_length=4)
     parts: dict[str, float] = Field(description="Shares of the support: eyes, nose, mouth, rest.")
-    strongest: float = Field(description="The most that covering a part changes the label's probability, as a share of it.")
+    strongest: float = Field(description="Largest change of the label's probability when a part is covered, as a share of it.")
 
 
 class Face(BaseModel):
     """One face; see mien.results.Face."""
 
     box_xyxy: list[float] = Field(min_length=4, max_length=4, description="Left, top, right, bottom in pixels of the picture.")
-    score: float = Field(description="The detector's, from 0 to 1.")
+    score: float = Field(description="The score of the detector, from 0 to 1.")
     landmarks: list[list[float]] = Field(description="Eyes, nose, mouth corners, left to right as seen in the picture; pixels.")
     emotions: dict[str, float] = Field(description="Calibrated probabilities that sum to 1.")
     top: str
     confidence: float
-    uncertain: bool = Field(description="The confidence is under the model's threshold, or the score under 0.7.")
-    track_id: int | None = Field(description="Who this is, in videos and streams.")
-    smoothed: dict[str, float] | None = Field(description="Steadied probabilities, in videos and streams.")
-    explanation: Explanation | None = Field(None, description="With explain=true.")
+    uncertain: bool = Field(description="True if the confidence is below the threshold of the model, or the score below 0.7.")
+    track_id: int | None = Field(description="Id of the person, in videos and streams.")
+    smoothed: dict[str, float] | None = Field(description="Smoothed probabilities, in videos and streams.")
+    explanation: Explanation | None = Field(None, description="Only with explain=true.")
 
 
 class ModelName(BaseModel):
-    """Which weights answered."""
+    """The model that answered."""
 
     name: str
     version: str
@@ -94,7 +94,7 @@ class Complaint(BaseModel):
 
 
 class ErrorRecord(BaseModel):
-    """One input that could not be read; the others of its request were."""
+    """The record of one input that cannot be read; the other inputs of the request have their own records."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [ERROR_RECORD]})
 
@@ -106,19 +106,19 @@ class ErrorRecord(BaseModel):
 
 
 class Results(BaseModel):
-    """One record a file, in order."""
+    """One record per file, in the order of the files."""
 
     results: list[Frame | ErrorRecord]
 
 
 class ErrorDetail(Complaint):
-    """What went wrong, and the id under which the log knows it."""
+    """What went wrong, and the id of the request in the log."""
 
     id: str
 
 
 class ErrorAnswer(BaseModel):
-    """The body of every 4xx and 5xx."""
+    """The body of every answer with status 4xx or 5xx."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -135,9 +135,9 @@ class Model(BaseModel):
     name: str
     version: str
     labels: list[str]
-    chip_size: int = Field(description="Side of the aligned face that it takes, pixels.")
+    chip_size: int = Field(description="Side of the aligned face that the model takes, in pixels.")
     channels: int
-    uncertain_below: float = Field(description="Answers with less confidence are marked uncertain.")
+    uncertain_below: float = Field(description="A face with a lower confidence is marked uncertain.")
     sha256: str
     links: dict[str, str]
 
@@ -149,7 +149,7 @@ class Models(BaseModel):
 
 
 class Job(BaseModel):
-    """A video on its way."""
+    """The state of a video."""
 
     id: str
     state: Literal["queued", "running", "done", "failed", "cancelled"]
@@ -161,7 +161,7 @@ class Job(BaseModel):
 
 
 class State(BaseModel):
-    """Whether the service is well."""
+    """The state of the service."""
 
     status: str
 
@@ -178,11 +178,11 @@ FORM_OF_MANY: dict[str, Any] = {
 FORM_OF_ONE: dict[str, Any] = {
     "schema": {"type": "object", "properties": {"file": FILE}, "required": ["file"], "additionalProperties": False}
 }
-ERRORS: dict[int | str, dict[str, Any]] = {"4XX": {"model": ErrorAnswer, "description": "Refused; the code says why."}}
+ERRORS: dict[int | str, dict[str, Any]] = {"4XX": {"model": ErrorAnswer, "description": "The request was refused; the code says why."}}
 BUSY: dict[int | str, dict[str, Any]] = {
     503: {
         "model": ErrorAnswer,
-        "description": "Full or stopping: try again later.",
+        "description": "The service is full or stopping; try again later.",
         "headers": {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}},
     }
 }

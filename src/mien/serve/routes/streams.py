@@ -12,6 +12,6 @@ router = APIRouter()
 
 @router.websocket("/v1/stream")
 async def stream(socket: WebSocket) -> None:
-    """Take JPEG or WebP frames as binary messages, answer results as text; docs/service.md has the protocol."""
+    """Receive JPEG or WebP frames as binary messages and answer with results as text; docs/service.md describes the protocol."""
     streams: Streams = socket.app.state.service.streams
     await streams.serve(socket)

@@ -1,4 +1,4 @@
-"""Request bodies -> bytes, within limits that hold while they arrive: size, number of files, and time in all."""
+"""Reads request bodies. The limits on size, number of files and total time are checked while the body arrives."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from starlette.requests import ClientDisconnect, Request
 from mien.serve.refusals import Refusal
 from mien.wording import printable
 
-FIELD = "file"  # name of the parts that carry photos or a video
-MAX_NAME_LENGTH = 200  # characters of a file's name that are kept
-MAX_PART_HEADER_BYTES = 8192  # bytes of one part's headers
+FIELD = "file"  # name of the form field with the photos or the video
+MAX_NAME_LENGTH = 200  # characters of a file name that are kept
+MAX_PART_HEADER_BYTES = 8192  # bytes of the headers of one part
 
 
 @dataclass(frozen=True)
 class BodyLimits:
-    """How much one request may send."""
+    """The limits of one request."""
 
-    max_bytes: int  # in all
+    max_bytes: int  # of the whole body
     max_file_bytes: int
     max_files: int
     timeout_s: float
@@ -31,14 +31,14 @@ class BodyLimits:
 
 @dataclass(frozen=True)
 class FileStart:
-    """A file begins; ``name`` is what its sender calls it, without folders."""
+    """The start of a file; ``name`` is the name that the sender gave, without folders."""
 
     name: str
 
 
 @dataclass(frozen=True)
 class Upload:
-    """One file that was sent, or the ``refusal`` of one that is too large."""
+    """One file of a form; ``refusal`` is set if the file is too large."""
 
     name: str
     data: bytes
@@ -46,12 +46,12 @@ class Upload:
 
 
 def is_multipart(request: Request) -> bool:
-    """Return whether the body is a form with files."""
+    """Return whether the body is a multipart form."""
     return _content_type(request) == "multipart/form-data"
 
 
 def check_is_image(request: Request) -> None:
-    """Raise Refusal unless the body says that it is a picture, or leaves that open."""
+    """Raise Refusal if the content type of the body is not a picture; a missing or generic type is accepted."""
     kind = _content_type(request)
     if kind and not kind.startswith("image/") and kind != "application/octet-stream":
         raise Refusal(
@@ -63,8 +63,8 @@ async def read_body(request: Request, limits: BodyLimits) -> bytes:
     """Return the whole body.
 
     Raises:
-        Refusal: too large, too slow, or compressed.
-        ClientDisconnect: the sender has gone.
+        Refusal: the body is too large, too slow or compressed.
+        ClientDisconnect: the sender has disconnected.
     """
     body = bytearray()
     async for chunk in _chunks(request, min(limits.max_bytes, limits.max_file_bytes), limits.timeout_s):
@@ -73,7 +73,7 @@ async def read_body(request: Request, limits: BodyLimits) -> bytes:
 
 
 async def read_files(request: Request, limits: BodyLimits) -> list[Upload]:
-    """Return the files of a multipart form, in order, from memory; raises as :func:`read_body` does."""
+    """Return the files of a multipart form in their order, with their bytes in memory; raises as :func:`file_events` does."""
     files: list[tuple[str, bytearray]] = []
     refusals: dict[int, Refusal] = {}
     async for event in file_events(request, limits):
@@ -88,17 +88,18 @@ async def read_files(request: Request, limits: BodyLimits) -> list[Upload]:
     uploads = []
     for index, (name, data) in enumerate(files):
         uploads.append(Upload(name, bytes(data), refusals.get(index)))
-        data.clear()  # so that one file at a time is there twice
+        data.clear()  # so that only one file at a time is in memory twice
     return uploads
 
 
 async def file_events(request: Request, limits: BodyLimits) -> AsyncIterator[FileStart | Refusal | bytes]:
-    """Yield, for every file of a multipart form, its start and then its bytes, piece by piece; of one that is too large, those that fit
-    and its refusal.
+    """Yield the start and then the bytes of every file of a multipart form, in pieces as they arrive.
+
+    For a file over the limit, yields the bytes that fit, then a Refusal.
 
     Raises:
-        Refusal: a body that is no such form, has other fields than ``file``, or exceeds ``limits``.
-        ClientDisconnect: the sender has gone.
+        Refusal: the body is not such a form, has a field other than ``file``, or exceeds ``limits``; or it is too slow or compressed.
+        ClientDisconnect: the sender has disconnected.
     """
     form = _Form(limits)
     parser = _parser(request, form)
@@ -117,7 +118,7 @@ async def file_events(request: Request, limits: BodyLimits) -> AsyncIterator[Fil
 
 
 class _Form:
-    """Collects what the parser tells of."""
+    """Collects the events of the parser."""
 
     def __init__(self, limits: BodyLimits) -> None:
         self.events: list[FileStart | Refusal | bytes] = []
@@ -184,7 +185,7 @@ class _Form:
 
 
 def clean_name(name: str) -> str:
-    r"""Return what is kept of a name that a sender gives a file: its last part, on one line, not too long.
+    r"""Return the last part of the name that a sender gave to a file, on one line and not too long.
 
     >>> clean_name("../../etc/passwd"), clean_name("C:\\me\\a\nb.jpg"), clean_name("")
     ('passwd', 'a\\nb.jpg', '<upload>')

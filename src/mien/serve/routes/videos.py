@@ -22,7 +22,7 @@ from mien.serve.work.jobs import ANNOTATED, RESULT, UPLOAD, Job
 from mien.serve.work.uploaded_video import check_video
 
 router = APIRouter(tags=["videos"])
-WRITE_BYTES = 2**20  # gathered before they go to the disk
+WRITE_BYTES = 2**20  # collected before they are written to the disk
 NO_ROOM = 507
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 log = logging.getLogger("mien.serve")
@@ -31,7 +31,7 @@ log = logging.getLogger("mien.serve")
 @router.post(
     "/v1/video",
     status_code=202,
-    summary="Hand in a video",
+    summary="Send a video",
     response_model=JobSchema,
     responses={**ERRORS, **BUSY, NO_ROOM: {"model": ErrorAnswer, "description": "The service's disk is full."}},
     openapi_extra={"requestBody": {"required": True, "content": {"multipart/form-data": FORM_OF_ONE}}},
@@ -39,10 +39,10 @@ log = logging.getLogger("mien.serve")
 async def hand_in(
     request: Request,
     service: TheService,
-    every: Annotated[float | None, Query(gt=0, le=3600, description="Analyse one frame every so many seconds; all if not given.")] = None,
-    annotated: Annotated[bool, Query(description="Also draw the results into a copy.")] = False,
+    every: Annotated[float | None, Query(gt=0, le=3600, description="Analyse one frame per this many seconds. Default: all.")] = None,
+    annotated: Annotated[bool, Query(description="Also write a copy with the results drawn into it.")] = False,
 ) -> JSONResponse:
-    """The video is checked here and analysed in the background; ask for its state where the answer says."""
+    """The video is checked at once and analysed in the background. The answer says where to ask for its state."""
     if not is_multipart(request):
         raise Refusal(415, "unsupported_media", "expected a multipart form; curl sends one with -F file=@clip.mp4")
     with service.gate.slot(), service.jobs.place(), _room(), service.jobs.new_folder() as folder:
@@ -52,20 +52,20 @@ async def hand_in(
     return JSONResponse(job.to_dict(), 202, headers={"Location": f"/v1/video/{job.order.id}"})
 
 
-@router.get("/v1/video/{job_id}", summary="How far a video is", response_model=JobSchema, responses=ERRORS)
+@router.get("/v1/video/{job_id}", summary="State and progress of a video", response_model=JobSchema, responses=ERRORS)
 async def state(job_id: str, service: TheService) -> dict[str, Any]:
-    """States: queued, running, then done, failed or cancelled."""
+    """The states are queued and running, then done, failed or cancelled."""
     return _job(job_id, service).to_dict()
 
 
 @router.get(
     "/v1/video/{job_id}/result",
-    summary="A video's records",
+    summary="The records of a video",
     response_class=Response,
     responses={**ERRORS, 200: {"content": {"application/x-ndjson": {}}}},
 )
 async def result(job_id: str, service: TheService) -> FileResponse:
-    """One record a line; of a video that broke, those before the break and an error record."""
+    """One record per line. If the video breaks off, the records before that and an error record."""
     return FileResponse(_finished(_job(job_id, service), RESULT), media_type="application/x-ndjson")
 
 
@@ -76,19 +76,19 @@ async def result(job_id: str, service: TheService) -> FileResponse:
     responses={**ERRORS, 200: {"content": {"video/mp4": {}}}},
 )
 async def annotated(job_id: str, service: TheService) -> FileResponse:
-    """Parts of it can be asked for (Range), as players do."""
+    """Supports range requests, which video players use."""
     return FileResponse(_finished(_job(job_id, service), ANNOTATED), media_type="video/mp4")
 
 
-@router.delete("/v1/video/{job_id}", status_code=204, summary="Cancel a video and remove everything of it", responses=ERRORS)
+@router.delete("/v1/video/{job_id}", status_code=204, summary="Cancel a video and remove all its files", responses=ERRORS)
 async def remove(job_id: str, service: TheService) -> Response:
-    """Nothing of the video is left when this answers; a running analysis ends with its current frame."""
+    """All files of the video are removed before the answer; a running analysis ends after its current frame."""
     await asyncio.to_thread(service.jobs.remove, _job(job_id, service))
     return Response(status_code=204)
 
 
 async def _save(request: Request, path: Path, service: Service) -> str:
-    """Write the form's only file to ``path`` as it arrives, and return its name."""
+    """Write the only file of the form to ``path`` while it arrives, and return its name."""
     settings = service.settings
     limits = BodyLimits(settings.max_video_bytes + WRITE_BYTES, settings.max_video_bytes, 1, settings.video_body_timeout_s)
     name, gathered = "", bytearray()
@@ -114,7 +114,7 @@ def _write(file: BinaryIO, data: bytes) -> None:
 
 @contextmanager
 def _room() -> Iterator[None]:
-    """Refuse a video for which the disk is full, at whichever write that shows."""
+    """Refuse the video if the disk is full, whichever write fails."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Photos of many callers at once -> results: a thread a core reads and searches, and faces of several callers are classified together."""
+"""Analyses photos of many callers at once: one thread per core reads and detects, and faces of several callers share batches."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ T = TypeVar("T")
 class Batcher:
     """Shares one pipeline between the requests of one event loop.
 
-    Photos wait for a thread in the order of their arrival. A face waits for others while the classifier is busy, and at most
-    ``batch_wait_s`` longer, and only while photos are still being searched.
+    Photos wait for a thread in the order of their arrival. A face waits for other faces while the classifier is busy, and then at most
+    ``batch_wait_s`` longer, and only while detection still runs on other photos.
     """
 
     def __init__(
@@ -35,20 +35,20 @@ class Batcher:
         max_batch: int = MICRO_BATCH,
         on_batch: Callable[[int, int], None] | None = None,
     ) -> None:
-        """Make the threads; :meth:`start` does the rest.
+        """Create the threads; :meth:`start` starts the classification.
 
         Args:
-            pipeline: what analyses.
-            workers: threads that read and search.
-            batch_wait_s: how long a face may wait for others.
-            max_batch: faces of several photos in one batch; those of one photo stay together, however many.
-            on_batch: told the photos and the faces of every batch.
+            pipeline: analyses the photos.
+            workers: number of threads that read photos and find faces.
+            batch_wait_s: longest wait of a face for other faces, in seconds.
+            max_batch: maximum number of faces of several photos in one batch; the faces of one photo always stay together.
+            on_batch: receives the number of photos and of faces of every batch.
         """
         self.pipeline = pipeline
         self._batch_wait_s, self._max_batch, self._on_batch = batch_wait_s, max_batch, on_batch
         self._searchers = ThreadPoolExecutor(workers, thread_name_prefix="mien-search")
         self._classifier = ThreadPoolExecutor(1, thread_name_prefix="mien-classify")
-        # Held by work that keeps a picture in memory and takes seconds; half of the threads stay free of it.
+        # Held during work that takes seconds and keeps a picture in memory; half of the threads stay free for other photos.
         self.long_work = asyncio.Semaphore(max(1, workers // 2))
         self._waiting: deque[tuple[Prepared, asyncio.Future[FrameResult]]] = deque()
         self._searching = 0
@@ -56,11 +56,11 @@ class Batcher:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to classify; called inside the event loop."""
+        """Start the classification. Call it inside the event loop."""
         self._task = asyncio.create_task(self._classify())
 
     async def close(self) -> None:
-        """Stop the threads; what they are at is finished first."""
+        """Stop the threads after their current work."""
         if self._task:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
@@ -69,7 +69,7 @@ class Batcher:
             await asyncio.to_thread(pool.shutdown, cancel_futures=True)
 
     async def analyze(self, photo: Source, *, max_faces: int, keep_frame: bool = False) -> tuple[FrameResult, Prepared]:
-        """Return the faces of one photo, at most ``max_faces``, largest first, and what they were computed from.
+        """Return the record of one photo with at most ``max_faces`` faces, largest first, and the prepared photo it was computed from.
 
         Raises:
             MediaError: the photo cannot be read.
@@ -88,7 +88,7 @@ class Batcher:
         return await result, prepared
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Return ``work(...)``, done in one of the threads that read and search."""
+        """Return ``work(...)``, computed in one of the threads that read photos and find faces."""
         return await asyncio.get_running_loop().run_in_executor(self._searchers, lambda: work(*args, **kwargs))
 
     async def _classify(self) -> None:
@@ -98,7 +98,7 @@ class Batcher:
             batch = self._take()
             try:
                 results = await loop.run_in_executor(self._classifier, self.pipeline.finish, [prepared for prepared, _ in batch])
-            except Exception as error:  # belongs to those who wait, not to this loop
+            except Exception as error:  # it belongs to the waiting callers, not to this loop
                 for _, future in batch:
                     if not future.done():
                         future.set_exception(error)
@@ -106,7 +106,7 @@ class Batcher:
             if self._on_batch:
                 self._on_batch(len(batch), sum(len(prepared.faces) for prepared, _ in batch))
             for (_, future), result in zip(batch, results, strict=True):
-                if not future.done():  # the caller may have gone
+                if not future.done():  # the caller may have disconnected
                     future.set_result(result)
 
     async def _batch_is_ready(self) -> None:
@@ -133,7 +133,7 @@ class Batcher:
 
 
 def _largest(prepared: Prepared, most: int) -> Prepared:
-    """Return the photo with its ``most`` largest faces, and a note where that leaves some out."""
+    """Return the photo with its ``most`` largest faces, and with a note if faces are left out."""
     if len(prepared.faces) <= most:
         return prepared
     note = f"the {most} largest of {len(prepared.faces)} faces"

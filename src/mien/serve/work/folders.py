@@ -1,4 +1,4 @@
-"""Where videos lie while they are analysed: a private folder that does not outlive the service."""
+"""The private folder that holds videos while they are analysed; it does not outlive the service."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from typing import Self
 
 PREFIX = "mien-serve-"
 LOCK = "lock"
-GRACE_S = 60.0  # a folder younger than this may belong to a service that is just starting
+GRACE_S = 60.0  # a younger folder may belong to a service that is starting
 
 
 class PrivateFolder:
-    """A folder that only this user can read, removed at the end.
+    """A folder that only this user can read; it is removed at the end.
 
-    A process that is killed removes nothing; the next one does it: a folder whose lock nobody holds has no owner any more.
+    A killed process cannot remove its folder, so the next process does: a folder whose lock is free has no owner any more.
     """
 
     def __init__(self, parent: Path | None = None) -> None:
-        """Make the folder, after removing those that were left behind."""
+        """Create the folder, after removing the folders of killed services."""
         self._parent = parent or Path(tempfile.gettempdir())
         remove_orphans(self._parent)
         self.path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=self._parent))  # mode 0700
@@ -43,7 +43,7 @@ class PrivateFolder:
 
 
 def remove_orphans(parent: Path) -> None:
-    """Remove the private folders of services that were killed."""
+    """Remove the private folders of killed services."""
     for folder in parent.glob(f"{PREFIX}*"):
         if _is_orphan(folder):
             shutil.rmtree(folder, ignore_errors=True)
@@ -66,7 +66,7 @@ def _is_orphan(folder: Path) -> bool:
 
 
 def locked(folder: Path) -> int | None:
-    """Return a descriptor that holds the folder's lock until it is closed, None if another one holds it."""
+    """Return a file descriptor that holds the lock of the folder until it is closed; None if another process holds the lock."""
     descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""Videos that are analysed in the background: who waits, who runs, what is kept and for how long."""
+"""Videos that are analysed in the background: the queue, the running jobs, and how long finished jobs are kept."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from mien.serve.settings import Settings
 from mien.serve.work.folders import PrivateFolder, locked
 from mien.serve.work.uploaded_video import Progress, Stopped, analyze_video
 
-JOB_ID = re.compile("[0-9a-f]{32}")  # other folders in jobs_dir are not ours to touch
+JOB_ID = re.compile("[0-9a-f]{32}")  # other folders in jobs_dir do not belong to the service
 log = logging.getLogger("mien.serve")
 State = Literal["queued", "running", "done", "failed", "cancelled"]
 UPLOAD, RESULT, ANNOTATED, RECORD = "upload", "result.ndjson", "annotated.mp4", "job.json"
@@ -34,7 +34,7 @@ UPLOAD, RESULT, ANNOTATED, RECORD = "upload", "result.ndjson", "annotated.mp4", 
 
 @dataclass(frozen=True)
 class Order:
-    """What a caller asked for; kept beside the video, so that a restart can take it up again."""
+    """The request of a caller. It is stored beside the video, so that a restart can continue the job."""
 
     id: str
     name: str
@@ -44,7 +44,7 @@ class Order:
 
 @dataclass
 class Job:
-    """One video: the order, the folder, and how far it is."""
+    """One video: the order, the folder, and the progress."""
 
     order: Order
     folder: Path
@@ -53,14 +53,14 @@ class Job:
     ended: float | None = None  # seconds since the epoch
     progress: Progress = field(default_factory=Progress)
     cancelled: Event = field(default_factory=Event)
-    idle: Event = field(default_factory=Event)  # no thread is at work on it
+    idle: Event = field(default_factory=Event)  # set while no thread works on it
 
     def __post_init__(self) -> None:
         self.idle.set()
 
     @property
     def is_open(self) -> bool:
-        """Whether there is work left."""
+        """Whether the job still waits or runs."""
         return self.state in ("queued", "running")
 
     def file(self, name: str) -> Path:
@@ -68,7 +68,7 @@ class Job:
         return self.folder / name
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what a caller is told."""
+        """Return the state of the job as the service sends it."""
         address = f"/v1/video/{self.order.id}"
         links = {"self": address, "result": f"{address}/result"}
         if self.order.annotated:
@@ -87,15 +87,15 @@ class Job:
 class Jobs:
     """The videos of one service.
 
-    Without ``jobs_dir`` everything lies in a private folder that goes with the service. With it, a video that was accepted is finished
-    after a restart, even when the process was killed, and results stay until their time is over.
+    Without ``jobs_dir``, all files are in a private folder that is removed when the service ends. With ``jobs_dir``, an accepted video is
+    finished after a restart, even if the process was killed, and results stay until ``job_ttl_s`` is over.
     """
 
     def __init__(self, pipeline: Pipeline, settings: Settings, metrics: Metrics) -> None:
-        """Take up what an earlier run left in ``jobs_dir``.
+        """Continue with the jobs that an earlier run left in ``jobs_dir``.
 
         Raises:
-            UsageError: another service uses that folder.
+            UsageError: another service uses this folder.
         """
         self._pipeline, self._settings, self._metrics = pipeline, settings, metrics
         self._private = None if settings.jobs_dir else PrivateFolder()
@@ -114,7 +114,7 @@ class Jobs:
         """Hold a place in the queue while a video arrives.
 
         Raises:
-            Refusal: there is none.
+            Refusal: the queue is full.
         """
         with self._lock:
             if sum(job.is_open for job in self._jobs.values()) + self._arriving >= self._settings.max_jobs:
@@ -128,7 +128,7 @@ class Jobs:
 
     @contextmanager
     def new_folder(self) -> Iterator[Path]:
-        """Give the folder of a video that arrives; it is removed unless :meth:`accept` took it."""
+        """Create the folder of an arriving video; it is removed at the end unless :meth:`accept` was called with it."""
         folder = self._root / uuid4().hex
         folder.mkdir(mode=0o700)
         try:
@@ -138,7 +138,7 @@ class Jobs:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def accept(self, folder: Path, name: str, every_s: float | None, annotated: bool) -> Job:
-        """Queue the video that lies in ``folder``; from here on it is not lost, as far as the settings promise that."""
+        """Queue the video in ``folder``. With ``jobs_dir``, the job survives a crash from here on."""
         job = Job(Order(folder.name, name, every_s, annotated), folder)
         if not self._private:
             sync(job.file(UPLOAD))
@@ -149,12 +149,12 @@ class Jobs:
         return job
 
     def get(self, job_id: str) -> Job | None:
-        """Return a job, None if it is unknown or its time is over."""
+        """Return a job; None if it is unknown or no longer kept."""
         self.sweep()
         return self._jobs.get(job_id)
 
     def remove(self, job: Job) -> None:
-        """Cancel a job, wait for the frame that it is at, and remove everything of it."""
+        """Cancel a job, wait until its current frame is done, and remove all its files."""
         job.cancelled.set()
         with self._lock:
             self._jobs.pop(job.order.id, None)
@@ -162,7 +162,7 @@ class Jobs:
         shutil.rmtree(job.folder, ignore_errors=True)
 
     def sweep(self) -> None:
-        """Remove the finished jobs whose time is over, and the oldest ones where there are too many."""
+        """Remove the finished jobs that are too old, and the oldest ones if there are too many."""
         with self._lock:
             ended = sorted((job for job in self._jobs.values() if not job.is_open and job.idle.is_set()), key=lambda job: job.ended or 0)
         too_many = len(ended) - self._settings.max_kept_jobs
@@ -171,7 +171,7 @@ class Jobs:
                 self.remove(job)
 
     def stop(self) -> None:
-        """Let running videos end where they are; kept ones are taken up at the next start."""
+        """Stop all videos after their current frame; with ``jobs_dir``, the next start continues them."""
         self._stopping.set()
         for job in tuple(self._jobs.values()):
             job.cancelled.set()
@@ -216,16 +216,16 @@ class Jobs:
 
     def _end(self, job: Job, state: State, code: str = "", message: str = "") -> None:
         if state == "cancelled" and self._stopping.is_set():
-            return  # the record on disk still says that there is work left
+            return  # the record on disk still says that the job is not finished
         with self._lock:
             job.error = {"code": code, "message": message} if code else None
             job.state, job.ended = state, time.time()
         self._metrics.videos.labels(state).inc()
-        self._write(job)  # first: a kill after the video is gone must find that nothing is left to do with it
+        self._write(job)  # before the video is removed: after a kill, a record without its video must say that the job is finished
         job.file(UPLOAD).unlink(missing_ok=True)
 
     def _write(self, job: Job) -> None:
-        """Keep the job's record beside its video, where jobs are kept; it is whole or absent."""
+        """Write the record of the job beside its video if jobs are kept; the file is either complete or absent."""
         if self._private:
             return
         record = {"order": asdict(job.order), "state": job.state, "error": job.error, "ended": job.ended, "frames": job.progress.frames}
@@ -242,7 +242,7 @@ class Jobs:
                 log.warning("job %s was kept by another version and is left alone (%r)", folder.name, error)
                 continue
             if job is None:
-                shutil.rmtree(folder, ignore_errors=True)  # it had not arrived completely, so nobody was told that it had
+                shutil.rmtree(folder, ignore_errors=True)  # it had not arrived completely, so it was never confirmed to the caller
                 continue
             self._jobs[job.order.id] = job
             if job.is_open:
@@ -252,7 +252,7 @@ class Jobs:
 
 
 def _read(folder: Path) -> Job | None:
-    """Return the job that was kept in a folder, to be done from its start if it was not finished."""
+    """Return the job stored in a folder; an unfinished job starts again from its beginning."""
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -271,7 +271,7 @@ def _made(folder: Path | None) -> Path:
 
 
 def _claimed(folder: Path) -> int:
-    """Return a descriptor that holds the folder for this process."""
+    """Return a file descriptor that locks the folder for this process."""
     try:
         descriptor = locked(folder)
     except OSError as error:

@@ -1,6 +1,7 @@
 """Live streams: frames in, results with track ids out; only the newest frame is processed.
 
-One task of the event loop receives, one thread analyses. Frames that come faster than they are analysed replace one another.
+For each stream, one task of the event loop receives frames and one thread analyses them. If frames arrive faster than they are analysed, a
+newer frame replaces the waiting one.
 """
 
 from __future__ import annotations
@@ -30,14 +31,14 @@ from mien.serve.settings import Settings
 from mien.track import TIME_CONSTANT_S
 
 log = logging.getLogger("mien.serve")
-SEND_TIMEOUT_S = 10.0  # a caller that does not read its answers for so long is let go
-HELLO_S = 10.0  # a caller that does not say who it is for so long is let go
+SEND_TIMEOUT_S = 10.0  # a caller that does not read its answers for this time is disconnected
+HELLO_S = 10.0  # a caller that sends no first message for this time is disconnected
 BUSY_EVERY_S = 1.0
 POLICY, TOO_BIG, INTERNAL, RESTART, TRY_LATER = 1008, 1009, 1011, 1012, 1013  # RFC 6455 and IANA's registry
 
 
 class Options(BaseModel):
-    """What the first message may say."""
+    """The options that the first message may contain."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -47,7 +48,7 @@ class Options(BaseModel):
 
 
 class Goodbye(Exception):  # noqa: N818  (a way to end, not a fault)
-    """The socket is to be closed: a close code, and the error that is told before."""
+    """Raised to close the socket: the close code, and the error that is sent before."""
 
     def __init__(self, close_code: int, code: str, message: str) -> None:
         super().__init__(message)
@@ -55,7 +56,7 @@ class Goodbye(Exception):  # noqa: N818  (a way to end, not a fault)
 
 
 class Streams:
-    """All live sockets of one service."""
+    """All live streams of one service."""
 
     def __init__(self, pipeline: Pipeline, settings: Settings, metrics: Metrics) -> None:
         self.pipeline, self.settings, self.metrics = pipeline, settings, metrics
@@ -63,13 +64,13 @@ class Streams:
         self._sockets: set[WebSocket] = set()
 
     async def serve(self, socket: WebSocket) -> None:
-        """Serve one socket to its end."""
+        """Serve one socket until it closes."""
         await socket.accept()
         try:
             stream = _Stream(self, socket)
             if opens(key_in(socket.headers), self.settings.api_keys):
                 self._check_room()
-            options, first = await stream.options()  # whoever has no key takes nobody's place
+            options, first = await stream.options()  # a caller without a key takes no place
             self._check_room()
             self._sockets.add(socket)
             self.metrics.streams.inc()
@@ -92,7 +93,7 @@ class Streams:
             raise Goodbye(TRY_LATER, "busy", f"all {self.settings.max_streams} live sockets are taken; try again in a moment")
 
     async def stop(self) -> None:
-        """Tell every caller that the service restarts."""
+        """Close every socket with the code for a restart."""
         await asyncio.gather(*(_close(socket, RESTART) for socket in tuple(self._sockets)))
 
     async def close(self) -> None:
@@ -103,7 +104,7 @@ class Streams:
 
 @dataclass(frozen=True)
 class _Arrived:
-    """A frame as it came: its number on this socket, from 0, and seconds since the socket was opened."""
+    """A frame as it arrived: its number on this socket, from 0, and the seconds since the socket opened."""
 
     sequence: int
     time_s: float
@@ -111,7 +112,7 @@ class _Arrived:
 
 
 class _Stream:
-    """One socket at work."""
+    """One socket that is served."""
 
     def __init__(self, streams: Streams, socket: WebSocket) -> None:
         self._streams, self._socket = streams, socket
@@ -122,7 +123,11 @@ class _Stream:
         self._told_dropped, self._told_at = 0, 0.0
 
     async def run(self, options: Options, first: bytes | None) -> None:
-        """Receive until the caller goes; raises Goodbye where the service ends it."""
+        """Receive frames until the caller disconnects.
+
+        Raises:
+            Goodbye: the service ends the stream.
+        """
         began = time.monotonic()
         work: asyncio.Future[None] = self._loop.run_in_executor(self._streams.threads, self._analyze, options)
         work.add_done_callback(lambda _: self._slot.close())
@@ -139,10 +144,14 @@ class _Stream:
             self._slot.close()
             self._streams.metrics.frames.labels("dropped").inc(self._slot.dropped)
             with suppress(WebSocketDisconnect):
-                await work  # raises what went wrong there
+                await work  # raises the error of the analysis, if there was one
 
     async def options(self) -> tuple[Options, bytes | None]:
-        """Return what the first message says, and that message if it is a frame already; raises Goodbye where it does not let in."""
+        """Return the options of the first message, and the message itself if it is already a frame.
+
+        Raises:
+            Goodbye: the options are wrong, or the key is missing or wrong.
+        """
         message = await self._receive(min(HELLO_S, self._settings.stream_idle_s))
         text, data = message.get("text"), message.get("bytes")
         try:
@@ -186,7 +195,7 @@ class _Stream:
             await _send(self._socket, {"type": "busy", "dropped": dropped})
 
     def _analyze(self, options: Options) -> None:
-        """Answer frame after frame, in a thread of its own, until the slot is closed."""
+        """Answer the frames one by one until the slot is closed; runs in its own thread."""
         most = min(options.max_faces or self._settings.max_faces, self._settings.max_faces)
         results = self._streams.pipeline.stream(self._frames(), live=True, max_faces=most, smoothing_s=options.smoothing_s)
         with closing(results):
@@ -206,7 +215,7 @@ class _Stream:
             yield VideoFrame(arrived.sequence, arrived.time_s, frame_rgb)
 
     def _tell(self, message: dict[str, Any]) -> None:
-        """Send from the analysing thread, which waits until the caller can take more."""
+        """Send a message from the analysing thread, and wait until the caller has room for it."""
         asyncio.run_coroutine_threadsafe(_send(self._socket, message), self._loop).result()
 
 
@@ -216,7 +225,7 @@ async def _send(socket: WebSocket, message: dict[str, Any]) -> None:
     try:
         async with asyncio.timeout(SEND_TIMEOUT_S):
             await socket.send_text(json.dumps(message, allow_nan=False))
-    except (TimeoutError, RuntimeError):  # RuntimeError: closed in between
+    except (TimeoutError, RuntimeError):  # RuntimeError: the socket was closed meanwhile
         raise WebSocketDisconnect(1006) from None
 
 

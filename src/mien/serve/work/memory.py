@@ -1,4 +1,4 @@
-"""Memory that large photos took goes back to the system."""
+"""Returns the memory of large photos to the operating system."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ import sys
 
 
 def give_back() -> None:
-    """Return the C library's free memory, which it would keep for as long as the process lives; does nothing where it is not glibc."""
+    """Return the free memory of the C library to the system, which glibc would otherwise keep. Does nothing without glibc."""
     if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):
         trim(0)

@@ -1,4 +1,4 @@
-"""One uploaded video -> its records and its annotated copy."""
+"""Analyses one uploaded video: checks it, and writes its records and its annotated copy."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ from mien.results import FrameResult
 from mien.serve.settings import Settings
 from mien.video_job import check_length, named, video_records
 
-MAGIC_BYTES = 16  # bytes that tell a container
+MAGIC_BYTES = 16  # first bytes of a file, which identify its container
 
 
-class Stopped(Exception):  # noqa: N818  (a wish, not a fault)
-    """The caller, or the service, wants no more of it."""
+class Stopped(Exception):  # noqa: N818  (a request, not a fault)
+    """Raised when the caller or the service cancels the analysis."""
 
 
 @dataclass
 class Progress:
-    """How far a video is; written by the thread that works, read by others."""
+    """The progress of a video; the working thread writes it, other threads read it."""
 
     frames: int = 0
     time_s: float = 0.0
     duration_s: float | None = None
-    seconds: float = 0.0  # of work
+    seconds: float = 0.0  # since the analysis started
 
     @property
     def share(self) -> float:
-        """From 0 to 1; 0 while the length is unknown."""
+        """The analysed share of the video, from 0 to 1; 0 while its length is unknown."""
         return min(1.0, self.time_s / self.duration_s) if self.duration_s else 0.0
 
     @property
     def frames_per_second(self) -> float | None:
-        """Frames analysed a second, None before the first."""
+        """Analysed frames per second; None before the first frame."""
         return self.frames / self.seconds if self.seconds else None
 
 
 def check_video(path: Path, name: str, settings: Settings) -> None:
-    """Raise MediaError, which names the caller's file and never this machine's, unless ``path`` is a video within the limits."""
+    """Raise MediaError unless ``path`` is a video within the limits; the message has the name that the caller gave, not the path."""
     _open(path, name, settings).close()
 
 
@@ -96,7 +96,7 @@ def analyze_video(
 def _open(path: Path, name: str, settings: Settings) -> Video:
     with path.open("rb") as file:
         start = file.read(MAGIC_BYTES)
-    if not VIDEOS.match(start):  # playlists, for example, which would make FFmpeg open other files and addresses
+    if not VIDEOS.match(start):  # a playlist, for example, would make FFmpeg open other files and addresses
         raise UnsupportedMediaError(f"expected a video (MP4, MOV, WebM, MKV, AVI, Ogg, FLV or MPEG), got {name}; convert it to MP4")
     try:
         video = Video(path, limits=ReadLimits(max_pixels=settings.max_pixels), untrusted=True)

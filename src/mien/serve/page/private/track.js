@@ -1,19 +1,20 @@
-// Who is who over time, and probabilities without flicker. Ids go by overlap alone here; the smoothing is mien/track.py's.
+// Tracking over time, and probabilities without flicker. Ids depend on the overlap alone here; the smoothing is the same as in mien/track.py.
+// tests/serve/test_page_constants.py holds the constants to those of mien/track.py.
 
 import { iou, widen } from "./geometry.js";
 
-const HIGH_SCORE = 0.6; // a face must score this much to get an id
-const MAX_LOST_S = 2; // how long a person may be away and keep it
+const HIGH_SCORE = 0.6; // a face with at least this score gets an id
+const MAX_LOST_S = 2; // a person who is not detected for longer gets a new id
 const [MARGIN, MARGIN_PER_S, MAX_MARGIN, MIN_IOU] = [0.2, 0.8, 1, 0.1];
 const TIME_CONSTANT_S = 0.2;
 const MIN_PROBABILITY = 0.005;
 
-/** Gives every person of one stream a number that stays and steady probabilities. */
+/** Gives every person of one stream a lasting id and smoothed probabilities. */
 export class Tracker {
   #people = [];
   #next = 1;
 
-  /** Faces (with `probabilities`, an array) -> the same faces with `track_id` and `smoothed`, null for unsure strangers. */
+  /** Faces (with `probabilities`, an array) -> the same faces with `track_id` and `smoothed`; null for an unknown face with a low score. */
   update(timeS, faces) {
     this.#people = this.#people.filter((person) => timeS - person.seenS <= MAX_LOST_S);
     const pairs = this.#pairs(timeS, faces);
@@ -27,7 +28,7 @@ export class Tracker {
     });
   }
 
-  /** Face -> person, the largest overlaps first. */
+  /** Face -> person, largest overlaps first. */
   #pairs(timeS, faces) {
     const options = faces.flatMap((face) => this.#people.map((person) => ({ face, person, gain: overlap(face, person, timeS) })));
     const [pairs, taken] = [new Map(), new Set()];
@@ -45,7 +46,7 @@ function overlap(face, person, timeS) {
   return iou(widen(face.box_xyxy, margin), widen(person.box, margin));
 }
 
-/** A first-order low-pass on the logarithms, whatever the frame rate. */
+/** A first-order low-pass filter on the logarithms, independent of the frame rate. */
 function smooth(person, timeS, probabilities) {
   const logs = probabilities.map((p) => Math.log(Math.max(p, MIN_PROBABILITY)));
   const share = person.logs ? 1 - Math.exp(-(timeS - person.seenS) / TIME_CONSTANT_S) : 1;

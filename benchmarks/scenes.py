@@ -34,7 +34,7 @@ from mien.train.evaluation.metrics import Z95, wilson
 WIDTH, HEIGHT = 640, 480
 SCALES = (2.0, 6.0)  # of a 48 px crop
 ROLL_DEG = 15.0
-MOST_FACES = 6
+MAX_FACES = 6
 SOFT_EDGE = 2  # pixels of the 48 px crop over which it fades into the background
 TRIES = 40  # places looked at for one face before it is left for the next scene
 TEXTURES = ("brick", "grass", "gravel", "coffee", "rocket", "text")  # pictures of scikit-image without a face
@@ -134,7 +134,7 @@ def scenes(images: NDArray[np.uint8], *, count: int | None = None, seed: int = 0
     while waiting and (count is None or made < count):
         frame = background(rng)
         placed: list[Pasted] = []
-        for row in waiting[: int(rng.integers(1, MOST_FACES + 1))]:
+        for row in waiting[: int(rng.integers(1, MAX_FACES + 1))]:
             if face := _place(rng, row, images.shape[1], placed):
                 frame = paste(frame, images[row], face.to_scene)
                 placed.append(face)

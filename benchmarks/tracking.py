@@ -32,7 +32,7 @@ from mien.train.data.dataset import load
 
 WIDTH, HEIGHT, FPS, SECONDS = 640, 360, 20, 6.0
 SAME_FACE_IOU = 0.4  # a detector's box and the box below count as the same face
-LEAST_VISIBLE = 0.5  # of a face, for it to count as there
+MIN_VISIBLE = 0.5  # of a face, for it to count as there
 FACE_BOX = (0.07, -0.01, 0.9, 1.02)  # the detector's box in a FER2013 crop of side 1, on average
 NOISE = 8.0  # standard deviation of the sensor noise on a still face, in grey levels
 STILL_FACES, CHANGES, STILL_FPS = 60, 40, 30
@@ -171,7 +171,7 @@ def film(scene: Scene, images: Frame) -> Iterator[tuple[float, Frame, Truth]]:
             frame.paste((70, 60, 50), (scene.pillar[0], 0, scene.pillar[1], HEIGHT))
             owner[:, scene.pillar[0] : scene.pillar[1]] = -1
         noisy = np.asarray(frame, np.float64) + rng.normal(0, 3, (HEIGHT, WIDTH, 1))
-        seen = {person: square for person, square in squares.items() if (owner == person).sum() >= LEAST_VISIBLE * square[2] ** 2}
+        seen = {person: square for person, square in squares.items() if (owner == person).sum() >= MIN_VISIBLE * square[2] ** 2}
         boxes = {person: tuple(c + side * f for c, f in zip((x, y, x, y), FACE_BOX, strict=True)) for person, (x, y, side) in seen.items()}
         yield time_s, np.asarray(noisy.clip(0, 255), np.uint8), Truth(boxes)
 

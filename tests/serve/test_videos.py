@@ -153,7 +153,7 @@ def test_a_video_that_is_removed_while_it_ends_leaves_nothing(pipeline, tmp_path
         if ending.is_set():
             assert go_on.wait(60)
 
-    monkeypatch.setattr("mien.serve.jobs._sync", held)
+    monkeypatch.setattr("mien.atomic.sync", held)
     monkeypatch.setattr("mien.serve.jobs.analyze_video", lambda *_, **__: ending.set())
     jobs = Jobs(pipeline, Settings(jobs_dir=tmp_path / "jobs"), Metrics())
     with jobs.new_folder() as folder:

@@ -13,7 +13,7 @@ from mien.cli.words import PICTURE_ENDINGS, check_ending, check_free, check_no_i
 from mien.errors import UsageError
 
 MARGIN = 0.15  # shown around a face's box, in its sides
-MOST_CLOSEUPS = 24  # of a crowd's largest faces; the photo itself shows all
+MAX_CLOSEUPS = 24  # of a crowd's largest faces; the photo itself shows all
 
 
 def explain(
@@ -75,7 +75,7 @@ def explain(
         say(f"no face found in {photo}")
     picture = annotate(drawn, result)
     if closeups:
-        picture = add_closeups(picture, closeups[:MOST_CLOSEUPS], ((WARM, "speaks for the label"), (COLD, "speaks against it")))
+        picture = add_closeups(picture, closeups[:MAX_CLOSEUPS], ((WARM, "speaks for the label"), (COLD, "speaks against it")))
     with atomic_write(output, ending=f".part{output.suffix}") as draft:
         Image.fromarray(np.ascontiguousarray(picture)).save(draft, quality=92)
     say(f"picture: {output.resolve()}")

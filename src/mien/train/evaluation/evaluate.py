@@ -227,7 +227,7 @@ def _figures(evaluation: Evaluation, split: Split, data: Dataset) -> dict[str, A
         "ece": metrics.ece(plain, split.labels),
         "reliability": _reliability(plain, split.labels),
     }
-    figures["kept"] = metrics.kept(p, split.labels, evaluation.spec.uncertain_below)
+    figures["kept"] = metrics.selective_accuracy(p, split.labels, evaluation.spec.uncertain_below)
     figures["reliability"] = _reliability(p, split.labels)
     figures["risk_coverage"] = _risk_coverage(p, split.labels)
     if split.label_names != evaluation.spec.labels:

@@ -166,8 +166,11 @@ def risk_coverage(probabilities: ArrayLike, labels: ArrayLike) -> RiskCoverage:
     return RiskCoverage(sorted_confidence[last], count / len(y), wrong[last] / count)
 
 
-def kept(probabilities: ArrayLike, labels: ArrayLike, threshold: float) -> dict[str, Any]:
-    """Return what a confidence threshold leaves: {threshold, n, coverage, accuracy: {value, low, high} or None}, JSON-ready."""
+def selective_accuracy(probabilities: ArrayLike, labels: ArrayLike, threshold: float) -> dict[str, Any]:
+    """Return the accuracy on the faces at or above a confidence threshold, and the share of faces that these are (their coverage).
+
+    Keys: threshold, n, coverage and accuracy, which is {value, low, high}, or None where no face is left; JSON-ready.
+    """
     p, y = checked(probabilities, labels)
     sure = p.max(1) >= threshold
     hits, count = int((p.argmax(1) == y)[sure].sum()), int(sure.sum())

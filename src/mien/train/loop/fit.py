@@ -32,7 +32,7 @@ from mien.train.loop.devices import data_parallel
 from mien.train.loop.optimize import compile_for, is_frozen, lower_on_plateau, should_stop
 from mien.train.loop.predict import predict
 from mien.train.loop.run_folder import CHECKPOINT, CONFIG, ENVIRONMENT, MODEL, environment, write_history, write_json
-from mien.train.loop.sam import Climb, climber
+from mien.train.loop.sam import Ascend, ascend_for
 from mien.train.models import build_model, load_pretrained
 from mien.train.models.torch_norm import fuse_norms
 from mien.train.recipe import Recipe
@@ -104,7 +104,7 @@ def fit(
             "teacher": None if teacher is None else _mark(teacher.get_weights()),
         }
         state = _open(run, config, data, model, batches.steps, resume)
-    climb = climber(model, recipe.optimizer.sam_rho)
+    ascend = ascend_for(model, recipe.optimizer.sam_rho)
     val_chips = to_input(preprocess(np.asarray(data.images[val_rows]), recipe.preprocess))
     log = TensorBoardLog(run, state.history)
 
@@ -116,8 +116,8 @@ def fit(
         with data_parallel(devices, recipe.batch_size):
             if epoch and is_frozen(recipe, epoch - 1) and not is_frozen(recipe, epoch):
                 compile_for(model, recipe, epoch, batches.steps)
-                climb = climber(model, recipe.optimizer.sam_rho)
-            loss, accuracy, waited = _train_epoch(model, batches, epoch, state, recipe.ema, climb, teacher, on_step)
+                ascend = ascend_for(model, recipe.optimizer.sam_rho)
+            loss, accuracy, waited = _train_epoch(model, batches, epoch, state, recipe.ema, ascend, teacher, on_step)
         if not np.isfinite(loss):
             raise _diverged(recipe, data, run, state, loss)
         judge.set_weights(state.average)
@@ -282,7 +282,7 @@ def _train_epoch(
     epoch: int,
     state: RunState,
     decay: float,
-    climb: Climb,
+    ascend: Ascend,
     teacher: keras.Model | None,
     on_step: StepReport | None,
 ) -> tuple[float, float, float]:
@@ -295,7 +295,7 @@ def _train_epoch(
         if teacher is not None:
             logits = keras.ops.convert_to_numpy(teacher.predict_on_batch(batch.chips))
             targets = {**targets, "emotion": softmax(logits).astype(np.float32)}
-        with climb(batch.chips, targets, batch.weights):
+        with ascend(batch.chips, targets, batch.weights):
             logs = model.train_on_batch(batch.chips, targets, sample_weight=batch.weights, return_dict=True)
         sums += float(logs["loss"]), float(logs.get("emotion_accuracy", logs.get("accuracy", float("nan"))))
         if not np.isfinite(sums[0]):

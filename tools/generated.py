@@ -237,9 +237,7 @@ def front_matter(page: Path) -> dict[str, str]:
     _, _, rest = page.read_text(encoding="utf-8").partition("---\n")
     head, end, _ = rest.partition("\n---\n")
     if not end:
-        raise SystemExit(
-            f"{page} does not begin with title, public_test and outcome between two lines of ---; copy those of another experiment"
-        )
+        raise SystemExit(f"{page} does not begin with title, public_test and outcome between two lines of ---; see another experiment")
     said: dict[str, str] = yaml.safe_load(head)
     return said
 

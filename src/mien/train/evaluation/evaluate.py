@@ -70,7 +70,7 @@ class KerasModel:
     def logits(self, chips: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return raw logits (N, labels), after the recipe's preprocessing."""
         from mien.train.loop.batches import preprocess, to_input
-        from mien.train.loop.predict import predict
+        from mien.train.models.predict import predict
 
         return predict(self._model, to_input(preprocess(chips, self._recipe.preprocess))).astype(np.float32)
 

@@ -30,10 +30,10 @@ from mien.train.loop.classic import write_classic
 from mien.train.loop.curves import TensorBoardLog, draw_curves
 from mien.train.loop.devices import data_parallel
 from mien.train.loop.optimize import compile_for, is_frozen, lower_on_plateau, should_stop
-from mien.train.loop.predict import predict
 from mien.train.loop.run_folder import CHECKPOINT, CONFIG, ENVIRONMENT, MODEL, environment, write_history, write_json
 from mien.train.loop.sam import Ascend, ascend_for
 from mien.train.models import build_model, load_pretrained
+from mien.train.models.predict import predict
 from mien.train.models.torch_norm import fuse_norms
 from mien.train.recipe import Recipe
 

@@ -17,8 +17,8 @@ from mien.errors import UsageError
 from mien.train.data.dataset import Dataset
 from mien.train.loop.batches import preprocess, to_input
 from mien.train.loop.fit import fit
-from mien.train.loop.predict import predict
 from mien.train.models import build_model
+from mien.train.models.predict import predict
 from mien.train.recipe import Recipe
 
 EpochReport = Callable[[int, dict[str, Any]], None]

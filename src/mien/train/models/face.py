@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from mien.errors import RecipeError
 from mien.train.models.dlib_file import Convolution, read_convolutions
 from mien.train.models.entry import enlarged, standardized
+from mien.train.models.predict import predict
 
 # (channels, blocks) of each stage; every stage but the first halves the side in its first block
 STAGES = ((32, 3), (64, 4), (128, 3), (256, 3), (256, 1))
@@ -85,9 +86,8 @@ def load_weights(model: keras.Model, weights: str, *, chips: NDArray[np.uint8], 
             )
         convolution.set_weights([kernel])
         before = keras.Model(model.input, convolution.output)
-        answers = np.concatenate(
-            [keras.ops.convert_to_numpy(before(values[i : i + 64], training=False)) for i in range(0, len(values), 64)]
-        ).astype(np.float64)
+        before.run_eagerly = True  # a network that answers once is not worth compiling
+        answers = predict(before, values, batch=64)
         _melt(norm, source, answers.mean((0, 1, 2)), answers.var((0, 1, 2)))
 
 

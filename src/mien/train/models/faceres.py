@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from mien.errors import RecipeError
 from mien.train.models.entry import enlarged, standardized
+from mien.train.models.predict import predict
 from mien.train.models.tfjs_file import read_tensors
 
 # Channels of each block's pointwise convolution, and the blocks (from 1) that halve the side.
@@ -89,9 +90,8 @@ def load_weights(model: keras.Model, weights: str, *, chips: NDArray[np.uint8], 
             raise RecipeError(f"{weights} is not faceres-deep: {name} takes {tuple(convolution.kernel.shape)}, the file has {kernel.shape}")
         convolution.set_weights([kernel])
         before = keras.Model(model.input, convolution.output)
-        answers = np.concatenate(
-            [keras.ops.convert_to_numpy(before(values[i : i + 64], training=False)) for i in range(0, len(values), 64)]
-        ).astype(np.float64)
+        before.run_eagerly = True  # a network that answers once is not worth compiling
+        answers = predict(before, values, batch=64)
         mean, variance = answers.mean((0, 1, 2)), answers.var((0, 1, 2))
         norm.set_weights([scale * np.sqrt(variance + norm.epsilon), shift + scale * mean, mean, variance])
 

@@ -1,4 +1,4 @@
-"""What is wrong with a data set: copies, copies between train and test, conflicting labels, pictures without a face, doubtful labels.
+"""Finds what is wrong with a data set: copies, copies between train and test, conflicting labels, pictures without a face, doubtful labels.
 
 Copies, leaks and conflicts are facts about pixels. Near copies, missing faces and doubtful labels are candidates for a person to look at,
 and never enter the exclusion list.
@@ -34,7 +34,7 @@ FIRST = (100, 1000)  # of the doubtful labels, which are shown to the crowd apar
 
 @dataclass(frozen=True)
 class Finding:
-    """One image and what is wrong with it; ``group`` joins the images of one finding, ``detail`` is for people."""
+    """One image and its problem; images of one finding have the same ``group``, and ``detail`` explains it in words."""
 
     row: int
     problem: str
@@ -112,7 +112,7 @@ def face_detectors() -> list[Detector]:
 
 
 def faceless(data: Dataset, detectors: Sequence[Detector]) -> Iterator[Finding]:
-    """Yield the images in which no detector finds a face; each is asked only about what the one before it missed."""
+    """Yield the images in which no detector finds a face; each detector gets only the images in which the one before it found none."""
 
     def sees(row: int) -> bool:
         frame_rgb = np.asarray(Image.fromarray(data.images[row]).convert("RGB"))
@@ -141,7 +141,7 @@ def doubtful_labels(data: Dataset, probabilities: NDArray[np.float64]) -> Iterat
 
 
 def crowd_disagrees(data: Dataset, findings: list[Finding]) -> dict[str, dict[str, float]]:
-    """Return how often the crowd doubts the labels that the models doubt, and the others.
+    """Return how often FER+'s raters disagree with the labels that the models doubt, and with the other labels.
 
     Args:
         data: a data set with FER+ votes.

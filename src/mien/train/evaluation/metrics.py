@@ -1,4 +1,4 @@
-"""Figures about predictions, as plain functions of probabilities (N, C) and labels (N,).
+"""Metrics of predictions, as plain functions of probabilities (N, C) and labels (N,).
 
 ``probabilities`` are rows in [0, 1] that sum to 1; ``labels`` are class indices in [0, C). A face counts for the class of its largest
 probability (the first, on a tie).
@@ -26,7 +26,7 @@ ECE_BINS = 15
 class ClassFigures:
     """Per class, arrays (C,): precision TP / (TP + FP), recall TP / (TP + FN), their harmonic mean f1, support TP + FN.
 
-    A ratio with nothing below the line is 0.
+    A ratio whose denominator is 0 is 0.
     """
 
     precision: Floats
@@ -47,7 +47,7 @@ class ReliabilityBins:
 
 @dataclass(frozen=True)
 class RiskCoverage:
-    """What is left when only confident faces are answered; arrays over distinct confidences, from the highest down.
+    """Accuracy when only confident faces get an answer; arrays over distinct confidences, from the highest down.
 
     Keeping every face with confidence >= ``threshold[i]`` keeps the share ``coverage[i]`` of them, of which ``risk[i]`` are wrong.
     """
@@ -200,7 +200,7 @@ def summary(probabilities: ArrayLike, labels: ArrayLike, label_names: Sequence[s
     """
     p, y = checked(probabilities, labels)
     if p.shape[1] != len(label_names):
-        raise UsageError(f"expected one column a label, got {p.shape[1]} columns and {len(label_names)} labels")
+        raise UsageError(f"expected one column per label, got {p.shape[1]} columns and {len(label_names)} labels")
     matrix = confusion(p, y)
     figures = per_class(matrix)
     return {

@@ -1,4 +1,4 @@
-"""Several trained runs as one model: the mean of their calibrated probabilities (deep ensembles, Lakshminarayanan et al. 2017)."""
+"""Combines trained runs into one model: the mean of their calibrated probabilities (deep ensembles, Lakshminarayanan et al. 2017)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The training loop: recipe and data in, a run folder out.
+"""Trains a recipe on a data set and writes a run folder.
 
-The loop is written out, step by step, because the same lines have to do under every Keras backend, survive a kill between any two
-of them, and average the weights on their way.
+The loop is written step by step and not with ``Model.fit``: it has to run under every Keras backend, to survive a kill between any two
+lines, and to average the weights after each step.
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ def _warn_of_few_steps(recipe: Recipe, images: int, steps: int) -> None:
 
 
 def trainable(recipe: Recipe, classes: int) -> keras.Model:
-    """Return the network that a run trains, not yet compiled: in the recipe's precision, and as quick as the backend can."""
+    """Return the network that a run trains, not yet compiled: in the recipe's precision, and with the backend's fastest layers."""
     with computing_in(recipe.precision):
         model = build_model(recipe, classes, any_side=bool(recipe.augment.crop))
     fuse_norms(model)
@@ -188,7 +188,7 @@ def computing_in(precision: str) -> Iterator[None]:
 
 
 def _open(run: Path, config: dict[str, Any], data: Dataset, model: keras.Model, steps: int, resume: bool) -> RunState:
-    """Return the state to go on from, with ``model`` compiled and holding it."""
+    """Return the state to continue from; ``model`` is compiled and has its weights."""
     recipe = Recipe.from_dict(config["recipe"])
     file = run / CONFIG
     if file.exists():
@@ -323,7 +323,7 @@ def _score(model: keras.Model, chips: NDArray[np.float32], labels: NDArray[np.in
 
 
 def _mark(arrays: Iterable[NDArray[Any]]) -> str:
-    """Return a short hash that other values would not have."""
+    """Return a short hash of the values."""
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(np.ascontiguousarray(array).tobytes())

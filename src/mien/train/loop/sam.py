@@ -1,4 +1,5 @@
-"""Sharpness-aware minimisation: each step follows the gradient at the worst point nearby, and ends in flatter minima.
+"""Sharpness-aware minimisation: each step follows the gradient at the point nearby where the loss is highest, and
+training ends in flatter minima.
 
 Source: Foret et al. 2021, arXiv:2010.01412; the shape of "nearby" after Kwon et al. 2021, arXiv:2102.11600 (ASAM), so that it does not
 depend on the scale of the weights, which batch normalisation leaves open.

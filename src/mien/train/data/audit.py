@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mien.atomic import atomic_write
 from mien.detect import Detector
 from mien.detect.yunet import YuNetDetector
 from mien.train.data.dataset import Dataset, label_targets
@@ -189,7 +190,7 @@ def excluded(findings: list[Finding]) -> list[int]:
 def write_findings(data: Dataset, findings: list[Finding], folder: Path) -> tuple[Path, Path]:
     """Write findings.csv (all of them) and exclude.csv (facts about pixels only, for ``--exclude``); return the two files."""
     everything, exclusions = folder / "findings.csv", folder / "exclude.csv"
-    with everything.open("w", newline="", encoding="utf-8") as out:
+    with atomic_write(everything) as draft, draft.open("w", newline="", encoding="utf-8") as out:
         writer = csv.writer(out)
         writer.writerow(["file", "problem", "split", "label", "group", "detail"])
         writer.writerows(
@@ -199,7 +200,7 @@ def write_findings(data: Dataset, findings: list[Finding], folder: Path) -> tupl
     for f in findings:
         if PROBLEMS[f.problem][0]:
             reasons.setdefault(f.row, []).append(f.problem)
-    with exclusions.open("w", newline="", encoding="utf-8") as out:
+    with atomic_write(exclusions) as draft, draft.open("w", newline="", encoding="utf-8") as out:
         writer = csv.writer(out)
         writer.writerow(["file", "reason"])
         writer.writerows([data.names[row], "; ".join(reasons[row])] for row in excluded(findings))

@@ -217,6 +217,31 @@ def _commands_in(place: str) -> list[tuple[str, str]]:
     return rows
 
 
+def experiments() -> str:
+    """Return every experiment with its figure and its outcome, from the first lines of its page."""
+    rows = []
+    for page in sorted((ROOT / "docs" / "experiments").glob("*.md")):
+        said = front_matter(page)
+        rows.append((f"[{said['title']}](experiments/{page.name})", said["public_test"], said["outcome"]))
+    return table(("experiment", "PublicTest % (95 % interval)", "outcome"), rows)
+
+
+def front_matter(page: Path) -> dict[str, str]:
+    """Return the keys between the two ``---`` at the top of a page.
+
+    Raises:
+        SystemExit: the page has none.
+    """
+    import yaml
+
+    _, _, rest = page.read_text(encoding="utf-8").partition("---\n")
+    head, end, _ = rest.partition("\n---\n")
+    if not end:
+        raise SystemExit(f"{page} does not begin with title, public_test and outcome between two lines of ---; see another experiment")
+    said: dict[str, str] = yaml.safe_load(head)
+    return said
+
+
 def layers() -> str:
     """Return the layers that the package's imports keep to, from pyproject.toml."""
     return _layers_of("mien")
@@ -278,6 +303,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "errors": errors,
     "example_list": example_list,
     "examples": examples,
+    "experiments": experiments,
     "layers": layers,
     "recipes": recipes,
     "record": record,

@@ -66,7 +66,7 @@ def calibrate(
     (_, (faces,)), (logits, _) = sets[-1], answers[-1]
     write_spec(opened, new)
     before, after = (softmax(logits, s.temperature) for s in (spec, new))
-    kept = metrics.kept(after, faces.labels, new.uncertain_below)
+    kept = metrics.selective_accuracy(after, faces.labels, new.uncertain_below)
     typer.echo(f"temperature      {spec.temperature:.4f} -> {new.temperature:.4f}")
     typer.echo(f"uncertain below  {spec.uncertain_below:.4f} -> {new.uncertain_below:.4f}")
     typer.echo(f"ECE on {faces.name}    {metrics.ece(before, faces.labels):.4f} -> {metrics.ece(after, faces.labels):.4f}")

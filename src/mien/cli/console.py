@@ -53,7 +53,7 @@ def counted(number: int, thing: str) -> str:
 
 
 def stay_readable() -> None:
-    """Keep the output to one line a matter: names that are not text become escapes, and Pillow's warnings stay inside.
+    """Keep the output to one line per event: names that are not text become escapes, and Pillow's warnings stay inside.
 
     What is written to a stream that the caller has closed goes nowhere.
     """

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from mien.atomic import atomic_write
 from mien.cli.console import PICTURE_ENDINGS, check_ending, check_free, say, show
 
 
@@ -40,7 +41,8 @@ def demo(
     show(table)
     box = ", ".join(f"{v:.0f}" for v in face.box_xyxy)
     typer.echo(f"\nReads as: {in_words(face)}. One face, at x0, y0, x1, y1 = {box}; model {result.model.name} {result.model.version}.")
-    Image.fromarray(annotate(read_photo(demo_photo()).frame_rgb, result)).save(file, quality=90)
+    with atomic_write(file, ending=f".part{file.suffix}") as draft:
+        Image.fromarray(annotate(read_photo(demo_photo()).frame_rgb, result)).save(draft, quality=90)
     typer.echo(f"Annotated picture: {file.resolve()}")
     say("These are expressions as annotators would label them, not what a person feels.")
 

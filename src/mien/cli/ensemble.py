@@ -1,4 +1,4 @@
-"""``mien ensemble`` and ``mien soft-labels``: what several trained runs are good for together."""
+"""``mien ensemble`` and ``mien soft-labels``: combine several trained runs."""
 
 from __future__ import annotations
 
@@ -28,12 +28,13 @@ def ensemble(
     ] = "emotion",
     votes: HeadVotes = None,
     mirror: Annotated[
-        bool, typer.Option("--mirror", help="Let every member look at the mirror image, too: twice the work a face.")
+        bool, typer.Option("--mirror", help="Let every member also classify the mirror image: twice the work per face.")
     ] = False,
     choose: Annotated[
         int | None,
         typer.Option(
-            metavar="COUNT", help="Keep only that many of the networks: those of lowest log loss together on the validation split."
+            metavar="COUNT",
+            help="Keep only that many of the networks: the ones whose mean has the lowest log loss on the validation split.",
         ),
     ] = None,
     name: Annotated[str, typer.Option(help="Name in spec.json.")] = "ensemble",
@@ -48,7 +49,7 @@ def ensemble(
     ] = False,
     overwrite: OverwriteBundle = False,
 ) -> None:
-    """Write one bundle that answers the mean of the members' calibrated probabilities; an ensemble's .keras file stands for its members."""
+    """Write one bundle that answers the mean of the members' calibrated probabilities. An ensemble's .keras file counts as its members."""
     if average_weights:
         if data or votes or mirror or choose is not None or overwrite or head != HEADS[0]:
             raise UsageError("--average-weights takes run folders and --out alone; mien export then makes a bundle of the new run")
@@ -91,7 +92,7 @@ def soft_labels(
     out: Annotated[Path, typer.Option(help="File to write, .npy.")],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that exists.")] = False,
 ) -> None:
-    """Write the teachers' mean probabilities of every image, for mien train --soft-labels."""
+    """Write the mean of the teachers' probabilities for every image, for mien train --soft-labels."""
     with training_wing(networks=True):
         import numpy as np
 

@@ -40,7 +40,7 @@ def evaluate(
     keras: Annotated[bool, typer.Option("--keras", help="Evaluate the Keras source of a run instead of the shipped file.")] = False,
     votes: SplitVotes = None,
     exclude: Exclude = None,
-    groups: Annotated[Path | None, typer.Option(help="CSV with a column 'file' and one column a grouping: figures per group.")] = None,
+    groups: Annotated[Path | None, typer.Option(help="CSV with a column 'file' and one column per grouping: figures per group.")] = None,
     robustness: Annotated[bool, typer.Option("--robustness", help="Also measure accuracy on blurred, dark, turned, ... pictures.")] = False,
     report: Annotated[Path | None, typer.Option(help="Folder for metrics.json, predictions, card.md and report.html.")] = None,
     into_bundle: Annotated[bool, typer.Option("--into-bundle", help="Also store metrics.json and card.md in the model's bundle.")] = False,

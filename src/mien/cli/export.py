@@ -25,7 +25,7 @@ def export(
     format: Annotated[str, typer.Option(help=f"One of {', '.join(FORMATS)}.")] = "onnx",  # noqa: A002
     data: Annotated[
         Path | None,
-        typer.Option(help="The model's data set: a run is calibrated on its validation split, 8-bit ranges come from training chips."),
+        typer.Option(help="The model's data set. A run is calibrated on its validation split; 8-bit ranges come from training chips."),
     ] = None,
     keras: Annotated[Path | None, typer.Option(help="Keras source of a bundle, for LiteRT. Default: model.keras in it.")] = None,
     head: Annotated[
@@ -40,7 +40,7 @@ def export(
     ] = None,
     overwrite: OverwriteBundle = False,
 ) -> None:
-    """Write a model as a bundle of a format of your choice, compared with its source before it gets its place."""
+    """Write a model as a bundle in a format of your choice. The result is compared with its source before it is written."""
     if source and model:
         raise UsageError(f"the source is given twice, as {source} and as --model {model}")
     start = source or model or DEFAULT

@@ -7,6 +7,7 @@ from pathlib import Path, PurePath
 from PIL import Image
 
 from mien.arrays import Frame
+from mien.atomic import atomic_write
 from mien.draw import annotate
 from mien.errors import UsageError
 from mien.results import FrameResult
@@ -40,7 +41,8 @@ class Pictures:
         if file.exists() and not self._overwrite:
             return f"{file} exists; add --overwrite to replace it"
         try:
-            Image.fromarray(annotate(frame_rgb, result)).save(file, quality=JPEG_QUALITY)
+            with atomic_write(file, ending=f".part{file.suffix}") as draft:
+                Image.fromarray(annotate(frame_rgb, result)).save(draft, quality=JPEG_QUALITY)
         except OSError as error:
             return f"{file} could not be written: {error.strerror or error}"
         return None

@@ -25,15 +25,17 @@ def train(
     ] = None,
     votes: Annotated[Path | None, typer.Option(help="FER+ votes, a CSV.")] = None,
     exclude: Exclude = None,
-    soft_labels: Annotated[Path | None, typer.Option(help="Teacher probabilities, as mien soft-labels writes.")] = None,
+    soft_labels: Annotated[
+        Path | None, typer.Option(help="Probabilities that replace the labels: the file that mien soft-labels writes.")
+    ] = None,
     teacher: Annotated[
         list[Path] | None,
-        typer.Option(help="Run folder or .keras file of a teacher that answers every batch instead of the labels; repeatable."),
+        typer.Option(help="Run folder or .keras file of a teacher whose predictions replace the labels of each batch. Repeatable."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the folder after its last complete epoch.")] = False,
     devices: Annotated[int, typer.Option(min=1, help="Devices that share each batch (JAX backend).")] = 1,
 ) -> None:
-    """Train a network; its state is saved after every epoch, so that a run can be stopped at any moment and continued with --resume."""
+    """Train a network. Its state is saved after every epoch, so you can stop a run at any moment and continue it with --resume."""
     with training_wing(networks=True):
         from rich.console import Console
         from rich.progress import Progress

@@ -43,9 +43,9 @@ def test_threshold_is_the_lowest_that_reaches_the_target(honest: tuple[np.ndarra
     logits, labels = honest
     p = softmax(logits, axis=1)
     threshold = choose_threshold(p, labels, 0.8)
-    assert metrics.kept(p, labels, threshold)["accuracy"]["value"] >= 0.8
+    assert metrics.selective_accuracy(p, labels, threshold)["accuracy"]["value"] >= 0.8
     lower = np.unique(p.max(1)[p.max(1) < threshold])
-    assert all(metrics.kept(p, labels, float(t))["accuracy"]["value"] < 0.8 for t in lower)
+    assert all(metrics.selective_accuracy(p, labels, float(t))["accuracy"]["value"] < 0.8 for t in lower)
 
 
 def test_nothing_is_uncertain_when_all_answers_already_reach_the_target() -> None:

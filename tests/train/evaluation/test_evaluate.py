@@ -125,7 +125,7 @@ def test_groups_have_their_own_figures_and_a_gap(tmp_path: Path, home: Path, fac
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        pytest.param("file\na\n", "one column a grouping", id="no grouping"),
+        pytest.param("file\na\n", "one column per grouping", id="no grouping"),
         pytest.param("name,age\na,3\n", "needs a 'file' column", id="no file column"),
         pytest.param("", "no rows", id="empty file"),
         pytest.param("file,age\nelsewhere.jpg,3\n", "names an image of this data set", id="another data set"),

@@ -68,7 +68,7 @@ def test_risk_coverage_agrees_with_a_loop_over_thresholds(faces: tuple[np.ndarra
         keep = p.max(1) >= curve.threshold[i]
         assert curve.coverage[i] == pytest.approx(keep.mean())
         assert curve.risk[i] == pytest.approx((p.argmax(1) != y)[keep].mean())
-        assert metrics.kept(p, y, float(curve.threshold[i]))["accuracy"]["value"] == pytest.approx(1 - curve.risk[i])
+        assert metrics.selective_accuracy(p, y, float(curve.threshold[i]))["accuracy"]["value"] == pytest.approx(1 - curve.risk[i])
 
 
 def test_equal_confidences_are_kept_together() -> None:
@@ -108,7 +108,7 @@ def test_a_certain_mistake_keeps_the_log_loss_finite() -> None:
 
 
 def test_nothing_kept_is_said_not_divided() -> None:
-    assert metrics.kept([[0.6, 0.4]], [0], 0.9) == {"threshold": 0.9, "n": 0, "coverage": 0.0, "accuracy": None}
+    assert metrics.selective_accuracy([[0.6, 0.4]], [0], 0.9) == {"threshold": 0.9, "n": 0, "coverage": 0.0, "accuracy": None}
 
 
 def test_summary_is_json_ready(faces: tuple[np.ndarray, np.ndarray]) -> None:

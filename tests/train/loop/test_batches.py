@@ -81,7 +81,7 @@ def test_soft_labels_replace_the_targets(shapes: Dataset) -> None:
 
 
 def test_soft_labels_of_another_data_set_are_refused(shapes: Dataset) -> None:
-    with pytest.raises(DataError, match="one row an image of the data set"):
+    with pytest.raises(DataError, match="one row per image of the data set"):
         batches(shapes, np.zeros((3, 7), np.float32))
 
 

@@ -1,4 +1,4 @@
-"""A sharpness-aware step looks uphill from where it stands, and leaves no trace of having looked."""
+"""A sharpness-aware step takes the gradient where the loss is higher, and leaves the weights as they were."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mien.train.data.dataset import Dataset
 from mien.train.loop.batches import Batch, TrainingBatches
 from mien.train.loop.fit import fit, trainable
 from mien.train.loop.optimize import compile_for
-from mien.train.loop.sam import climber
+from mien.train.loop.sam import ascend_for
 from tests.train.shapes import fit_and_stop, tiny_recipe
 
 RHO = 0.5
@@ -46,7 +46,7 @@ def loss_of(model: keras.Model, batch: Batch) -> float:
 
 def test_the_loss_rises_as_its_gradient_says_and_the_weights_come_back(model: keras.Model, batch: Batch) -> None:
     before, level = weights_of(model), loss_of(model, batch)
-    with climber(model, RHO)(batch.chips, batch.targets, batch.weights):
+    with ascend_for(model, RHO)(batch.chips, batch.targets, batch.weights):
         steps = [after - start for after, start in zip(weights_of(model), before, strict=True)]
         uphill = loss_of(model, batch) - level
     assert all(after == pytest.approx(start, abs=1e-5) for after, start in zip(weights_of(model), before, strict=True))
@@ -68,7 +68,7 @@ def test_weights_that_are_frozen_stay(model: keras.Model, batch: Batch) -> None:
     recipe = tiny_recipe(**{**PLAIN, "frozen.epochs": 1, "epochs": 2})
     compile_for(model, recipe, 0, steps=10)
     before = {variable.path: keras.ops.convert_to_numpy(variable).copy() for variable in model.weights if "moving" not in variable.path}
-    with climber(model, RHO)(batch.chips, batch.targets, batch.weights):
+    with ascend_for(model, RHO)(batch.chips, batch.targets, batch.weights):
         after = {variable.path: keras.ops.convert_to_numpy(variable).copy() for variable in model.weights if variable.path in before}
     moved = {path for path, start in before.items() if not np.array_equal(start, after[path])}
     assert moved == {"emotion/kernel"}  # its bias starts at zero

@@ -1,4 +1,4 @@
-"""``python -m mien.train.campaign``: go on with a campaign for some minutes, and say where it stands."""
+"""``python -m mien.train.campaign``: continue a campaign for some minutes, and print how far it is."""
 
 from __future__ import annotations
 

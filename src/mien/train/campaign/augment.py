@@ -1,6 +1,6 @@
 """The changes of :mod:`mien.train.loop.augment` as pure JAX functions, so that a whole epoch can run on one accelerator without the host.
 
-Draws follow the same distributions; the numbers themselves differ, and JPEG, which no accelerator decodes, is left to the other file.
+The random numbers follow the same distributions but differ in value. JPEG compression is missing here, because no accelerator can do it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the trained members are worth together: their figures, the ensemble chosen on PublicTest, and its soft labels."""
+"""Evaluates the trained members: their figures, the ensemble that PublicTest chooses, and its soft labels."""
 
 from __future__ import annotations
 

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from mien.errors import UsageError
 from mien.train.campaign.augment import augment, mix
 from mien.train.campaign.plan import Views
-from mien.train.campaign.tta import CROP
 from mien.train.loop.checkpoint import Arrays, RunState
 from mien.train.loop.optimize import compile_for
 from mien.train.models import build_model
@@ -22,6 +21,7 @@ from mien.train.recipe import Recipe
 Array = Any  # a jax.Array, or a tracer of one inside jit
 Carry = dict[str, Any]  # what a step hands to the next: lists of arrays trainable, other, optimizer and average, and the number steps
 PREDICT_BATCH = 256
+CROP = 40 / 48  # side of a crop as a share of the chip's, as in Khaireddin & Chen 2021, arXiv:2105.03588
 
 
 class Network:
@@ -120,7 +120,7 @@ class Network:
     def probabilities(self, weights: list[Array] | Arrays, images: Array, views: Views) -> dict[str, NDArray[np.float32]]:
         """Return probabilities (N, classes) a head, the mean over views of each image, uint8 (N, side, side[, 3]).
 
-        ``weights`` are in the order of the Keras model's; ``views`` are those of :mod:`mien.train.campaign.tta`.
+        ``weights`` are in the order of the Keras model's; ``views`` are those of :func:`views_of`.
         """
         return {head: np.asarray(values) for head, values in self._probabilities(weights, images, views=views).items()}
 
@@ -171,7 +171,7 @@ class Network:
             lists[kind][i] = array
 
         def answer(chips: Array) -> dict[str, Array]:
-            shown = _views(_with_channel(chips).astype(jnp.float32), views)
+            shown = views_of(_with_channel(chips).astype(jnp.float32), views)
             answers = [self._judge.stateless_call(trainable, other, view, training=False)[0] for view in shown]
             return {head: jnp.stack([jax.nn.softmax(a[head]) for a in answers]).mean(0) for head in answers[0]}
 
@@ -186,8 +186,12 @@ def _with_channel(images: Array) -> Array:
     return images[..., None] if images.ndim == 3 else images
 
 
-def _views(chips: Array, kind: Views) -> list[Array]:
-    """Return the views of :mod:`mien.train.campaign.tta`, float32 (N, side, side, C) each."""
+def views_of(chips: Array, kind: Views) -> list[Array]:
+    """Return the views of each chip whose answers are averaged (test-time augmentation), float32 (N, side, side, C) each.
+
+    ``none`` is the chip alone, ``flip`` the chip and its mirror image, ``ten-crop`` the four corners and the centre, enlarged to the
+    chip's side, each with its mirror image.
+    """
     if kind == "none":
         return [chips]
     if kind == "flip":

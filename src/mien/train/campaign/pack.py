@@ -1,4 +1,4 @@
-"""A campaign's small results as a few files of limited size, for a machine that gives back only that."""
+"""Packs a campaign's small results into a few files of limited size, which are easy to copy from another machine."""
 
 from __future__ import annotations
 

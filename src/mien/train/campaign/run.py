@@ -1,10 +1,10 @@
-"""A campaign's folder, and how it goes on from wherever it stopped.
+"""Runs a campaign in its folder, and continues it from wherever it stopped.
 
 ::
 
     out/
       NET/                     a run folder of mien.train.loop.fit: config, environment, history, checkpoint.npz
-        predictions.npz        probabilities of every image, float16 (N, classes) a head, in the order of the data set
+        predictions.npz        probabilities of every image, float16 (N, classes) per head, in the order of the data set
         result.json            figures; written last, so a net with this file is finished
       ensemble.json            the members chosen on PublicTest
       soft_labels.npy          what students learn: training images only
@@ -41,7 +41,7 @@ START_S = 45.0  # no net is begun with less time left: it would be spent on comp
 
 @dataclass(frozen=True)
 class Piece:
-    """Everything one call works with; ``deadline`` is a value of ``time.monotonic()``."""
+    """What one call of :func:`advance` needs; ``deadline`` is a value of ``time.monotonic()``."""
 
     campaign: Campaign
     open_data: OpenData
@@ -80,7 +80,7 @@ def advance(piece: Piece, *, skip_unfinished: bool = False) -> bool:
 
 
 def predictions(nets: tuple[Net, ...], out: Path) -> dict[str, dict[str, NDArray[np.float16]]]:
-    """Return the probabilities of every image a head, for each finished net that did not diverge."""
+    """Return the probabilities of every image per head, for each finished net that did not diverge."""
     found = {}
     for net in nets:
         file = out / net.name / PREDICTIONS

@@ -1,4 +1,4 @@
-"""An aligned copy of a data set, to cut faces out of photos, or to compare training on it with training on the crops as they are."""
+"""Writes an aligned copy of a data set: faces cut out of photos, or crops moved so that their eyes and mouths are in the same places."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ Picture = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Aligned:
-    """How many faces were ``moved`` into place, how many pictures were ``kept`` whole as none was found, and which are ``unreadable``."""
+    """Result of :func:`write_aligned`.
+
+    ``moved`` faces are in place, ``kept`` pictures are whole because no face was found in them, and ``unreadable`` names the others.
+    """
 
     moved: int
     kept: int
@@ -36,9 +39,9 @@ class Aligned:
 def write_aligned(
     root: Path, out: Path, detector: Detector, *, size: int = FER2013_SIDE, on_picture: Callable[[int, int], None] | None = None
 ) -> Aligned:
-    """Write ``out``/.../<label>/*.png: of every picture the largest face, so that its five points meet the template.
+    """Write the largest face of every picture to ``out``/.../<label>/*.png, moved so that its five points meet the template.
 
-    Faces are looked for in the pictures as they are, whole photos or crops; a crop smaller than a detector likes is enlarged first.
+    The detector gets each picture as it is, a whole photo or a crop. A crop that is too small for it is enlarged first.
 
     Args:
         root: a folder of one of the layouts in :mod:`mien.train.data.layouts`, a folder of <label>/*.jpg, or a ``fer2013.csv``.

@@ -1,4 +1,4 @@
-"""What is wrong with a data set: copies, copies between train and test, conflicting labels, pictures without a face, doubtful labels.
+"""Finds what is wrong with a data set: copies, copies between train and test, conflicting labels, pictures without a face, doubtful labels.
 
 Copies, leaks and conflicts are facts about pixels. Near copies, missing faces and doubtful labels are candidates for a person to look at,
 and never enter the exclusion list.
@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mien.atomic import atomic_write
 from mien.detect import Detector
 from mien.detect.yunet import YuNetDetector
 from mien.train.data.dataset import Dataset, label_targets
@@ -34,7 +35,7 @@ FIRST = (100, 1000)  # of the doubtful labels, which are shown to the crowd apar
 
 @dataclass(frozen=True)
 class Finding:
-    """One image and what is wrong with it; ``group`` joins the images of one finding, ``detail`` is for people."""
+    """One image and its problem; images of one finding have the same ``group``, and ``detail`` explains it in words."""
 
     row: int
     problem: str
@@ -112,7 +113,7 @@ def face_detectors() -> list[Detector]:
 
 
 def faceless(data: Dataset, detectors: Sequence[Detector]) -> Iterator[Finding]:
-    """Yield the images in which no detector finds a face; each is asked only about what the one before it missed."""
+    """Yield the images in which no detector finds a face; each detector gets only the images in which the one before it found none."""
 
     def sees(row: int) -> bool:
         frame_rgb = np.asarray(Image.fromarray(data.images[row]).convert("RGB"))
@@ -141,7 +142,7 @@ def doubtful_labels(data: Dataset, probabilities: NDArray[np.float64]) -> Iterat
 
 
 def crowd_disagrees(data: Dataset, findings: list[Finding]) -> dict[str, dict[str, float]]:
-    """Return how often the crowd doubts the labels that the models doubt, and the others.
+    """Return how often FER+'s raters disagree with the labels that the models doubt, and with the other labels.
 
     Args:
         data: a data set with FER+ votes.
@@ -189,7 +190,7 @@ def excluded(findings: list[Finding]) -> list[int]:
 def write_findings(data: Dataset, findings: list[Finding], folder: Path) -> tuple[Path, Path]:
     """Write findings.csv (all of them) and exclude.csv (facts about pixels only, for ``--exclude``); return the two files."""
     everything, exclusions = folder / "findings.csv", folder / "exclude.csv"
-    with everything.open("w", newline="", encoding="utf-8") as out:
+    with atomic_write(everything) as draft, draft.open("w", newline="", encoding="utf-8") as out:
         writer = csv.writer(out)
         writer.writerow(["file", "problem", "split", "label", "group", "detail"])
         writer.writerows(
@@ -199,7 +200,7 @@ def write_findings(data: Dataset, findings: list[Finding], folder: Path) -> tupl
     for f in findings:
         if PROBLEMS[f.problem][0]:
             reasons.setdefault(f.row, []).append(f.problem)
-    with exclusions.open("w", newline="", encoding="utf-8") as out:
+    with atomic_write(exclusions) as draft, draft.open("w", newline="", encoding="utf-8") as out:
         writer = csv.writer(out)
         writer.writerow(["file", "reason"])
         writer.writerows([data.names[row], "; ".join(reasons[row])] for row in excluded(findings))

@@ -1,4 +1,4 @@
-"""What a data folder holds and what is wrong with it, for ``mien data check``."""
+"""Reports what a data folder contains and what is wrong with it, for ``mien data check``."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ whose rules you accept on its page) is read too: mien data check fer2013.csv"""
 
 @dataclass(frozen=True)
 class DataReport:
-    """``counts`` holds images a split and label; ``problems`` and ``notes`` are sentences, the former to be mended before training."""
+    """``counts`` holds images per split and label; ``problems`` and ``notes`` are sentences. Solve the problems before training."""
 
     label_names: tuple[str, ...]
     counts: dict[str, tuple[int, ...]]

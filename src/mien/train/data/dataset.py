@@ -1,7 +1,7 @@
 """A folder of labelled faces -> arrays that stay on disk.
 
-What a folder holds is read by :mod:`mien.train.data.layouts`; here it is decoded once into a uint8 file that later starts map into
-memory, and joined to FER+ votes and exclusion lists.
+:mod:`mien.train.data.layouts` lists what a folder contains. This module decodes the images once into a uint8 file, which later starts
+map into memory, and adds FER+ votes and exclusion lists.
 """
 
 from __future__ import annotations

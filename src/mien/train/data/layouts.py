@@ -1,4 +1,4 @@
-"""Which image carries which label: the layouts of a data folder, and the decoding of what they list.
+"""Lists the images of a data folder with their labels, and decodes them.
 
 FER2013 comes as Kaggle's folders (``train/<label>/*.jpg``, ``test/<label>/*.jpg``) or as the original ``fer2013.csv``; any other
 folder of classes is read the same way, with its own labels.
@@ -28,7 +28,7 @@ CSV_LABELS = {"0": "angry", "1": "disgust", "2": "fear", "3": "happy", "4": "sad
 CSV_USAGE = {"Training": "train", "PublicTest": "public", "PrivateTest": "private"}
 FOLDERS = ("train", "val", "validation", "test")
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
-PREDICTION_COLUMNS = ("file", "split", "label", "predicted", "correct")  # of predictions.csv, beside a column a label
+PREDICTION_COLUMNS = ("file", "split", "label", "predicted", "correct")  # of predictions.csv, beside one column per label
 WITH_ALPHA = (".png", ".webp")
 
 

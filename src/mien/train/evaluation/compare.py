@@ -1,4 +1,4 @@
-"""Two models on the same faces: which is better, how sure that is, and where they disagree."""
+"""Compares two models on the same faces: which one is better, how certain that is, and where they disagree."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mien.train.evaluation.metrics import Z95, share
 
 
 def mcnemar(only_a: int, only_b: int) -> dict[str, float]:
-    """Return {exact, mid_p}: two-sided p-values that both models are equally often right.
+    """Return {exact, mid_p}: two-sided p-values of the hypothesis that both models are right equally often.
 
     ``only_a`` faces are right with A alone, ``only_b`` with B alone; under the hypothesis each such face is a fair coin (McNemar 1947,
     doi:10.1007/BF02295996). The mid-p value counts half the probability of what was seen and is the less conservative of the two

@@ -74,7 +74,7 @@ class KerasModel:
     def logits(self, chips: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return raw logits (N, labels), after the recipe's preprocessing."""
         from mien.train.loop.batches import preprocess, to_input
-        from mien.train.loop.predict import predict
+        from mien.train.models.predict import predict
 
         return predict(self._model, to_input(preprocess(chips, self._recipe.preprocess))).astype(np.float32)
 
@@ -252,7 +252,7 @@ def _figures(evaluation: Evaluation, split: Split, data: Dataset) -> dict[str, A
         "ece": metrics.ece(plain, split.labels),
         "reliability": _reliability(plain, split.labels),
     }
-    figures["kept"] = metrics.kept(p, split.labels, threshold, len(missing))
+    figures["kept"] = metrics.selective_accuracy(p, split.labels, threshold, len(missing))
     figures["kept_by_label"] = metrics.kept_by_label(p, split.labels, split.label_names, threshold, missing)
     if split.missing:
         figures["without_answer"] = [{"file": one.file, "reason": one.reason} for one in split.missing]

@@ -1,4 +1,4 @@
-"""Grad-CAM of a Keras network: which parts of a chip its last feature map answers to."""
+"""Grad-CAM of a Keras network: which parts of a chip speak for a label in its last feature map."""
 
 from __future__ import annotations
 

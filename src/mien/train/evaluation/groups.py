@@ -1,4 +1,4 @@
-"""The same figures a group of faces, with intervals and the gap between the best and the worst group."""
+"""Computes the figures per group of faces, with intervals and the gap between the best and the worst group."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ FIGURES: dict[str, Callable[[NDArray[np.float64], NDArray[np.int64]], float]] = 
 
 
 def read_groups(path: str | Path, names: Sequence[str]) -> dict[str, Strings]:
-    """Return column -> group of each name (N,), "" where the file says nothing.
+    """Return column -> group of each name (N,); the group is "" where the file has none.
 
     Args:
-        path: a CSV with a ``file`` column and one column a grouping, such as age, gender, skin tone or pose.
+        path: a CSV with a ``file`` column and one column per grouping, such as age, gender, skin tone or pose.
         names: the images' names in the data set.
 
     Raises:
@@ -37,12 +37,12 @@ def read_groups(path: str | Path, names: Sequence[str]) -> dict[str, Strings]:
     """
     file = Path(path)
     if not file.is_file():
-        raise DataError(f"no groups at {file}; expected a CSV with a 'file' column and one column a grouping")
+        raise DataError(f"no groups at {file}; expected a CSV with a 'file' column and one column per grouping")
     rows = [row for _, row in csv_rows(file)]
     columns = [column for column in (rows[0] if rows else {}) if column != "file"]
     if not rows or "file" not in rows[0] or not columns:
         found = ", ".join(rows[0]) if rows else "no rows"
-        raise DataError(f"{file} needs a 'file' column and one column a grouping; found {found}")
+        raise DataError(f"{file} needs a 'file' column and one column per grouping; found {found}")
     index = {row["file"]: row for row in rows}
     if not set(index) & set(names):
         raise DataError(f"no row of {file} names an image of this data set (expected names such as {names[0]!r})")

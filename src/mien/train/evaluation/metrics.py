@@ -1,4 +1,4 @@
-"""Figures about predictions, as plain functions of probabilities (N, C) and labels (N,).
+"""Metrics of predictions, as plain functions of probabilities (N, C) and labels (N,).
 
 ``probabilities`` are rows in [0, 1] that sum to 1; ``labels`` are class indices in [0, C). A face counts for the class of its largest
 probability (the first, on a tie).
@@ -27,7 +27,7 @@ RESAMPLES = 2000
 class ClassFigures:
     """Per class, arrays (C,): precision TP / (TP + FP), recall TP / (TP + FN), their harmonic mean f1, support TP + FN.
 
-    A ratio with nothing below the line is 0.
+    A ratio whose denominator is 0 is 0.
     """
 
     precision: Floats
@@ -48,7 +48,7 @@ class ReliabilityBins:
 
 @dataclass(frozen=True)
 class RiskCoverage:
-    """What is left when only confident faces are answered; arrays over distinct confidences, from the highest down.
+    """Accuracy when only confident faces get an answer; arrays over distinct confidences, from the highest down.
 
     Keeping every face with confidence >= ``threshold[i]`` keeps the share ``coverage[i]`` of them, of which ``risk[i]`` are wrong.
     """
@@ -167,10 +167,11 @@ def risk_coverage(probabilities: ArrayLike, labels: ArrayLike) -> RiskCoverage:
     return RiskCoverage(sorted_confidence[last], count / len(y), wrong[last] / count)
 
 
-def kept(probabilities: ArrayLike, labels: ArrayLike, threshold: float, missing: int = 0) -> dict[str, Any]:
-    """Return what a confidence threshold leaves: {threshold, n, coverage, accuracy: {value, low, high} or None}, JSON-ready.
+def selective_accuracy(probabilities: ArrayLike, labels: ArrayLike, threshold: float, missing: int = 0) -> dict[str, Any]:
+    """Return the accuracy on the faces at or above a confidence threshold, and the share of faces that these are (their coverage).
 
-    ``missing`` pictures without an answer count as faces that are not kept.
+    Keys: threshold, n, coverage and accuracy, which is {value, low, high}, or None where no face is left; JSON-ready. ``missing``
+    pictures without an answer count as faces below the threshold.
     """
     p, y = checked(probabilities, labels)
     sure = p.max(1) >= threshold
@@ -181,11 +182,11 @@ def kept(probabilities: ArrayLike, labels: ArrayLike, threshold: float, missing:
 def kept_by_label(
     probabilities: ArrayLike, labels: ArrayLike, label_names: Sequence[str], threshold: float, missing: Sequence[int] = ()
 ) -> dict[str, dict[str, Any]]:
-    """Return label -> :func:`kept` of the faces of that label, labels without a face left out."""
+    """Return label -> :func:`selective_accuracy` of the faces of that label, labels without a face left out."""
     p, y = checked(probabilities, labels)
     unanswered = np.bincount(np.asarray(missing, np.int64), minlength=len(label_names)).tolist()
     return {
-        name: kept(p[y == index], y[y == index], threshold, unanswered[index])
+        name: selective_accuracy(p[y == index], y[y == index], threshold, unanswered[index])
         for index, name in enumerate(label_names)
         if (y == index).any()
     }
@@ -242,7 +243,7 @@ def summary(
     """
     p, y = checked(probabilities, labels)
     if p.shape[1] != len(label_names):
-        raise UsageError(f"expected one column a label, got {p.shape[1]} columns and {len(label_names)} labels")
+        raise UsageError(f"expected one column per label, got {p.shape[1]} columns and {len(label_names)} labels")
     matrix = confusion(p, y)
     unanswered = np.bincount(np.asarray(missing, np.int64), minlength=len(label_names))
     whole = np.column_stack([np.vstack([matrix, np.zeros(len(label_names), np.int64)]), np.append(unanswered, 0)])  # a column of no answer

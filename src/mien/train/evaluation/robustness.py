@@ -1,4 +1,4 @@
-"""Accuracy on pictures made worse on purpose, five strengths a change."""
+"""Measures accuracy on degraded pictures: blur, noise, darkness and other changes, each at five strengths."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FACES = 1000  # evenly spread over the split; the interval is then about 3 point
 
 @dataclass(frozen=True)
 class Change:
-    """One way to make a chip worse: ``apply(chip, strength, spec, rng)`` returns the changed copy; ``unit`` says what strengths count."""
+    """One way to degrade a chip: ``apply(chip, strength, spec, rng)`` returns the changed copy; ``unit`` is the unit of the strengths."""
 
     unit: str
     strengths: tuple[float, ...]
@@ -34,7 +34,7 @@ def robustness(model: Model, data: Dataset, split: Split, faces: int = FACES, se
     """Return accuracy under every change of :data:`CHANGES`, JSON-ready.
 
     Keys: title, n, baseline {value, low, high} on the pictures as they are, and changes: name -> unit, strengths, accuracy (one
-    {value, low, high} a strength).
+    {value, low, high} per strength).
 
     Args:
         model: what answers.

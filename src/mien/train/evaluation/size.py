@@ -1,4 +1,4 @@
-"""What a model weighs: the parameters, multiply-adds and bytes of the file that answers."""
+"""Counts the parameters, multiply-adds and bytes of a model file."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ CONTRACTIONS = ("Conv", "Gemm", "MatMul")  # where the multiply-adds of our netw
 def graph_size(file: Path) -> dict[str, Any]:
     """Return {parameters, mmac, bytes} of an ONNX graph.
 
-    ``parameters`` are the numbers that the graph stores, shapes, axes and the scales of 8-bit weights left out, norms as they were
-    folded. ``mmac`` are the million
-    multiply-adds of convolutions and matrix products for one face: outputs times the inputs that each of them sums.
+    ``parameters`` counts the numbers that the graph stores, without shapes, axes and the scales of 8-bit weights. A folded norm counts
+    with the layer that holds it. ``mmac`` are the millions of multiply-adds of convolutions and matrix products for one face: outputs
+    times the inputs that each of them sums.
     """
     model = onnx.load(file)
     for value in model.graph.input:
@@ -42,7 +42,7 @@ def graph_size(file: Path) -> dict[str, Any]:
 
 
 def _summed(node: onnx.NodeProto, shapes: dict[str, list[int]]) -> int:
-    """Return how many products each output of a contraction sums."""
+    """Return how many products are summed for each output of a convolution or matrix product."""
     left, right = (shapes[name] for name in node.input[:2])
     if node.op_type == "Conv":
         return math.prod(right[1:])

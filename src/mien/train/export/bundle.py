@@ -19,8 +19,8 @@ from mien.train.data.dataset import Dataset
 from mien.train.data.splits import asked_of, decided
 from mien.train.evaluation.calibrate import calibrated
 from mien.train.loop.batches import to_input
-from mien.train.loop.predict import predict
 from mien.train.loop.trained import inference_model, read_config, rows_of
+from mien.train.models.predict import predict
 from mien.train.recipe import Recipe
 
 OPSET = 18

@@ -1,4 +1,4 @@
-"""Several trained runs as one model: the mean of their calibrated probabilities (deep ensembles, Lakshminarayanan et al. 2017)."""
+"""Combines trained runs into one model: the mean of their calibrated probabilities (deep ensembles, Lakshminarayanan et al. 2017)."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from mien.train.evaluation.metrics import accuracy, log_loss
 from mien.train.export.bundle import export_model, spec_of
 from mien.train.loop.batches import preprocess, to_input
 from mien.train.loop.fit import computing_in
-from mien.train.loop.predict import predict
 from mien.train.loop.trained import inference_model, looks_at_both, mirrored, read_config, rows_of
 from mien.train.models import HEADS, head_of, networks_in
+from mien.train.models.predict import predict
 from mien.train.models.torch_norm import fuse_norms
 from mien.train.recipe import Recipe
 

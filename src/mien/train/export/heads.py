@@ -28,9 +28,9 @@ from mien.train.evaluation.operating_point import Evidence, Faces, OperatingPoin
 from mien.train.export.bundle import to_onnx
 from mien.train.export.formats import graphs
 from mien.train.loop.batches import to_input
-from mien.train.loop.predict import predict
 from mien.train.loop.trained import mirrored
 from mien.train.models import head_of
+from mien.train.models.predict import predict
 
 PEOPLE, OWN, EIGHT = "default", "fer2013", "ferplus"  # the models, and the outputs of their graph
 CHECKED_CHIPS = 512

@@ -1,4 +1,4 @@
-"""What an export starts from: a run of ``mien train``, or a bundle with or without its Keras source."""
+"""Opens what an export starts from: a run of ``mien train``, or a bundle with or without its Keras source."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random changes to training chips: what a face in the wild does to a crop, and no more."""
+"""Random changes to training chips: they vary a crop as faces in ordinary photos vary, and not more."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def augment(
 
 
 class _Draws:
-    """All random numbers of a batch, drawn at once so that a batch depends on its seed alone."""
+    """All random numbers of a batch. They are drawn at once, so that a batch depends on its seed alone."""
 
     def __init__(self, n: int, side: int, s: AugmentTable, rng: np.random.Generator, k: float, crop: int) -> None:
         def span(amplitude: float) -> NDArray[np.float64]:

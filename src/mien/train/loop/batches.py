@@ -1,4 +1,4 @@
-"""Augmented training batches, made one step ahead in a thread."""
+"""Makes augmented training batches, one step ahead in a thread."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mien.train.recipe import Recipe
 
 @dataclass(frozen=True)
 class Batch:
-    """``chips`` float32 (B, H, W, C) in 0..255; ``targets`` and ``weights`` hold one array a head, (B, classes) and (B,)."""
+    """``chips`` float32 (B, H, W, C) in 0..255; ``targets`` and ``weights`` hold one array per head, (B, classes) and (B,)."""
 
     chips: NDArray[np.float32]
     targets: dict[str, NDArray[np.float32]]
@@ -28,7 +28,7 @@ class Batch:
 class TrainingBatches:
     """Every epoch's batches of a data set under a recipe; the same seed, epoch and step give the same batch.
 
-    ``targets`` and ``weights`` hold, a head, what every training image should answer, (rows, classes), and how much it counts, (rows,).
+    Per head, ``targets`` (rows, classes) are the wanted answers of the training images, and ``weights`` (rows,) are how much each counts.
     """
 
     def __init__(self, data: Dataset, rows: NDArray[np.int64], recipe: Recipe, soft: NDArray[np.float32] | None = None) -> None:
@@ -47,7 +47,7 @@ class TrainingBatches:
         classes = len(data.label_names)
         loss = recipe.loss
         if soft is not None and soft.shape != (len(data), classes):
-            raise DataError(f"soft labels have shape {soft.shape}; expected {(len(data), classes)}, one row an image of the data set")
+            raise DataError(f"soft labels have shape {soft.shape}; expected {(len(data), classes)}, one row per image of the data set")
         if data.votes is None and recipe.learns_votes:
             raise DataError(
                 "the recipe learns from FER+ votes; give them (--votes FILE), or set loss.votes_weight=0 and loss.targets=labels"
@@ -69,7 +69,7 @@ class TrainingBatches:
 
     @property
     def steps(self) -> int:
-        """Batches an epoch; the last, incomplete one is left out."""
+        """Batches per epoch; the last, incomplete one is left out."""
         return max(1, len(self._rows) // self._recipe.batch_size)
 
     def epoch(self, number: int) -> Iterator[Batch]:

@@ -1,4 +1,4 @@
-"""One file holds all of a run's state, so that it is either the state before an epoch or after it, never between."""
+"""Stores all of a run's state in one file, so that it is the state before an epoch or after it, and never a mixture."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The file names of the original trainer, for notebooks and scripts that expect them."""
+"""Writes the files of the original trainer, for notebooks and scripts that expect them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mien.train.loop.run_folder import HISTORY_CSV, write_json
 def write_classic(run: Path, model: keras.Model, history: list[dict[str, Any]]) -> None:
     """Write ``emotion_recognition.keras`` (probabilities instead of logits) and ``training_history.json``, ``.csv`` and ``.pkl``.
 
-    The JSON and pickle files hold one list a column, as ``keras.callbacks.History.history`` does.
+    The JSON and pickle files hold one list per column, as ``keras.callbacks.History.history`` does.
     """
     probabilities = keras.layers.Softmax(name="probabilities")(model.output)
     with atomic_write(run / "emotion_recognition.keras", ending=".part.keras") as draft:

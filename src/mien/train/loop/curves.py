@@ -1,4 +1,4 @@
-"""A run's history as pictures: ``curves.png`` and TensorBoard event files. Needs no Keras."""
+"""Draws a run's history: ``curves.png`` and TensorBoard event files. Needs no Keras."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mien.train.loop.run_folder import CURVES, TENSORBOARD
 
 
 def draw_curves(run: Path, history: list[dict[str, Any]]) -> None:
-    """Write ``curves.png``: loss and accuracy of training and validation, an epoch a step."""
+    """Write ``curves.png``: loss and accuracy of training and validation per epoch."""
     epochs = [row["epoch"] for row in history]
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):

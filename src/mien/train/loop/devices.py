@@ -1,4 +1,4 @@
-"""Data-parallel training through Keras's distribution API: one replica of the weights a device, one share of every batch."""
+"""Data-parallel training through Keras's distribution API: each device has a replica of the weights and gets a share of every batch."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The training loop: recipe and data in, a run folder out.
+"""Trains a recipe on a data set and writes a run folder.
 
-The loop is written out, step by step, because the same lines have to do under every Keras backend, survive a kill between any two
-of them, and average the weights on their way.
+The loop is written step by step and not with ``Model.fit``: it has to run under every Keras backend, to survive a kill between any two
+lines, and to average the weights after each step.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from mien.train.loop.classic import write_classic
 from mien.train.loop.curves import TensorBoardLog, draw_curves
 from mien.train.loop.devices import data_parallel
 from mien.train.loop.optimize import compile_for, is_frozen, lower_on_plateau, should_stop
-from mien.train.loop.predict import predict
 from mien.train.loop.run_folder import CHECKPOINT, CONFIG, ENVIRONMENT, MODEL, environment, write_history, write_json
-from mien.train.loop.sam import Climb, climber
+from mien.train.loop.sam import Ascend, ascend_for
 from mien.train.models import build_model, load_pretrained
+from mien.train.models.predict import predict
 from mien.train.models.torch_norm import fuse_norms
 from mien.train.recipe import Recipe
 
@@ -104,7 +104,7 @@ def fit(
             "teacher": None if teacher is None else _mark(teacher.get_weights()),
         }
         state = _open(run, config, data, model, batches.steps, resume)
-    climb = climber(model, recipe.optimizer.sam_rho)
+    ascend = ascend_for(model, recipe.optimizer.sam_rho)
     val_chips = to_input(preprocess(np.asarray(data.images[val_rows]), recipe.preprocess))
     log = TensorBoardLog(run, state.history)
 
@@ -116,8 +116,8 @@ def fit(
         with data_parallel(devices, recipe.batch_size):
             if epoch and is_frozen(recipe, epoch - 1) and not is_frozen(recipe, epoch):
                 compile_for(model, recipe, epoch, batches.steps)
-                climb = climber(model, recipe.optimizer.sam_rho)
-            loss, accuracy, waited = _train_epoch(model, batches, epoch, state, recipe.ema, climb, teacher, on_step)
+                ascend = ascend_for(model, recipe.optimizer.sam_rho)
+            loss, accuracy, waited = _train_epoch(model, batches, epoch, state, recipe.ema, ascend, teacher, on_step)
         if not np.isfinite(loss):
             raise _diverged(recipe, data, run, state, loss)
         judge.set_weights(state.average)
@@ -170,7 +170,7 @@ def _warn_of_few_steps(recipe: Recipe, images: int, steps: int) -> None:
 
 
 def trainable(recipe: Recipe, classes: int) -> keras.Model:
-    """Return the network that a run trains, not yet compiled: in the recipe's precision, and as quick as the backend can."""
+    """Return the network that a run trains, not yet compiled: in the recipe's precision, and with the backend's fastest layers."""
     with computing_in(recipe.precision):
         model = build_model(recipe, classes, any_side=bool(recipe.augment.crop))
     fuse_norms(model)
@@ -188,7 +188,7 @@ def computing_in(precision: str) -> Iterator[None]:
 
 
 def _open(run: Path, config: dict[str, Any], data: Dataset, model: keras.Model, steps: int, resume: bool) -> RunState:
-    """Return the state to go on from, with ``model`` compiled and holding it."""
+    """Return the state to continue from; ``model`` is compiled and has its weights."""
     recipe = Recipe.from_dict(config["recipe"])
     file = run / CONFIG
     if file.exists():
@@ -282,7 +282,7 @@ def _train_epoch(
     epoch: int,
     state: RunState,
     decay: float,
-    climb: Climb,
+    ascend: Ascend,
     teacher: keras.Model | None,
     on_step: StepReport | None,
 ) -> tuple[float, float, float]:
@@ -295,7 +295,7 @@ def _train_epoch(
         if teacher is not None:
             logits = keras.ops.convert_to_numpy(teacher.predict_on_batch(batch.chips))
             targets = {**targets, "emotion": softmax(logits).astype(np.float32)}
-        with climb(batch.chips, targets, batch.weights):
+        with ascend(batch.chips, targets, batch.weights):
             logs = model.train_on_batch(batch.chips, targets, sample_weight=batch.weights, return_dict=True)
         sums += float(logs["loss"]), float(logs.get("emotion_accuracy", logs.get("accuracy", float("nan"))))
         if not np.isfinite(sums[0]):
@@ -323,7 +323,7 @@ def _score(model: keras.Model, chips: NDArray[np.float32], labels: NDArray[np.in
 
 
 def _mark(arrays: Iterable[NDArray[Any]]) -> str:
-    """Return a short hash that other values would not have."""
+    """Return a short hash of the values."""
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(np.ascontiguousarray(array).tobytes())

@@ -1,4 +1,4 @@
-"""Probabilities of models that did not see the image they judge."""
+"""Computes probabilities of images by models that were not trained on them."""
 
 from __future__ import annotations
 
@@ -17,23 +17,27 @@ from mien.errors import UsageError
 from mien.train.data.dataset import Dataset
 from mien.train.loop.batches import preprocess, to_input
 from mien.train.loop.fit import fit
-from mien.train.loop.predict import predict
 from mien.train.models import build_model
+from mien.train.models.predict import predict
 from mien.train.recipe import Recipe
 
 EpochReport = Callable[[int, dict[str, Any]], None]
 
 
 def labels_only(recipe: str, epochs: int) -> Recipe:
-    """Return a recipe, shortened to ``epochs``, that learns from the labels alone: crowd votes would be a second opinion on them."""
+    """Return a recipe, shortened to ``epochs``, that learns from the labels alone.
+
+    Crowd votes are left out, because they are another opinion on the labels that are in doubt.
+    """
     return Recipe.load(recipe, **{"epochs": epochs, "loss.votes_weight": 0, "loss.targets": "labels", "classic_files": False})
 
 
 def out_of_fold(data: Dataset, recipe: Recipe, folds: int, runs: Path, on_epoch: EpochReport | None = None) -> NDArray[np.float64]:
     """Return probabilities (N, labels) of every image of ``data`` by models that were not trained on it.
 
-    The training images are dealt into ``folds`` parts, alike in labels, and each part is judged by a model trained on the others, at
-    the end of its recipe: no epoch is chosen on the part. All other images get the mean of the models.
+    The training images are divided into ``folds`` parts with the same shares of labels. A model that is trained on the other parts
+    answers each part, with the weights at the end of its recipe: no epoch is chosen on the part. All other images get the mean of the
+    models.
 
     Args:
         data: the data set.
@@ -60,7 +64,7 @@ def out_of_fold(data: Dataset, recipe: Recipe, folds: int, runs: Path, on_epoch:
 
 
 def deal(data: Dataset, folds: int, seed: int) -> NDArray[np.int64]:
-    """Return the part of each image (N,), 0 to folds - 1 for training images, alike in labels, and -1 for all others.
+    """Return the part of each image (N,), 0 to folds - 1 for training images, with the same shares of labels, and -1 for all others.
 
     Raises:
         UsageError: fewer than two folds, or more than there are training images of the rarest label.

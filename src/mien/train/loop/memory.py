@@ -1,4 +1,4 @@
-"""How the process keeps memory that a training step has freed."""
+"""Lets the process keep memory that a training step has freed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ LARGEST = 2**31 - 1  # bytes; mallopt takes an int
 
 
 def keep_freed_memory() -> bool:
-    """Keep freed memory in this process for its next step, in place of returning it to Linux; return False where that cannot be had.
+    """Keep freed memory in this process for its next step instead of returning it to Linux; return False where that is not possible.
 
     Every step frees the activations of a batch and asks for as much again. glibc maps each large block anew and unmaps it when it is
     freed, so that the kernel clears every page of every step: up to half the time of a step of a small network on a CPU. Kept blocks

@@ -1,4 +1,4 @@
-"""Optimiser, learning-rate schedule and phases of a recipe, compiled onto a network."""
+"""Compiles a network with a recipe's optimiser, learning-rate schedule and phases."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class KernelMuon(keras.optimizers.Muon):  # type: ignore[misc]  # Keras has no t
     AdamW takes the rest: norms, biases, heads, and kernels of one input or one output a channel (stems of grey chips, depthwise ones).
 
     Keras's own Muon leaves kernels of four dimensions to AdamW. Sources: Jordan et al. 2024 (Muon); its step's size after Liu et al.
-    2025, arXiv:2502.16982, so that rates and decay are of AdamW's order.
+    2025, arXiv:2502.16982, so that learning rate and decay have the size that AdamW takes.
 
     Args:
         iterate_in: type of the Newton-Schulz iteration. Jordan et al. take bfloat16: only the direction of a step depends on it.

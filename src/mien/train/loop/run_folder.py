@@ -1,11 +1,11 @@
-"""The readable half of a run folder: configuration, environment, history, curves. Needs no Keras.
+"""Reads and writes the readable files of a run folder: configuration, environment, history. Needs no Keras.
 
 ::
 
     run/
       config.json         recipe, labels, validation split, images left out and fingerprints of the data
-      environment.json    versions, machine, git revision, images a label
-      history.csv, .json  one row an epoch
+      environment.json    versions, machine, git revision, images per label
+      history.csv, .json  one row per epoch
       curves.png          loss and accuracy
       tensorboard/        the same numbers as event files
       checkpoint.npz      everything that the next epoch needs
@@ -54,7 +54,7 @@ def is_run(folder: str | Path) -> bool:
 
 
 def read_run(folder: str | Path) -> Run:
-    """Return the readable half of a run folder.
+    """Return the readable files of a run folder.
 
     Raises:
         TrainingError: the folder holds no run.
@@ -68,13 +68,13 @@ def read_run(folder: str | Path) -> Run:
 
 
 def write_json(file: Path, values: Any) -> None:
-    """Write ``values`` as JSON, in one step."""
+    """Write ``values`` as JSON, atomically."""
     with atomic_write(file) as draft:
         draft.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
 
 
 def write_history(run: Path, history: list[dict[str, Any]]) -> None:
-    """Write ``history.csv`` and ``history.json``, each replaced in one step."""
+    """Write ``history.csv`` and ``history.json``, each of them atomically."""
     write_json(run / HISTORY, history)
     with atomic_write(run / HISTORY_CSV) as draft, draft.open("w", newline="", encoding="utf-8") as out:
         writer = csv.DictWriter(out, fieldnames=list(history[0]) if history else ["epoch"])

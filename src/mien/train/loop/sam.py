@@ -1,4 +1,5 @@
-"""Sharpness-aware minimisation: each step follows the gradient at the worst point nearby, and ends in flatter minima.
+"""Sharpness-aware minimisation: each step follows the gradient at the point nearby where the loss is highest, and
+training ends in flatter minima.
 
 Source: Foret et al. 2021, arXiv:2010.01412; the shape of "nearby" after Kwon et al. 2021, arXiv:2102.11600 (ASAM), so that it does not
 depend on the scale of the weights, which batch normalisation leaves open.
@@ -12,14 +13,14 @@ from typing import Any
 
 import keras
 
-Climb = Callable[[Any, Any, Any], AbstractContextManager[None]]
+Ascend = Callable[[Any, Any, Any], AbstractContextManager[None]]
 
 
-def climber(model: keras.Model, rho: float) -> Climb:
-    """Return ``climb(chips, targets, weights)``, a context in which ``model`` stands uphill of where it was, as a batch sees it.
+def ascend_for(model: keras.Model, rho: float) -> Ascend:
+    """Return ``ascend(chips, targets, weights)``: inside this context the model's loss on that batch is higher, outside it is as before.
 
-    With gradient g the trainable weights w grow by ``rho * w**2 * g / norm(w * g)``, the norm over all of them, and shrink by as much at
-    the end; a weight of zero stays.
+    With gradient g, each trainable weight w grows by ``rho * w**2 * g / norm(w * g)``; the norm is over all weights. At the end of the
+    context each weight shrinks by the same amount. A weight of zero does not change.
 
     Args:
         model: compiled, on one device; what is trainable now is what moves.
@@ -31,7 +32,7 @@ def climber(model: keras.Model, rho: float) -> Climb:
     variables = model.trainable_variables
 
     @contextmanager
-    def climb(chips: Any, targets: Any, weights: Any) -> Iterator[None]:
+    def ascend(chips: Any, targets: Any, weights: Any) -> Iterator[None]:
         chips, targets, weights = keras.tree.map_structure(keras.ops.convert_to_tensor, (chips, targets, weights))
         sizes = [keras.ops.abs(variable.value) for variable in variables]
         scaled = [size * slope for size, slope in zip(sizes, slopes(chips, targets, weights), strict=True)]
@@ -45,7 +46,7 @@ def climber(model: keras.Model, rho: float) -> Climb:
             for variable, step in zip(variables, steps, strict=True):
                 variable.assign_sub(step)
 
-    return climb
+    return ascend
 
 
 def _torch(model: keras.Model) -> Callable[..., list[Any]]:

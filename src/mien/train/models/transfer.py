@@ -1,4 +1,4 @@
-"""Transfer learning: a backbone that has seen ImageNet, with its own normalisation inside the graph and a new head on top."""
+"""Family ``transfer``: a backbone with ImageNet weights, its normalisation inside the graph, and a new head on top."""
 
 from __future__ import annotations
 

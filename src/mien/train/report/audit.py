@@ -1,4 +1,4 @@
-"""An audit as one HTML file: counts, and pictures of what a person should look at."""
+"""Writes an audit as one HTML file: counts, and pictures of the images that a person should look at."""
 
 from __future__ import annotations
 

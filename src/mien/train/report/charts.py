@@ -1,4 +1,4 @@
-"""Small SVG charts that take their colours from the page around them, so that they follow its light or dark scheme."""
+"""Draws small SVG charts. Their colours come from the page around them, so that they follow its light or dark scheme."""
 
 from __future__ import annotations
 

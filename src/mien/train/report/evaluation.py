@@ -1,4 +1,4 @@
-"""An evaluation as one HTML file that needs nothing else: pictures, charts and style are inside it."""
+"""Writes an evaluation as one HTML file; pictures, charts and style are inside it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SMALLEST_BIN = 10  # faces; the accuracy of fewer is noise and is not drawn
 
 
 def evaluation_html(evaluation: Evaluation, data: Dataset) -> str:
-    """Return the report on an evaluation; the first split is told in full, the others in one table.
+    """Return the report on an evaluation; the first split is shown in full, the others in one table.
 
     Args:
         evaluation: what to tell.
@@ -118,7 +118,7 @@ def _gallery(evaluation: Evaluation, data: Dataset, split: Split) -> list[dict[s
 
 
 def _raters(data: Dataset, row: int) -> str:
-    """Return what most FER+ raters said about an image, such as "7 of 10 raters: fear"; empty where there are no votes."""
+    """Return the answer of most FER+ raters for an image, such as "7 of 10 raters: fear"; empty where there are no votes."""
     if data.votes is None or not data.votes[row].sum():
         return ""
     votes = data.votes[row]

@@ -1,4 +1,4 @@
-"""A bundle -> the same model in another format, written only when its answers are still those of its source."""
+"""Writes a bundle's model in another format, and only when its answers are still those of the source."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Parts = bytes | Sequence[bytes]
 
 @dataclass(frozen=True)
 class Export:
-    """A written bundle, how its weights are kept, and how it compares with its source."""
+    """A written bundle, how its weights are stored, and how it compares with its source."""
 
     bundle: Bundle
     method: str
@@ -102,7 +102,7 @@ def _candidates(
     sample: Sample,
     network: Callable[[], keras.Model] | None,
 ) -> Iterator[tuple[str, Parts]]:
-    """Yield (how the weights are kept, file contents), the best for the format first."""
+    """Yield (how the weights are stored, file contents), the best for the format first."""
     if kind.endswith("-int8") and sample.calibration is None:
         raise UsageError("8-bit ranges are set on training chips; add --data DIR, the model's data set")
     if kind == "onnx":
@@ -149,7 +149,7 @@ def _batches(source: Bundle, sample: Sample) -> Iterator[NDArray[np.float32]]:
 
 
 def _describe(folder: Path, source: Bundle, bundle: Bundle, method: str, verdict: Verdict) -> None:
-    """Write export.json, and a card that says what this is before it repeats the source's."""
+    """Write export.json, and a card: first what this export is, then the source's card."""
     spec = source.spec
     values: dict[str, Any] = {
         "schema": SCHEMA,

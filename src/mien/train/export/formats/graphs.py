@@ -1,4 +1,4 @@
-"""An ONNX graph with its weights kept otherwise: float32, float16, or 8-bit integers with or without 8-bit activations.
+"""Stores the weights of an ONNX graph differently: float32, float16, or 8-bit integers with or without 8-bit activations.
 
 Inputs and outputs stay float32, so that every form is called in the same way.
 """

@@ -1,4 +1,4 @@
-"""Is an export still the model that it was made from? The chips it is asked on, and how far it may be off."""
+"""Compares an export with the model that it was made from, and states how far its answers may differ."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CROPS = 256
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far an export may be off.
+    """How far an export may differ from its source.
 
     ``agreement``: least share of chips with the same most probable label. ``difference``: largest difference of a probability.
     ``loss_points``: accuracy that may be lost, percentage points. ``share``: largest size, as a share of the float32 graph.
@@ -56,7 +56,7 @@ class Sample:
 def sample_of(spec: InputSpec, data: Dataset | None) -> Sample:
     """Return the validation split and training chips of a data set, or unlabelled crops of the bundled photograph without one.
 
-    Where there is nothing but training images, whose holdout only the run knows, they are the sample.
+    A data set that has only training images gives these, because only the run knows which of them were held out.
 
     Raises:
         DataError: the data set has other labels than the model, or no votes for a model of FER+'s labels.
@@ -87,7 +87,7 @@ def demo_crops(spec: InputSpec, count: int = CROPS) -> NDArray[np.uint8]:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the comparison of an export with its source came to; accuracies are None without labels."""
+    """The result of comparing an export with its source; accuracies are None without labels."""
 
     sample: str
     chips: int
@@ -104,7 +104,7 @@ class Verdict:
         return self.bytes / self.float32_bytes
 
     def faults(self, tolerance: Tolerance) -> list[str]:
-        """Return what is beyond the tolerance, in words; empty when nothing is."""
+        """Return a sentence for each value beyond the tolerance; empty when nothing is."""
         loss = 100 * (self.source_accuracy - self.accuracy) if self.source_accuracy is not None and self.accuracy is not None else 0.0
         checks = (
             (self.agreement < tolerance.agreement, f"{self.agreement:.2%} of answers agree, at least {tolerance.agreement:.1%} should"),

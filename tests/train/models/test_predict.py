@@ -4,8 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from mien.train.loop import predict as module
-from mien.train.loop.predict import predict
+from mien.train.models.predict import predict
 
 
 @pytest.fixture
@@ -16,10 +15,9 @@ def network() -> keras.Model:
     return keras.Model(chips, {"emotion": total, "votes": -total})
 
 
-def test_every_chip_is_answered_once_and_in_order(network: keras.Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "BATCH", 3)
+def test_every_chip_is_answered_once_and_in_order(network: keras.Model) -> None:
     chips = np.arange(7, dtype=np.float32)[:, None, None, None] * np.ones((7, 2, 2, 1), np.float32)
-    answers = predict(network, chips, "votes")
+    answers = predict(network, chips, "votes", batch=3)
     assert answers.dtype == np.float64
     assert answers[:, 0].tolist() == [-4 * n for n in range(7)]
 

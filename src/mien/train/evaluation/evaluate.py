@@ -169,6 +169,7 @@ def evaluate(model: Model, data: Dataset, splits: Sequence[Split], groups: dict[
             "source": "keras" if isinstance(model, KerasModel) else spec.engine,
             "sha256": spec.model_sha256,
             "labels": list(spec.labels),
+            "labelled_by": spec.labelled_by,
             "temperature": spec.temperature,
             "uncertain_below": spec.uncertain_below,
             **_size(model),

@@ -59,15 +59,35 @@ def test_contempt_is_a_label_of_its_own_under_ferplus(faces: datasets.Dataset) -
 def test_a_model_of_ferplus_labels_is_measured_under_them_in_its_own_order(faces: datasets.Dataset) -> None:
     ours = splits.FERPLUS_NAMES[::-1]
     assert splits.asked(faces, None, ours) == ("ferplus",)
-    assert splits.asked(faces, "all", ours) == ("ferplus", "ferplus-public")
+    assert splits.asked(faces, "all", ours) == ("ferplus", "ferplus7", "ferplus-public")
     mine, theirs = splits.select(faces, "ferplus", ours), splits.select(faces, "ferplus", LABELS)
     assert mine.label_names == ours
     assert [ours[i] for i in mine.labels] == [theirs.label_names[i] for i in theirs.labels]
-    with pytest.raises(DataError, match="measure it with --split ferplus or ferplus-public"):
+    with pytest.raises(DataError, match="measure it with --split ferplus or ferplus-public or ferplus7"):
         splits.select(faces, "private", ours)
     own = replace(faces, splits=np.where(faces.splits == "train", "train", "val"))
     with pytest.raises(DataError, match="the data lacks contempt"):
         splits.select(own, "val", ours)
+
+
+def test_the_seven_labels_leave_out_what_most_raters_call_contempt(faces: datasets.Dataset) -> None:
+    for names in (LABELS, splits.FERPLUS_NAMES):
+        seven, eight = (splits.select(faces, name, names) for name in ("ferplus7", "ferplus"))
+        assert set(seven.label_names) == set(LABELS)
+        dropped = sorted(set(eight.rows.tolist()) - set(seven.rows.tolist()))
+        assert {Path(faces.names[row]).stem for row in dropped} == {"PrivateTest_1"}
+        kept = np.isin(eight.rows, seven.rows)
+        assert [seven.label_names[i] for i in seven.labels] == [eight.label_names[i] for i in eight.labels[kept]]
+
+
+def test_a_model_of_what_people_see_is_measured_and_calibrated_under_their_labels_first(faces: datasets.Dataset) -> None:
+    assert splits.asked(faces, None, LABELS, "ferplus") == ("ferplus7",)
+    assert splits.asked(faces, "all", LABELS, "ferplus")[:3] == ("ferplus7", "ferplus", "private")
+    assert splits.choosing(faces, LABELS, "ferplus") == "ferplus7-public"
+    without = replace(faces, votes=None)
+    assert splits.asked(without, None, LABELS, "ferplus") == ("private",)
+    assert splits.asked(faces, None, LABELS, "fer2013") == ("private",)
+    assert splits.choosing(faces, LABELS) == "public"
 
 
 def test_contempt_of_ones_own_data_is_a_label_like_others(faces: datasets.Dataset) -> None:

@@ -92,7 +92,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="FER2013's folder or CSV")
     parser.add_argument("--split", choices=("private", "public"), default="private")
-    parser.add_argument("--model", default="default", help="a shipped model's name or a bundle folder")
+    parser.add_argument("--model", default="fer2013", help="a model of FER2013's labels: a shipped one or a bundle folder")
     parser.add_argument("--detector", default="auto")
     parser.add_argument("--count", type=int, help="number of scenes; enough to use every face once by default")
     parser.add_argument("--seed", type=int, default=0)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-Model = Annotated[str, typer.Option(help="default, nano, ferplus, or a bundle folder.")]
+Model = Annotated[str, typer.Option(help="default, nano, fer2013, ferplus, or a bundle folder.")]
 Detector = Annotated[str, typer.Option(help="auto, or a YuNet .onnx file.")]
 MinFace = Annotated[float, typer.Option(help="Leave out faces whose shorter side is smaller, in pixels.")]
 ModelThreads = Annotated[int, typer.Option(help="CPU threads for the model, beside those that read and search.")]

@@ -134,8 +134,9 @@ def main() -> None:
     if not again and not history_beside(options.network).is_file() and options.network.suffix == ".keras":
         parser.error(f"no history at {history_beside(options.network)}; tools.keep writes it beside the network")
     network, mirror = open_source(options.network)
-    data = load(options.data, votes=options.votes)
-    plain = InputSpec("photos", "1", chip_size=network.input.shape[1], template=template_for(network.input.shape[1]))
+    _, side, _, channels = network.input.shape
+    data = load(options.data, size=side, channels=channels, votes=options.votes)
+    plain = InputSpec("photos", "1", chip_size=side, channels=channels, template=template_for(side))
     photos, split = labelled_photos(options.photos, plain)
     people = people_of(photos.names, options.people) if options.people else None
     source, bundles, record = ship_heads(

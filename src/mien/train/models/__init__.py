@@ -100,7 +100,7 @@ def head_of(network: keras.Model, head: str) -> keras.Model:
     import keras
 
     if len(network.outputs) == 1 and head == HEADS[0]:
-        return network
+        return keras.Model(network.input, network.outputs[0]) if isinstance(network.output, dict) else network
     outputs = network.output if isinstance(network.output, dict) else dict(zip(network.output_names, network.outputs, strict=True))
     for name in (head, SHIPPED_HEADS.get(head, head)):
         if name in outputs and len(network.outputs) > 1:

@@ -27,14 +27,21 @@ LINGER = (
 CALLS = "connect,sendto,sendmsg,sendmmsg,open,openat,creat,mkdir,mkdirat"
 # An internet address in a line of strace: AF_INET, sin_port=htons(53), sin_addr=inet_addr("8.8.8.8"), and the same for IPv6.
 PLACE = re.compile(r'sa_family=AF_INET6?, sin6?_port=htons\((\d+)\).*?(?:inet_addr\(|inet_pton\(AF_INET6, )"([^"]+)"')
+# The other end of a socket as strace -yy shows it: 8<UDP:[192.0.2.2:40976->8.8.8.8:53]>, and the same for TCP and IPv6.
+OTHER_END = re.compile(r"^\d+ send\w+\(\d+<(?:UDP|TCP)(?:v6)?:\[.*?->\[?([^]>]+?)\]?:(\d+)\]>")
+DATAGRAMS = re.compile(r"connect\(\d+<UDP(?:v6)?:")  # such a call sends nothing: it asks the system which of its addresses leads there
 SERVICE = re.compile(r'sun_path="([^"]*(?:resolve|nscd)[^"]*)"')  # name look-ups that a service of the system does
-WRITTEN = re.compile(r'(?:open|openat|creat|mkdir|mkdirat)\((?:AT_FDCWD, )?"([^"]+)", (?:\S*O_CREAT|0)(?!.*= -1 )')
+WRITTEN = re.compile(r'(?:open|openat|creat|mkdir|mkdirat)\((?:AT_FDCWD(?:<[^>]*>)?, )?"([^"]+)", (?:\S*O_CREAT|0)(?!.*= -1 )')
 DNS = 53
 
 
 @dataclass(frozen=True)
 class Watched:
-    """What came of a process: ``calls`` out are "address:port", ``written`` files and folders were made outside of those allowed."""
+    """What came of a process.
+
+    ``calls`` out of the machine are "address:port", or a service of the system that looks names up; ``written`` are the files and
+    folders made outside of those allowed; ``home`` lists the files in its home.
+    """
 
     status: int
     output: str
@@ -56,7 +63,7 @@ def watch(folder: Path, *command: str, allowed: tuple[Path, ...] = (), **environ
         place.mkdir(exist_ok=True)
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "VIRTUAL_ENV", "PYTHONPATH") if name in os.environ}
     done = subprocess.run(
-        ["strace", "-f", "--seccomp-bpf", "-qq", "-s", "300", "-e", "signal=none", "-e", f"trace={CALLS}", "-o", log, *command],
+        ["strace", "-f", "--seccomp-bpf", "-qq", "-yy", "-s", "300", "-e", "signal=none", "-e", f"trace={CALLS}", "-o", log, *command],
         cwd=here,
         env={**kept, "HOME": str(home), "TMPDIR": str(temporary), "PYTHONDONTWRITEBYTECODE": "1", **environment},
         stdin=subprocess.DEVNULL,
@@ -68,7 +75,9 @@ def watch(folder: Path, *command: str, allowed: tuple[Path, ...] = (), **environ
     )
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     own = {address.address.partition("%")[0] for addresses in psutil.net_if_addrs().values() for address in addresses}
-    calls = {f"{found[2]}:{found[1]}" for line in lines if (found := PLACE.search(line)) and _leaves(found[2], int(found[1]), own)}
+    named = [(found[2], int(found[1])) for line in lines if not DATAGRAMS.search(line) and (found := PLACE.search(line))]
+    named += [(found[1], int(found[2])) for line in lines if (found := OTHER_END.search(line))]
+    calls = {f"{address}:{port}" for address, port in named if _leaves(address, port, own)}
     calls |= {found[1] for line in lines if (found := SERVICE.search(line)) and line.rstrip().endswith("= 0")}
     inside = (str(home), str(temporary), str(here), "/dev/", "/proc/", *map(str, allowed))
     made = {str(Path(here, found[1])) for line in lines if (found := WRITTEN.search(line))}

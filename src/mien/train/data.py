@@ -99,7 +99,13 @@ def _decoded(root: Path, listing: Listing, size: int, channels: int, cache: Path
     key = hashlib.sha256(f"{root.resolve()}|{listing.stamp}|{size}|{channels}{how}".encode()).hexdigest()[:20]
     file = cache / f"{key}.npy"
     if not file.is_file():
-        cache.mkdir(parents=True, exist_ok=True)
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(
+                f"expected to keep the decoded images in {cache}, which the system refuses ({error.strerror or error}); "
+                "set XDG_CACHE_HOME to a folder that can be written"
+            ) from None
         shape = (len(listing.names), size, size) + ((3,) if channels == 3 else ())
         part = file.with_suffix(f".{os.getpid()}.part")
         try:

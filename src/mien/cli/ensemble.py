@@ -63,21 +63,18 @@ def ensemble(
 def soft_labels(
     teachers: Annotated[list[Path], typer.Argument(help="Run folders or .keras files of the teachers, one or more.")],
     data: Data,
-    out: Annotated[Path, typer.Option(help="File to write, .npy.")],
+    out: Annotated[Path, typer.Option(help="File to write, .npz.")],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that exists.")] = False,
 ) -> None:
     """Write the teachers' mean probabilities of every image, for mien train --soft-labels."""
     with training_wing(networks=True):
-        import numpy as np
-
-        from mien.train.ensemble import calibrated, load_for
+        from mien.train.ensemble import calibrated, load_for, write_soft_labels
         from mien.train.ensemble import soft_labels as average
 
     check_free(out, overwrite)
     loaded = load_for(teachers[0], data)
     values = average(calibrated(teachers, loaded), loaded)
-    with out.open("wb") as file:
-        np.save(file, values)
+    write_soft_labels(out, values, loaded)
     many = "s" * (len(teachers) > 1)
     say(f"{out}: probabilities of {values.shape[1]} labels for {values.shape[0]} images, from {len(teachers)} teacher{many}")
     right = values.argmax(1) == loaded.labels

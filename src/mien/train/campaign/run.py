@@ -73,7 +73,11 @@ def advance(piece: Piece, *, skip_unfinished: bool = False) -> bool:
     rows = data.rows("public")
     write_json(out / ENSEMBLE, {"members": chosen, "public": accuracy(ensemble[rows], data.labels[rows])})
     soft = soft_labels(ensemble, data)
-    named: dict[str, Any] = {"probabilities": soft.astype(np.float16), "names": np.asarray(data.names), "labels": np.asarray(data.label_names)}
+    named: dict[str, Any] = {
+        "probabilities": soft.astype(np.float16),
+        "names": np.asarray(data.names),
+        "labels": np.asarray(data.label_names),
+    }
     _save(out / SOFT_LABELS, lambda file: np.savez(file, **named))
     for net in piece.campaign.students:
         _train(piece, net, soft)

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # otherwise onnxruntime reports to its maker; it must be set before the import
-import onnxruntime  # noqa: E402
+import onnxruntime
 
 folder, picture = map(Path, sys.argv[1:3])
 spec = json.loads((folder / "spec.json").read_text())

@@ -15,7 +15,7 @@ from mien.errors import BundleError, UsageError
 # onnxruntime 1.32 and newer writes a device id into the home directory and reports to its maker, unless this is set before its import.
 # Child processes inherit it.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-import onnxruntime as ort  # noqa: E402
+import onnxruntime as ort
 
 MOST_THREADS = 1024  # more only costs memory
 

@@ -40,10 +40,12 @@ def analyze(
     detector: Annotated[str, typer.Option(help="auto, or a YuNet .onnx file.")] = "auto",
     min_face: Annotated[float, typer.Option(help="Leave out faces whose shorter side is smaller, in pixels.")] = 20,
     threads: Annotated[int | None, typer.Option(help="CPU threads in all. Default: every core.")] = None,
+    timeout_s: Annotated[float, typer.Option(help="Time for one download, in seconds.")] = 20,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
 ) -> None:
     """Find every face and print its emotion probabilities, one record a photo."""
     from mien.cli.pictures import Pictures
+    from mien.media.images import ReadLimits
     from mien.media.sources import Source, expand
     from mien.pipeline import Pipeline
     from mien.sinks import FORMATS, open_sink, printable
@@ -56,7 +58,8 @@ def analyze(
     if output:
         check_free(output, overwrite)
     pictures = Pictures(annotate, overwrite) if annotate else None
-    pipeline = Pipeline(model=model, detector=detector, min_face=min_face, threads=threads)
+    limits = ReadLimits(timeout_s=timeout_s)
+    pipeline = Pipeline(model=model, detector=detector, min_face=min_face, threads=threads, limits=limits)
     items = expand(sources, stdin=sys.stdin.buffer if sys.stdin else None)  # the caller may have closed it
     if output:
         check_no_input(output, (item.data for item in items if isinstance(item, Source)))

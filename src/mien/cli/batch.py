@@ -42,6 +42,7 @@ def batch(
     detector: Annotated[str, typer.Option(help="auto, or a YuNet .onnx file.")] = "auto",
     min_face: Annotated[float, typer.Option(help="Leave out faces whose shorter side is smaller, in pixels.")] = 20,
     provider: Annotated[list[str] | None, typer.Option(help="onnxruntime execution provider, such as CUDAExecutionProvider.")] = None,
+    timeout_s: Annotated[float, typer.Option(help="Time for one download, in seconds.")] = 20,
     shard: Annotated[int, typer.Option(help="Photos that are done, and lost in a kill, together.")] = 256,
     retry_errors: Annotated[bool, typer.Option("--retry-errors", help="Try inputs again that could not be fetched or read.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and write nothing.")] = False,
@@ -65,6 +66,7 @@ def batch(
         every_s=every,
         detect_every=detect_every,
         format=format,  # type: ignore[arg-type]  # checked() looks at it
+        timeout_s=timeout_s,
         shard=shard,
         providers=tuple(provider or ()),
     ).checked()

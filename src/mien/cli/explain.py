@@ -21,6 +21,7 @@ def explain(
     label: Annotated[str | None, typer.Option(help="Explain this label instead of each face's most probable one.")] = None,
     grad_cam: Annotated[Path | None, typer.Option(help="Run folder: draw the Grad-CAM of its Keras network instead.")] = None,
     detector: Annotated[str, typer.Option(help="auto, or a YuNet .onnx file.")] = "auto",
+    timeout_s: Annotated[float, typer.Option(help="Time for one download, in seconds.")] = 20,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the picture if it exists.")] = False,
 ) -> None:
     """Cover each face bit by bit, and draw where that changes the answer: warm parts speak for it, cold ones against it."""
@@ -33,7 +34,7 @@ def explain(
     from mien.draw import Closeup, add_closeups, annotate
     from mien.explain import COLD, DECISIVE, WARM, by_part, occlusion_map, overlay, strongest
     from mien.geometry import grown
-    from mien.media.images import read_photo
+    from mien.media.images import ReadLimits, read_photo
     from mien.pipeline import Pipeline
 
     check_ending(output, PICTURE_ENDINGS)
@@ -43,7 +44,7 @@ def explain(
     spec = classifier.spec
     if label is not None and label not in spec.labels:
         raise UsageError(f"no label {label!r}; this model's labels are {', '.join(spec.labels)}")
-    frame = read_photo(photo).frame_rgb
+    frame = read_photo(photo, limits=ReadLimits(timeout_s=timeout_s)).frame_rgb
     result = Pipeline(classifier=classifier, detector=detector).analyze(frame)
     network = None
     if grad_cam:

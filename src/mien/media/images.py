@@ -5,7 +5,10 @@ Formats are told by their first bytes, never by the file's name, and only those 
 
 from __future__ import annotations
 
+import base64
+import binascii
 import re
+import urllib.parse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +31,7 @@ from mien.errors import (
     UnreadableError,
     UnsupportedMediaError,
     UsageError,
+    presentable,
 )
 from mien.media.fetch import fetch
 
@@ -109,10 +113,10 @@ class Photo:
 def read_photo(source: PhotoSource, *, limits: ReadLimits = ReadLimits()) -> Photo:
     """Return the picture in ``source``, turned as its EXIF data say, transparent parts on white, the first of several frames.
 
-    ``source`` is a path, an http(s) URL (a str), an encoded file's bytes, a Pillow image (its current frame), or an array (H, W),
-    (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA. Arrays are uint8, or floats in [0, 1], or floats in [0, 255]: one whose
-    largest value is at most 1 counts as the first kind. A uint8 RGB array is not copied unless it is not contiguous. Sixteen
-    bits a channel are scaled to eight; colour profiles are ignored.
+    ``source`` is a path, an http(s) URL (a str, with a user and password if need be), a data URI, an encoded file's bytes, a Pillow
+    image (its current frame), or an array (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA. Arrays are uint8, or floats in [0, 1], or
+    floats in [0, 255]: one whose largest value is at most 1 counts as the first kind. A uint8 RGB array is not copied unless it is not
+    contiguous. Sixteen bits a channel are scaled to eight; colour profiles are ignored.
 
     Raises:
         UsageError: a source of another type, or an array of another shape or dtype.
@@ -127,7 +131,7 @@ def read_photo(source: PhotoSource, *, limits: ReadLimits = ReadLimits()) -> Pho
     (2, 3, 3)
     """
     if isinstance(source, np.ndarray):
-        return _photo_of_array(source, limits)
+        return _photo_of_array(np.asarray(source), limits)  # a matrix becomes an array, which has as many dimensions as it says
     if isinstance(source, Image.Image):
         _check_pixels(*source.size, "the image", limits)
         with _decoding("a readable picture in the image"):
@@ -136,10 +140,12 @@ def read_photo(source: PhotoSource, *, limits: ReadLimits = ReadLimits()) -> Pho
         data, name = bytes(source), "the data"
         if len(data) > limits.max_bytes:
             raise _too_many_bytes(name, f"{len(data):,}", limits)
+    elif isinstance(source, str) and is_data_uri(source):
+        data, name = data_of_uri(source, limits), display_name(source)
     elif isinstance(source, str) and (scheme := re.match(r"(?i)([a-z][a-z0-9+.-]+)://", source)):
         if scheme[1].lower() not in ("http", "https"):
             raise FetchError(f"expected a path or an http(s) address, got {source}; download it first and pass the file")
-        name = source
+        name = display_name(source)
         data = fetch(source, max_bytes=limits.max_bytes, timeout_s=limits.timeout_s, max_redirects=limits.max_redirects)
     elif isinstance(source, (str, Path)):
         data, name = _read_file(Path(source), limits), display_name(source)
@@ -149,12 +155,43 @@ def read_photo(source: PhotoSource, *, limits: ReadLimits = ReadLimits()) -> Pho
 
 
 def display_name(path: str | Path) -> str:
-    r"""Return a path as text that every encoding can write; bytes of a name that are not UTF-8 become escapes.
+    r"""Return a path or an address as text that every encoding can write, and that is :func:`mien.errors.presentable`.
+
+    Bytes of a name that are not UTF-8 become escapes.
 
     >>> print(display_name("caf\udce9.jpg"))
     caf\udce9.jpg
     """
-    return str(path).encode("utf-8", "backslashreplace").decode()
+    return presentable(str(path).encode("utf-8", "backslashreplace").decode())
+
+
+def is_data_uri(text: str) -> bool:
+    """Return whether a text is a data URI (RFC 2397), the file itself instead of its address."""
+    return re.match(r"(?i)data:[^,]{0,200},", text) is not None
+
+
+def data_of_uri(uri: str, limits: ReadLimits = ReadLimits()) -> bytes:
+    """Return the file in a data URI; what it says about its kind does not count.
+
+    Raises:
+        CorruptMediaError: the data are not base64, as they should be.
+        TooLargeError: over ``limits``.
+
+    >>> data_of_uri("data:text/plain;base64,aGVsbG8="), data_of_uri("data:,a%20b")
+    (b'hello', b'a b')
+    """
+    head, _, text = uri.partition(",")
+    if len(text) > 3 * limits.max_bytes:  # %41, the longest form of a byte
+        raise _too_many_bytes(display_name(uri), "more", limits)
+    data = urllib.parse.unquote_to_bytes(text)
+    if head.lower().endswith(";base64"):
+        try:
+            data = base64.b64decode(b"".join(data.split()), validate=True)
+        except binascii.Error as error:
+            raise CorruptMediaError(f"expected base64 in {display_name(uri)}, got something else ({error}); encode it again") from None
+    if len(data) > limits.max_bytes:
+        raise _too_many_bytes(display_name(uri), f"{len(data):,}", limits)
+    return data
 
 
 def _read_file(path: Path, limits: ReadLimits) -> bytes:

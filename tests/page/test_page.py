@@ -6,9 +6,9 @@ from playwright.sync_api import expect
 from mien.assets import demo_photo
 from mien.contract import LABELS
 from mien.draw import COLOURS
-from mien.results import Emotions, Face
+from mien.results import Emotions, Face, csv_columns
 from mien.serve.keys import hash_of
-from mien.sinks import csv_columns, in_words
+from mien.sinks import in_words
 from tests.page.conftest import PHONE, Service
 
 TABS = ("live", "photo", "video")

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageFile
+from PIL import ExifTags, Image, ImageFile, TiffImagePlugin
 
 from mien.errors import (
     CorruptMediaError,
@@ -79,6 +79,11 @@ STORED: dict[int, Callable[[Frame], Frame]] = {
     8: lambda upright: np.rot90(upright, -1),
 }
 STRIP_PIXELS = 2**20
+# Of TIFF 6.0: tags; values of SampleFormat, of PhotometricInterpretation (grey, RGB, palette, CMYK, YCbCr), of Compression (none, PackBits).
+NEW_SUBFILE_TYPE, SUB_IFDS, DNG_VERSION = 254, 330, 50706
+UNSIGNED, SIGNED, FLOAT = (1, 4), 2, 3
+KNOWN_COLOURS, RAW_COLOURS = (0, 1, 2, 3, 5, 6), (32803, 34892)
+PLAIN_COMPRESSIONS = (1, 32773)
 
 
 @dataclass(frozen=True)
@@ -245,6 +250,8 @@ def _photo_of_bytes(data: bytes, name: str, limits: ReadLimits) -> Photo:
         except ImportError:
             hint = MissingExtraError("pillow_heif", "heif") if kind == "HEIF" else "install a newer Pillow"
             raise UnsupportedMediaError(f"{name} is a {kind} file: {hint}") from None
+        if kind == "TIFF":
+            _check_tiff(data, name)
         with reader(BytesIO(data)) as image:
             _check_pixels(*image.size, name, limits)
             return _photo_of_image(image)
@@ -257,6 +264,39 @@ def _has_many_scans(jpeg: bytes) -> bool:
         count += found[1] == START_OF_SCAN
         at = found.end() + int.from_bytes(jpeg[found.end() : found.end() + 2])
     return count > MOST_SCANS
+
+
+def _check_tiff(data: bytes, name: str) -> None:
+    """Raise UnsupportedMediaError for a TIFF whose pixels Pillow would misread, or which are not the picture that it stands for.
+
+    The numbers are those of TIFF 6.0, and of DNG 1.7 for a camera's raw file, whose first directory often is a thumbnail.
+    """
+    stream = BytesIO(data)
+    head = stream.read(16 if data[2:3] == b"+" or data[3:4] == b"+" else 8)
+    tags = TiffImagePlugin.ImageFileDirectory_v2(head)
+    stream.seek(tags.next)
+    tags.load(stream)
+    photometric = tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION, 1)
+    is_part = tags.get(NEW_SUBFILE_TYPE, 0) & 1 and SUB_IFDS in tags
+    if DNG_VERSION in tags or is_part or photometric in RAW_COLOURS or data[8:10] == b"CR":
+        raise UnsupportedMediaError(f"expected a picture, got {name}, which is a camera's raw file (DNG or alike); export it as JPEG")
+    bits, samples = tags.get(TiffImagePlugin.BITSPERSAMPLE, (1,)), tags.get(TiffImagePlugin.SAMPLESPERPIXEL, 1)
+    (number, *others) = dict.fromkeys(tags.get(TiffImagePlugin.SAMPLEFORMAT, (1,)))
+    in_planes = samples > 1 and tags.get(TiffImagePlugin.PLANAR_CONFIGURATION, 1) == 2
+    stored_plainly = tags.get(TiffImagePlugin.COMPRESSION, 1) in PLAIN_COMPRESSIONS
+    good = (
+        not others
+        and photometric in KNOWN_COLOURS
+        and (set(bits) <= {1, 2, 4, 8, 16} if number in UNSIGNED else number in (SIGNED, FLOAT) and set(bits) == {32} and samples == 1)
+        and not (16 in bits and ((in_planes and stored_plainly) or photometric == 0))
+    )
+    if not good:
+        kind = {FLOAT: "floating-point", SIGNED: "signed"}.get(number, "unsigned" if number in UNSIGNED else "complex")
+        planes = " in separate planes" if in_planes else ""
+        raise UnsupportedMediaError(
+            f"expected a TIFF of 8 or 16 unsigned bits a channel, got {name}, which has {samples} x {max(bits)} {kind} bits{planes} "
+            f"(photometric interpretation {photometric}); save it as 8-bit RGB, or as PNG"
+        )
 
 
 @contextmanager
@@ -279,7 +319,10 @@ def _line(error: BaseException) -> str:
 
 
 def _photo_of_image(image: Image.Image) -> Photo:
+    promised = image.size
     image.load()
+    if image.size != promised:
+        raise CorruptMediaError(f"expected {promised[0]}x{promised[1]} pixels, as the header says, got {image.width}x{image.height}")
     orientation, notes = _orientation(image)
     width, height = image.size
     frame_rgb = np.empty((width, height, 3) if orientation >= 5 else (height, width, 3), np.uint8)

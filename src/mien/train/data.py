@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import DataError, MienWarning
-from mien.train.layouts import CSV_USAGE, WITH_ALPHA, Listing, csv_rows, decode, list_images
+from mien.train.layouts import CSV_USAGE, WITH_ALPHA, Listing, csv_rows, data_in, decode, list_images
 
 VOTE_COLUMNS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF")
 FERPLUS_CLASSES = 8  # the first eight columns; "unknown" and "NF" (no face) are no expressions
@@ -70,7 +70,7 @@ def load(root: str | Path, *, size: int = 48, channels: int = 1, votes: str | Pa
     """Return the data set in ``root``, decoding it on the first call only.
 
     Args:
-        root: a folder of one of the layouts in :mod:`mien.train.layouts`, or a ``fer2013.csv``.
+        root: a folder of one of the layouts in :mod:`mien.train.layouts`, a ``fer2013.csv``, or a folder that holds one.
         size: side in pixels; other sizes are resized by area (down) or bicubic (up).
         channels: 1 or 3.
         votes: a CSV with a ``file`` column and the ten FER+ columns, matched by path relative to ``root``; or, for a ``fer2013.csv``,
@@ -80,7 +80,7 @@ def load(root: str | Path, *, size: int = 48, channels: int = 1, votes: str | Pa
     Raises:
         DataError: nothing found, a class without images, or an unreadable file (some are named).
     """
-    root = Path(root)
+    root = data_in(Path(root))
     listing = list_images(root)
     if empty := listing.untrained_labels():
         raise DataError(f"no training image for {', '.join(empty)} in {root}; 'mien data check {root}' says what is there")

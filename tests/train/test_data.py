@@ -13,6 +13,7 @@ from mien.assets import demo_photo
 from mien.contract import LABELS
 from mien.errors import DataError, MienWarning
 from mien.train import data as datasets
+from mien.train.check import check
 from mien.train.data import VOTE_COLUMNS, Dataset, ferplus_targets, fingerprint, label_targets, load, read_exclusions
 from mien.train.layouts import CSV_LABELS
 from tests.train.shapes import SIDE, write_shapes
@@ -352,3 +353,19 @@ def test_votes_of_another_data_set_are_an_error(shapes_dir: Path, tmp_path: Path
     file.write_text("file," + ",".join(VOTE_COLUMNS) + "\nelsewhere.png" + ",1" * 10 + "\n")
     with pytest.raises(DataError, match="names a file of this data set"):
         load(shapes_dir, size=SIDE, cache=tmp_path, votes=file)
+
+
+@pytest.mark.parametrize("place", ["fer2013.csv", "fer2013/fer2013.csv"])
+def test_a_folder_that_holds_the_csv_is_it(tmp_path: Path, place: str) -> None:
+    (tmp_path / "data" / place).parent.mkdir(parents=True)
+    complete_csv(tmp_path / "data" / place)
+    data = load(tmp_path / "data", cache=tmp_path / "cache")
+    assert len(data) == 9
+    assert data.names[0] == "Training_0"
+    assert list(check(tmp_path / "data").counts) == ["train", "public", "private"]
+
+
+def test_a_folder_of_images_comes_before_a_csv_beside_it(shapes_dir: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(shapes_dir, tmp_path / "data")
+    complete_csv(folder / "fer2013.csv")
+    assert len(load(folder, size=SIDE, cache=tmp_path / "cache")) == 238

@@ -21,6 +21,8 @@ def explain(
     label: Annotated[str | None, typer.Option(help="Explain this label instead of each face's most probable one.")] = None,
     grad_cam: Annotated[Path | None, typer.Option(help="Run folder: draw the Grad-CAM of its Keras network instead.")] = None,
     detector: Annotated[str, typer.Option(help="auto, or a YuNet .onnx file.")] = "auto",
+    max_pixels: Annotated[int, typer.Option(help="Width times height of a picture; larger ones are refused.")] = 60_000_000,
+    max_bytes: Annotated[int, typer.Option(help="Size of a picture's file, in bytes; larger ones are refused.")] = 100_000_000,
     timeout_s: Annotated[float, typer.Option(help="Time for one download, in seconds.")] = 20,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the picture if it exists.")] = False,
 ) -> None:
@@ -44,8 +46,9 @@ def explain(
     spec = classifier.spec
     if label is not None and label not in spec.labels:
         raise UsageError(f"no label {label!r}; this model's labels are {', '.join(spec.labels)}")
-    frame = read_photo(photo, limits=ReadLimits(timeout_s=timeout_s)).frame_rgb
-    result = Pipeline(classifier=classifier, detector=detector).analyze(frame)
+    limits = ReadLimits(max_bytes=max_bytes, max_pixels=max_pixels, timeout_s=timeout_s)
+    frame = read_photo(photo, limits=limits).frame_rgb
+    result = Pipeline(classifier=classifier, detector=detector, limits=limits).analyze(frame)
     network = None
     if grad_cam:
         with training_wing():

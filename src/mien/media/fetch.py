@@ -186,8 +186,8 @@ def _refused(url: str, status: int, max_redirects: int) -> MediaError:
             f"got another one (HTTP {status}); open it in a browser and use the final address"
         )
     if status == 401:
-        login = "; give the user and the password as in https://USER:PASSWORD@HOST/, with %40 for an @ in them"
-        return FetchError(f"expected an image at {url}, got HTTP 401: it wants another login{login}")
+        login = "put USER:PASSWORD@ before the host, with %40 for an @ and %2F for a / in them"
+        return FetchError(f"expected an image at {url}, got HTTP 401: it wants a login; {login}")
     phrase = http.client.responses.get(status, "unknown status")
     transient = status >= 500 or status in (408, 425, 429)
     message = f"expected an image at {url}, got HTTP {status} ({phrase}); download it by other means and pass the file"

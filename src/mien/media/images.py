@@ -79,7 +79,7 @@ STORED: dict[int, Callable[[Frame], Frame]] = {
     8: lambda upright: np.rot90(upright, -1),
 }
 STRIP_PIXELS = 2**20
-# Of TIFF 6.0: tags; values of SampleFormat, of PhotometricInterpretation (grey, RGB, palette, CMYK, YCbCr), of Compression (none, PackBits).
+# Of TIFF 6.0: tags; values of SampleFormat, of PhotometricInterpretation (grey, RGB, palette, CMYK, YCbCr), Compression (none, PackBits).
 NEW_SUBFILE_TYPE, SUB_IFDS, DNG_VERSION = 254, 330, 50706
 UNSIGNED, SIGNED, FLOAT = (1, 4), 2, 3
 KNOWN_COLOURS, RAW_COLOURS = (0, 1, 2, 3, 5, 6), (32803, 34892)
@@ -219,7 +219,10 @@ def _read_file(path: Path, limits: ReadLimits) -> bytes:
 
 
 def _too_many_bytes(name: str, size: str, limits: ReadLimits) -> TooLargeError:
-    return TooLargeError(f"expected at most {limits.max_bytes:,} bytes, got {size} in {name}; make the file smaller or raise max_bytes")
+    return TooLargeError(
+        f"expected at most {limits.max_bytes:,} bytes, got {size} in {name}; "
+        "make the file smaller, or allow more with --max-bytes (max_bytes)"
+    )
 
 
 def _check_pixels(width: int, height: int, name: str, limits: ReadLimits) -> None:
@@ -227,7 +230,8 @@ def _check_pixels(width: int, height: int, name: str, limits: ReadLimits) -> Non
         raise CorruptMediaError(f"expected at least one pixel, got {width}x{height} in {name}; save the picture again")
     if width * height > limits.max_pixels:
         raise TooLargeError(
-            f"expected at most {limits.max_pixels / 1e6:g} megapixels, got {width}x{height} in {name}; scale it down or raise max_pixels"
+            f"expected at most {limits.max_pixels / 1e6:g} megapixels, got {width}x{height} in {name}; "
+            "scale it down, or allow more with --max-pixels (max_pixels)"
         )
 
 

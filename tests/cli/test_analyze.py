@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from mien.assets import demo_photo
-from mien.cli.words import text_output
+from mien.cli.words import say, text_output
 from mien.contract import LABELS
 from mien.results import record_from_dict
 from tests.support import mien, tiny_bundle
@@ -286,6 +286,27 @@ def test_a_password_and_a_long_data_uri_are_in_no_output(folder):
     assert first["source"] == "http://***@127.0.0.1:9/a.jpg"
     assert len(second["source"]) < 200
     assert len(out + err) < 4000
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(("video", "LOGIN/v.mp4"), id="video"),
+        pytest.param(("explain", "LOGIN/a.jpg"), id="explain"),
+        pytest.param(("batch", "LOGIN/a.jpg", "-o", "job", "--dry-run"), id="batch"),
+        pytest.param(("batch", "LOGIN/list.txt", "-o", "job"), id="a list"),
+        pytest.param(("batch", "LOGIN/all.zip", "-o", "job"), id="an archive"),
+        pytest.param(("analyze", "ftp://bob:hunter2@127.0.0.1/a.jpg"), id="another scheme"),
+    ],
+)
+def test_no_verb_shows_a_password(folder, arguments):
+    _, out, err = mien(*(word.replace("LOGIN", "http://bob:hunter2@127.0.0.1:9") for word in arguments), cwd=folder)
+    assert "hunter2" not in out + err
+
+
+def test_words_for_people_hold_no_password(capsys):
+    say("no picture from the camera rtsp://bob:hunter2@door/x; waiting for it")
+    assert capsys.readouterr().err == "no picture from the camera rtsp://***@door/x; waiting for it\n"
 
 
 def test_a_photo_in_a_data_uri_is_analysed(folder):

@@ -14,7 +14,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 from PIL import Image
 
 from benchmarks.installed import installed_mb, runtime_packages
@@ -27,6 +26,7 @@ from mien.contract import model_input
 from mien.detect import find_detector
 from mien.media.images import read_photo
 from mien.pipeline import Pipeline
+from mien.runtime import ort
 
 
 def main() -> None:

@@ -4,12 +4,15 @@ python examples/onnx_only.py src/mien/weights/default face.png
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from PIL import Image
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # otherwise onnxruntime reports to its maker; it must be set before the import
+import onnxruntime
 
 folder, picture = map(Path, sys.argv[1:3])
 spec = json.loads((folder / "spec.json").read_text())

@@ -120,3 +120,34 @@ def test_an_unknown_name_lists_the_known_ones(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(BundleError, match=r"shipped models: .*default" if name else "spec.json|shipped"):
         open_bundle(name)
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "spec.json"])
+def test_a_file_of_a_bundle_stands_for_it(tmp_path, name):
+    bundle = tiny_bundle(tmp_path / "mine")
+    assert open_bundle(bundle.folder / name) == bundle
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        pytest.param("net.keras", r"mien ensemble .*net\.keras --data FOLDER --out BUNDLE", id="keras"),
+        pytest.param("net.h5", r"load_model\('net\.h5'\)\.save\('model\.keras'\)", id="the old format of Keras"),
+        pytest.param("net.onnx", r"into a folder as model\.onnx, with a spec\.json", id="onnx"),
+        pytest.param("net.pth", "mien export RUN --out BUNDLE", id="anything else"),
+    ],
+)
+def test_a_model_file_that_is_no_bundle_is_told_how_to_become_one(tmp_path, name, words):
+    (tmp_path / name).write_bytes(b"weights")
+    with pytest.raises(BundleError, match=words):
+        open_bundle(tmp_path / name)
+
+
+@pytest.mark.parametrize("label", ["score", "top", "source", "nose_x", "smoothed_happy"])
+def test_a_label_may_not_be_called_like_a_column(tmp_path, label):
+    folder = tiny_bundle(tmp_path / "mine").folder
+    spec = json.loads((folder / "spec.json").read_text())
+    spec["labels"] = ["happy", *[f"label {i}" for i in range(len(spec["labels"]) - 2)], label]
+    (folder / "spec.json").write_text(json.dumps(spec))
+    with pytest.raises(BundleError, match=f"labels must differ from the columns of the results, got '{label}'"):
+        open_bundle(folder)

@@ -6,8 +6,8 @@ import os
 import pytest
 
 from mien.errors import UsageError
-from mien.results import Emotions, ErrorResult, Face, FrameResult, ModelRef, record_from_dict
-from mien.sinks import csv_columns, open_sink
+from mien.results import Emotions, ErrorResult, Face, FrameResult, ModelRef, csv_columns, record_from_dict
+from mien.sinks import open_sink
 
 LABELS = ("happy", "sad")
 SURE = Face((1.5, 2.0, 30.0, 40.0), 0.9, ((1.0, 2.0),) * 5, Emotions(LABELS, (0.9, 0.1)), uncertain=False)

@@ -27,8 +27,7 @@ import mien  # noqa: E402
 from mien.assets import demo_photo  # noqa: E402
 from mien.bundles import open_bundle  # noqa: E402
 from mien.cli import app  # noqa: E402
-from mien.results import Emotions, ErrorResult, Face, FrameResult, ModelRef  # noqa: E402
-from mien.sinks import csv_columns  # noqa: E402
+from mien.results import Emotions, ErrorResult, Face, FrameResult, ModelRef, csv_columns  # noqa: E402
 from tools.docstrings import markdown  # noqa: E402
 
 if TYPE_CHECKING:

@@ -74,13 +74,14 @@ def open_bundle(name_or_path: str | Path = DEFAULT) -> Bundle:
         BundleError: no such bundle, a file of it is missing, the weights are not the ones that spec.json was written for, or the
             bundle follows another contract version.
     """
-    folder = Path(name_or_path)
+    folder = _folder_of(Path(name_or_path))
     if not (folder / SPEC_FILE).is_file() and str(name_or_path) in shipped():
         folder = weights_dir() / str(name_or_path)
     if not folder.is_dir():
         known = ", ".join(shipped()) or "none"
-        got = "it is a file: name the bundle's folder" if folder.is_file() else "there is no such folder"
-        raise BundleError(f"no model called {str(name_or_path)!r}, and {got}; shipped models: {known}")
+        if folder.is_file():
+            raise BundleError(f"expected a bundle's folder or one of {known}, got the file {folder}; {_way_from(folder)}")
+        raise BundleError(f"no model called {str(name_or_path)!r}, and there is no such folder; shipped models: {known}")
     spec = InputSpec.read(folder / SPEC_FILE)
     bundle = Bundle(folder, spec)
     for file in bundle.model_files:
@@ -99,6 +100,28 @@ def open_bundle(name_or_path: str | Path = DEFAULT) -> Bundle:
             f"{spec.model_sha256[:12] or 'none'}...); the file is damaged or was replaced: copy or export the bundle again"
         )
     return bundle
+
+
+def _folder_of(place: Path) -> Path:
+    """Return the bundle's folder where one of a bundle's files is named instead."""
+    names = {SPEC_FILE, *(name for names in MODEL_FILES.values() for name in names)}
+    return place.parent if place.name in names and place.is_file() and (place.parent / SPEC_FILE).is_file() else place
+
+
+def _way_from(file: Path) -> str:
+    """Return how a file that somebody takes for a model becomes a bundle."""
+    kind = file.suffix.lower()
+    if kind == ".keras":
+        return f"it holds no labels and no calibration: make a bundle with: mien ensemble {file} --data FOLDER --out BUNDLE"
+    if kind in (".h5", ".hdf5"):
+        return (
+            f"it is a Keras file of the old format: save it anew with keras.models.load_model({file.name!r}).save('model.keras'), "
+            "then: mien ensemble model.keras --data FOLDER --out BUNDLE"
+        )
+    if kind in (".onnx", ".tflite", ".xml"):
+        name = {".onnx": "model.onnx", ".tflite": "model.tflite", ".xml": "model.xml"}[kind]
+        return f"it says nothing of labels and input: put it into a folder as {name}, with a {SPEC_FILE} as docs/contract.md describes"
+    return "a bundle is a folder with a model and a spec.json; mien export RUN --out BUNDLE makes one of a run of mien train"
 
 
 def write_bundle(

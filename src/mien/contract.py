@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import BundleError, UsageError
+from mien.results import colliding
 
 CONTRACT_VERSION = 1
 # What the weights beside a spec may be; the word before the dash says which engine runs them.
@@ -95,6 +96,8 @@ class InputSpec:
         for key, good, expected in checks:
             if not good:
                 raise BundleError(f"spec.json: {key} must be {expected}, got {getattr(self, key)!r}")
+        if twice := colliding(self.labels):
+            raise BundleError(f"spec.json: labels must differ from the columns of the results, got {twice!r}, which is one; rename it")
 
     @property
     def engine(self) -> str:

@@ -29,11 +29,44 @@ Each class has a stable ``code``, the word that error records carry in JSON Line
 
 from __future__ import annotations
 
+import hashlib
+import re
+
+MOST_SHOWN = 8000  # characters of an input that a message or a record repeats; a path has at most 4,096
+DATA_SHOWN = 24
+LOGIN = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^/?#\s]*@")
+DATA_URI = re.compile(r"(?i)\b(data:[^,\s]{0,200},)(\S+)")
+
+
+def presentable(text: str) -> str:
+    """Return a text that may be shown and stored: no user and password in an address, and no long data.
+
+    >>> presentable("no answer from https://ann:secret@example.org/a.jpg")
+    'no answer from https://***@example.org/a.jpg'
+    >>> presentable("data:image/gif;base64," + "A" * 3000)
+    'data:image/gif;base64,AAAAAAAAAAAAAAAAAAAAAAAA... (3,000 characters, sha256 f2eb8896)'
+    """
+    text = DATA_URI.sub(_shortened, LOGIN.sub(r"\1***@", text))
+    if len(text) <= MOST_SHOWN:
+        return text
+    return f"{text[: MOST_SHOWN // 2]}... ({len(text):,} characters) ...{text[-MOST_SHOWN // 4 :]}"
+
+
+def _shortened(found: re.Match[str]) -> str:
+    head, data = found.groups()
+    if len(data) <= 2 * DATA_SHOWN or data.startswith(f"{data[:DATA_SHOWN]}... ("):
+        return f"{head}{data}"
+    digest = hashlib.sha256(data.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{head}{data[:DATA_SHOWN]}... ({len(data):,} characters, sha256 {digest[:8]})"
+
 
 class MienError(Exception):
-    """Base of all deliberate errors; the message says what was expected, what came and what to do."""
+    """Base of all deliberate errors; the message says what was expected, what came and what to do, and is :func:`presentable`."""
 
     code = "error"
+
+    def __init__(self, *parts: object) -> None:
+        super().__init__(*(presentable(part) if isinstance(part, str) else part for part in parts))
 
 
 class MienWarning(UserWarning):

@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 SCHEMA = "mien/1"
+POINTS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
 Box = tuple[float, float, float, float]
 Point = tuple[float, float]
 
@@ -214,3 +215,22 @@ def record_from_dict(values: Mapping[str, Any]) -> Record:
 def _check_schema(values: Mapping[str, Any]) -> None:
     if values.get("schema") != SCHEMA:
         raise ValueError(f"expected a record of schema {SCHEMA!r}, got {values.get('schema')!r}")
+
+
+def csv_columns(labels: Sequence[str]) -> list[str]:
+    """Return the columns of the flat form, in order."""
+    head = ["schema", "source", "frame_index", "time_s", "width", "height", "face_count", "face_index", "x0", "y0", "x1", "y1", "score"]
+    points = [f"{name}_{axis}" for name in POINTS for axis in "xy"]
+    tail = ["top", "confidence", "uncertain", "track_id"]
+    smoothed = [f"smoothed_{label}" for label in labels]
+    return [*head, *points, *labels, *tail, *smoothed, "model_name", "model_version", "notes", "error_code", "error_message"]
+
+
+def colliding(labels: Sequence[str]) -> str | None:
+    """Return a label that is called like another column of the flat form, or None.
+
+    >>> colliding(("happy", "sad")), colliding(("happy", "score"))
+    (None, 'score')
+    """
+    columns = csv_columns(labels)
+    return next((label for label in labels if columns.count(label) > 1), None)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from mien.errors import BundleError, UsageError
+
+# onnxruntime 1.32 and newer writes a device id into the home directory and reports to its maker, unless this is set before its import.
+# Child processes inherit it.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+import onnxruntime as ort
 
 MAX_THREADS = 1024  # more only costs memory
 

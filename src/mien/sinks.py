@@ -9,13 +9,12 @@ from types import TracebackType
 from typing import Any, BinaryIO, Literal, Protocol, Self, TextIO
 
 from mien.errors import MissingExtraError, UsageError
-from mien.results import SCHEMA, ErrorResult, Face, Record
+from mien.results import POINTS, SCHEMA, ErrorResult, Face, Record, csv_columns
 from mien.wording import in_words, printable
 
 Format = Literal["table", "jsonl", "csv", "parquet"]
 FORMATS: tuple[Format, ...] = ("table", "jsonl", "csv", "parquet")
 WIDE = 110  # columns from which the table spells labels out; also its width where there is no terminal
-POINTS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
 
 
 class Sink(Protocol):
@@ -174,15 +173,6 @@ class Table(_Closing):
         """Print the table."""
         if self._table.row_count:
             self._console.print(self._table)
-
-
-def csv_columns(labels: Sequence[str]) -> list[str]:
-    """Return the columns of the flat form, in order."""
-    head = ["schema", "source", "frame_index", "time_s", "width", "height", "face_count", "face_index", "x0", "y0", "x1", "y1", "score"]
-    points = [f"{name}_{axis}" for name in POINTS for axis in "xy"]
-    tail = ["top", "confidence", "uncertain", "track_id"]
-    smoothed = [f"smoothed_{label}" for label in labels]
-    return [*head, *points, *labels, *tail, *smoothed, "model_name", "model_version", "notes", "error_code", "error_message"]
 
 
 def flat_rows(record: Record) -> Iterable[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """What sources stand for: folders, lists, archives; and what is wrong with those that stand for nothing."""
 
+import base64
 import codecs
 import io
 import os
@@ -13,7 +14,9 @@ from pyarrow import parquet
 
 from mien.batch.archives import OpenArchives
 from mien.batch.listing import inputs
+from mien.batch.reading import Reader
 from mien.errors import ChangedError, CorruptMediaError, MediaError, TooLargeError, UnreadableError, UsageError
+from mien.media.images import ReadLimits
 from tests.batch.support import face
 
 
@@ -263,3 +266,20 @@ def test_a_list_or_archive_of_noise_is_told(place, file):
     else:
         (item,) = inputs([file])
         assert item.code == "corrupt_media"
+
+
+def test_addresses_log_in_and_their_passwords_are_not_shown(place):
+    (place / "list.txt").write_text("https://ann:secret@example.org/a.jpg\n")
+    (item,) = inputs(["list.txt"])
+    assert (item.name, item.place) == ("https://***@example.org/a.jpg", "https://ann:secret@example.org/a.jpg")
+    (item,) = inputs(["https://ann:secret@example.org/b.jpg"])
+    assert (item.name, item.place) == ("https://***@example.org/b.jpg", "https://ann:secret@example.org/b.jpg")
+
+
+def test_a_data_uri_in_a_list_is_a_photo(place):
+    picture = (place / "in" / "a.jpg").read_bytes()
+    (place / "list.txt").write_text("data:image/jpeg;base64," + base64.b64encode(picture).decode() + "\n")
+    (item,) = inputs(["list.txt"])
+    assert len(item.name) < 200
+    (read,) = Reader(ReadLimits()).photos([item])
+    assert read.data == picture

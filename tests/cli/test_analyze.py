@@ -1,9 +1,11 @@
 """The command as a person types it: a process of its own, real files, exit statuses, stdout kept apart from stderr."""
 
+import base64
 import csv
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,11 +16,12 @@ import pytest
 from PIL import Image
 
 from mien.assets import demo_photo
-from mien.cli.console import text_output
+from mien.cli.console import say, text_output
 from mien.contract import LABELS
 from mien.results import record_from_dict
 from tests.support import mien, tiny_bundle
 
+REPOSITORY = Path(__file__).parent.parent.parent
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="cameras have other names here")
 
 
@@ -272,3 +275,66 @@ def test_an_explanation_shows_every_face_on_the_photo_and_enlarged_below(folder)
     assert mien("explain", "none.png", "-o", "none.jpg", cwd=folder)[0] == 0
     with Image.open(folder / "none.jpg") as drawn:
         assert drawn.size == (200, 150)
+
+
+def test_a_password_and_a_long_data_uri_are_in_no_output(folder):
+    login = "http://ann:hunter2@127.0.0.1:9/a.jpg"
+    status, out, err = mien("analyze", login, "data:image/png;base64," + "A" * 100_000, cwd=folder)
+    assert status == 1
+    assert "hunter2" not in out + err
+    first, second = map(json.loads, out.splitlines())
+    assert first["source"] == "http://***@127.0.0.1:9/a.jpg"
+    assert len(second["source"]) < 200
+    assert len(out + err) < 4000
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        pytest.param(("video", "LOGIN/v.mp4"), id="video"),
+        pytest.param(("explain", "LOGIN/a.jpg"), id="explain"),
+        pytest.param(("batch", "LOGIN/a.jpg", "-o", "job", "--dry-run"), id="batch"),
+        pytest.param(("batch", "LOGIN/list.txt", "-o", "job"), id="a list"),
+        pytest.param(("batch", "LOGIN/all.zip", "-o", "job"), id="an archive"),
+        pytest.param(("analyze", "ftp://bob:hunter2@127.0.0.1/a.jpg"), id="another scheme"),
+    ],
+)
+def test_no_verb_shows_a_password(folder, arguments):
+    _, out, err = mien(*(word.replace("LOGIN", "http://bob:hunter2@127.0.0.1:9") for word in arguments), cwd=folder)
+    assert "hunter2" not in out + err
+
+
+def test_words_for_people_hold_no_password(capsys):
+    say("no picture from the camera rtsp://bob:hunter2@door/x; waiting for it")
+    assert capsys.readouterr().err == "no picture from the camera rtsp://***@door/x; waiting for it\n"
+
+
+def test_a_photo_in_a_data_uri_is_analysed(folder):
+    photo = base64.b64encode(next(folder.rglob("*.jpg")).read_bytes()).decode()
+    status, out, _ = mien("analyze", f"data:image/jpeg;base64,{photo}", cwd=folder)
+    assert status == 0
+    assert "faces" in json.loads(out)
+
+
+@pytest.mark.parametrize("verb", ["analyze", "batch", "explain"])
+def test_messages_about_a_photo_name_options_that_the_verb_has(verb):
+    """ "Raise max_pixels" is no help where nothing is called so."""
+    sources = [*(REPOSITORY / "src/mien/media").glob("*.py"), REPOSITORY / "src/mien/batch/remote.py"]
+    named = {option for file in sources for option in re.findall(r"with (--[a-z-]+)", file.read_text(encoding="utf-8"))}
+    assert named >= {"--max-bytes", "--max-pixels"}
+    status, out, _ = mien(verb, "--help", cwd=REPOSITORY)
+    assert (status, [option for option in named if option not in out]) == (0, [])
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        pytest.param("--max-pixels", 1000, "0.001 megapixels", id="pixels"),
+        pytest.param("--max-bytes", 1000, "at most 1,000 bytes", id="bytes"),
+        pytest.param("--timeout-s", 0, "timeout_s must be above zero", id="seconds"),
+    ],
+)
+def test_limits_are_options(folder, option, value, words):
+    status, _, err = mien("analyze", "one.jpg", option, value, cwd=folder)
+    assert status
+    assert words in err

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
@@ -60,6 +61,21 @@ class Gallery(BaseHTTPRequestHandler):
 
     def answer_to_ftp(self, _: str) -> None:
         self.redirect("ftp://127.0.0.1/a.jpg")
+
+    def answer_locked(self, _: str) -> None:
+        if self.headers.get("Authorization") == "Basic " + b64encode(b"ann:s@fe/ty").decode():
+            self.answer(PICTURE)
+        else:
+            self.send_error(401)
+
+    def answer_to_locked(self, _: str) -> None:
+        self.redirect("/locked")
+
+    def answer_to_locked_with_login(self, _: str) -> None:
+        self.redirect(f"http://ann:s%40fe%2Fty@{self.headers['Host']}/locked")
+
+    def answer_to_locked_elsewhere(self, _: str) -> None:
+        self.redirect(f"http://localhost:{self.headers['Host'].partition(':')[2]}/locked")
 
     def answer_status(self, status: str) -> None:
         self.send_error(int(status))

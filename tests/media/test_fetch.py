@@ -100,3 +100,37 @@ def test_a_closed_port_says_refused() -> None:
         port = listener.getsockname()[1]
     with pytest.raises(FetchError, match="refused"):
         read_photo(f"http://127.0.0.1:{port}/a.jpg", limits=LIMITS)
+
+
+@pytest.mark.parametrize(
+    ("path", "login"),
+    [
+        pytest.param("locked", "ann:s%40fe%2Fty", id="at once"),
+        pytest.param("to-locked", "ann:s%40fe%2Fty", id="after a redirect to the same server"),
+        pytest.param("to-locked-with-login", "", id="a redirect with a login of its own"),
+    ],
+)
+def test_a_login_in_the_address_is_used(server: str, path: str, login: str) -> None:
+    address = server.replace("http://", f"http://{login}@") if login else server
+    assert np.array_equal(read_photo(f"{address}/{path}", limits=LIMITS).frame_rgb, CORNERS)
+
+
+def test_a_login_stays_with_its_server(server: str) -> None:
+    """The same machine by another name is another server."""
+    with pytest.raises(FetchError, match="HTTP 401"):
+        read_photo(f"{server.replace('http://', 'http://ann:s%40fe%2Fty@')}/to-locked-elsewhere", limits=LIMITS)
+
+
+@pytest.mark.parametrize(
+    "path", ["locked", "status/404", "status/500", "page", "cut", "says-huge", "endless", "loop", "not-http", "text", "nothing"]
+)
+def test_a_password_is_in_no_message(server: str, path: str) -> None:
+    with pytest.raises(MediaError) as caught:
+        read_photo(f"{server.replace('http://', 'http://bob:hunter2@')}/{path}", limits=LIMITS)
+    assert "hunter2" not in str(caught.value)
+    assert "http://***@127.0.0.1" in str(caught.value)
+
+
+def test_a_wrong_login_is_told_how_to_give_one(server: str) -> None:
+    with pytest.raises(FetchError, match="put USER:PASSWORD@ before the host"):
+        read_photo(f"{server}/locked", limits=LIMITS)

@@ -5,9 +5,11 @@ import sys
 import warnings
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image, ImageOps
 
 from mien.errors import (
@@ -363,3 +365,75 @@ def test_arrays_that_are_no_picture(array: np.ndarray, error: type[MienError]) -
 def test_other_types_are_refused(source: object) -> None:
     with pytest.raises(UsageError, match="expected a path"):
         read_photo(source)  # type: ignore[arg-type]
+
+
+def tiff(pixels: np.ndarray, **options: Any) -> bytes:
+    out = BytesIO()
+    tifffile.imwrite(out, pixels, **options)
+    return out.getvalue()
+
+
+GREY = np.arange(24 * 40, dtype=np.uint8).reshape(24, 40) // 4
+RGB = np.dstack([GREY, GREY + 1, GREY + 2])
+PLANES = RGB.transpose(2, 0, 1)
+BOTH = {"photometric": "rgb", "planarconfig": "separate"}
+READ_TIFFS = {
+    "8 bits in planes": (tiff(PLANES, **BOTH), RGB),
+    "16 bits": (tiff(RGB.astype(np.uint16) * 257, photometric="rgb"), RGB),
+    "16 bits, big-endian": (tiff(RGB.astype(np.uint16) * 257, photometric="rgb", byteorder=">"), RGB),
+    "16 bits in planes, compressed": (tiff(PLANES.astype(np.uint16) * 257, compression="zlib", **BOTH), RGB),
+    "BigTIFF": (tiff(RGB, photometric="rgb", bigtiff=True), RGB),
+    "white is 0": (tiff(255 - GREY, photometric="miniswhite"), np.dstack([GREY] * 3)),
+    "floats of one channel": (tiff(GREY.astype(np.float32)), np.dstack([GREY] * 3)),
+}
+OTHER_TIFFS = {
+    "16 bits in planes": (tiff(PLANES.astype(np.uint16) * 257, **BOTH), "3 x 16 unsigned bits in separate planes"),
+    "the same in tiles": (tiff(PLANES.astype(np.uint16) * 257, tile=(16, 16), **BOTH), "3 x 16 unsigned bits in separate planes"),
+    "white is 0 in 16 bits": (tiff(GREY.astype(np.uint16) * 257, photometric="miniswhite"), "photometric interpretation 0"),
+    "floats of three channels": (tiff((RGB / 255).astype(np.float32), photometric="rgb"), "3 x 32 floating-point bits"),
+    "short floats": (tiff((GREY / 255).astype(np.float16)), "1 x 16 floating-point bits"),
+    "long floats": (tiff(GREY / 255), "1 x 64 floating-point bits"),
+    "signed": (tiff(GREY.astype(np.int16)), "1 x 16 signed bits"),
+    "complex": (tiff(GREY.astype(np.complex64)), "complex bits"),
+    "32 bits": (tiff(GREY.astype(np.uint32)), "1 x 32 unsigned bits"),
+    "colour filter array": (tiff(GREY, photometric="cfa"), "raw file"),
+    "DNG whose first page is a thumbnail": (
+        tiff(RGB, photometric="rgb", subfiletype=1, extratags=[(50706, 1, 4, (1, 4, 0, 0), True)]),
+        "raw file (DNG or alike); export it as JPEG",
+    ),
+}
+
+
+@pytest.mark.parametrize(("data", "pixels"), READ_TIFFS.values(), ids=READ_TIFFS)
+def test_a_tiff_gives_its_pixels(data: bytes, pixels: np.ndarray) -> None:
+    assert np.array_equal(read_photo(data).frame_rgb, pixels)
+
+
+@pytest.mark.parametrize(("data", "words"), OTHER_TIFFS.values(), ids=OTHER_TIFFS)
+def test_a_tiff_that_would_be_misread_is_unsupported(data: bytes, words: str) -> None:
+    with pytest.raises(UnsupportedMediaError) as caught:
+        read_photo(data)
+    assert words in str(caught.value)
+
+
+def test_a_matrix_is_a_grey_picture() -> None:
+    with warnings.catch_warnings(action="ignore"):  # NumPy advises against it; people have them
+        matrix = np.matrix(GREY)
+    assert np.array_equal(read_photo(matrix).frame_rgb, np.dstack([GREY] * 3))
+
+
+@pytest.mark.parametrize(
+    ("uri", "error", "words"),
+    [
+        pytest.param("data:image/png;base64,%%%", CorruptMediaError, "expected base64", id="no base64"),
+        pytest.param("data:image/png;base64,", CorruptMediaError, "0 bytes", id="nothing"),
+        pytest.param("data:text/plain,hello", UnsupportedMediaError, "starts with 'hello'", id="text"),
+        pytest.param("data:image/png;base64," + "A" * 1_000_000, UnsupportedMediaError, "1,000,000 characters", id="a million characters"),
+        pytest.param("data:image/png;base64," + "A" * 4_000_000, TooLargeError, "at most 1,000,000 bytes", id="too large"),
+    ],
+)
+def test_a_bad_data_uri_says_so_in_few_words(uri: str, error: type[MediaError], words: str) -> None:
+    with pytest.raises(error) as caught:
+        read_photo(uri, limits=ReadLimits(max_bytes=1_000_000))
+    assert words in str(caught.value)
+    assert len(str(caught.value)) < 500

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import sys
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
@@ -210,3 +211,25 @@ def test_names_that_are_not_utf8_can_be_written_anywhere(tmp_path: Path) -> None
     for text in (source.name, error.source, error.message):
         assert text == text.encode().decode()
     assert read_photo(source.data).frame_rgb.shape == CORNERS.shape
+
+
+def test_a_login_is_used_and_not_shown() -> None:
+    (source,) = expand(["https://ann:secret@example.org/a.jpg"])
+    assert source == Source("https://***@example.org/a.jpg", "https://ann:secret@example.org/a.jpg")
+
+
+def test_a_data_uri_is_the_photo_itself() -> None:
+    uri = "data:image/png;base64," + b64encode(corners("PNG") + b"\0" * 10_000).decode()
+    (source,) = expand([uri])
+    assert isinstance(source, Source)
+    assert np.array_equal(read_photo(source.data).frame_rgb, CORNERS)
+    assert len(source.name) < 100
+    assert source.name.startswith("data:image/png;base64,iVBOR")
+
+
+def test_two_data_uris_are_two_photos() -> None:
+    pictures = [b64encode(corners("PNG") + bytes([i]) * 10_000).decode() for i in (1, 2)]
+    first, second = expand([f"data:image/png;base64,{picture}" for picture in pictures])
+    assert isinstance(first, Source)
+    assert isinstance(second, Source)
+    assert first.name != second.name

@@ -7,7 +7,7 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from mien.contract import LABELS
-from mien.sinks import csv_columns
+from mien.results import csv_columns
 from tests.page.conftest import Service, ids_of, session
 
 READING = "#live-reading .headline"

@@ -6,9 +6,8 @@ from playwright.sync_api import expect
 from mien.assets import demo_photo
 from mien.contract import LABELS
 from mien.draw import COLOURS
-from mien.results import Emotions, Face
+from mien.results import Emotions, Face, csv_columns
 from mien.serve.guard.keys import hash_of
-from mien.sinks import csv_columns
 from mien.wording import in_words
 from tests.page.conftest import PHONE, Service
 

@@ -4,13 +4,13 @@ import json
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from mien.cli import main
 from mien.cli.train import parse_settings
 from mien.errors import UsageError
 from mien.train.data.dataset import load
+from mien.train.export.ensemble import read_soft_labels
 from tests.train.shapes import SIDE, write_shapes
 
 TINY = f"""
@@ -91,10 +91,10 @@ def test_missing_data_says_what_was_expected(call, tmp_path: Path) -> None:  # t
 def test_soft_labels_say_how_often_the_teachers_are_right(call, recipe: Path, shapes_dir: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     """Far more on the training images than on the others is knowledge by heart, which a student would learn."""
     call("train", "--data", shapes_dir, "--recipe", recipe, "--run", tmp_path / "run")
-    status, out, err = call("soft-labels", tmp_path / "run", "--data", shapes_dir, "--out", tmp_path / "soft.npy")
+    status, out, err = call("soft-labels", tmp_path / "run", "--data", shapes_dir, "--out", tmp_path / "soft.npz")
     assert (status, out) == (0, "")
     data = load(shapes_dir, size=SIDE, cache=tmp_path / "cache")
-    right = np.load(tmp_path / "soft.npy").argmax(1) == data.labels
+    right = read_soft_labels(tmp_path / "soft.npz", data).argmax(1) == data.labels
     shares = [f"{right[data.rows(split)].mean():.1%} of {split}" for split in ("train", "public")]
     assert err.splitlines()[-1] == "right on " + ", ".join(shares)
 

@@ -12,7 +12,8 @@ import os
 import socket
 import tempfile
 import zlib
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from mien.errors import JobError, MienError, MissingExtraError, UsageError
 CONNECT_WITHIN_S = 10.0
 STARTS = 3  # a busy machine may take longer than the 30 s that Ray gives its own processes
 OBJECT_STORE_BYTES = 200_000_000  # of a cluster that is started here; parts under way take a hundredth of it
+
+NO_PROXY_ANSWERS = {"http_proxy": "http://127.0.0.1:9", "grpc_proxy": "", "no_grpc_proxy": "*"}  # port 9 is "discard"
 
 
 class RayEngine:
@@ -93,12 +96,40 @@ class RayEngine:
             where = {"address": "local", "num_cpus": cores, "object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": False}
         for tries_left in reversed(range(STARTS)):
             try:
-                ray.init(**where, log_to_driver=False, logging_level=logging.ERROR)
+                with _without_questions():
+                    ray.init(**where, log_to_driver=False, logging_level=logging.ERROR)
                 return
             except Exception as error:  # Ray raises ConnectionError, RuntimeError, ValueError, TimeoutError, and Exception itself
                 ray.shutdown()
                 if not tries_left:
                     raise JobError(f"expected a Ray cluster at {self._address or 'this machine'}, got none ({_last_line(error)})") from None
+
+
+@contextmanager
+def _without_questions() -> Iterator[None]:
+    """Start Ray's head process with a proxy at which nobody answers.
+
+    Also without usage statistics it looks up a cloud's metadata server by name, to say in a report that is not sent where it runs. Ray
+    has no setting for that. Nothing else in that process uses http, and the processes that read inputs do not inherit the proxy.
+    """
+    from ray._private import services
+
+    start = services.start_api_server
+
+    def start_head(*arguments: Any, **options: Any) -> Any:
+        before = {name: os.environ.get(name) for name in NO_PROXY_ANSWERS}
+        os.environ.update(NO_PROXY_ANSWERS)
+        try:
+            return start(*arguments, **options)
+        finally:
+            for name, value in before.items():
+                os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+    services.start_api_server = start_head
+    try:
+        yield
+    finally:
+        services.start_api_server = start
 
 
 class _ShardActor:

@@ -10,6 +10,7 @@ from urllib.parse import urljoin, urlsplit
 from mien.batch import archives, manifests, remote
 from mien.batch.inputs import VIDEO_SUFFIXES, Input, kind_of, shown
 from mien.errors import NotFoundError, UsageError
+from mien.media.images import is_data_uri
 from mien.media.sources import IMAGE_SUFFIXES, Source
 from mien.media.sources import entries as local_entries
 from mien.results import ErrorResult
@@ -47,6 +48,9 @@ def _at_least_one(source: str, found: Iterator[Input]) -> Iterator[Input]:
 
 
 def _of_source(source: str, column: str | None) -> Iterator[Input]:
+    if is_data_uri(source):
+        yield Input(shown(source), place=source)
+        return
     address = "://" in source
     path = urlsplit(source).path if address else source
     if source == "-":
@@ -64,7 +68,9 @@ def _of_source(source: str, column: str | None) -> Iterator[Input]:
 
 def _of_manifest(source: str, column: str | None) -> Iterator[Input]:
     for entry in manifests.entries(source, column):
-        if "://" in entry:
+        if is_data_uri(entry):
+            yield Input(shown(entry), place=entry)
+        elif "://" in entry:
             yield Input(shown(entry), kind_of(urlsplit(entry).path), entry)
         elif "://" in source:
             place = urljoin(source, entry) if source.startswith("http") else f"{source.rpartition('/')[0]}/{entry}"

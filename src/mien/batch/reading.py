@@ -15,7 +15,7 @@ from mien.batch import archives, remote
 from mien.batch.inputs import Input
 from mien.errors import ChangedError, FetchError, JobError, MediaError
 from mien.media.fetch import fetch
-from mien.media.images import ReadLimits
+from mien.media.images import ReadLimits, data_of_uri, is_data_uri
 from mien.media.sources import Source
 from mien.results import ErrorResult
 
@@ -100,6 +100,8 @@ class Reader:
         if item.packing:
             return self._archives.read(item)
         limits = self._limits
+        if is_data_uri(item.place):
+            return data_of_uri(item.place, limits)
         if urlsplit(item.place).scheme in ("http", "https"):
             return fetch(item.place, max_bytes=limits.max_bytes, timeout_s=limits.timeout_s, max_redirects=limits.max_redirects)
         data = remote.read(item.place, limits.max_bytes, item.size)
@@ -109,7 +111,7 @@ class Reader:
 
     def _tried(self, item: Input, read: Callable[[], bytes]) -> bytes:
         """Return what ``read`` gives, trying again where that can help."""
-        host = urlsplit(item.place).netloc or item.place
+        host = urlsplit(item.place).netloc.rpartition("@")[2] or item.place
         for wait_s in (*(FIRST_WAIT_S * 2**i for i in range(TRIES - 1)), None):
             try:
                 data = read()
@@ -153,7 +155,7 @@ def _changed(name: str, expected: str, got: str) -> str:
 
 
 def _is_elsewhere(item: Input) -> bool:
-    return item.kind != "error" and "://" in item.place
+    return item.kind != "error" and ("://" in item.place or is_data_uri(item.place))
 
 
 def _is_unpacked(item: Input) -> bool:

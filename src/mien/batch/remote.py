@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 from urllib.parse import urlsplit
 
-from mien.batch.inputs import Input, kind_of
+from mien.batch.inputs import Input, kind_of, shown
 from mien.errors import FetchError, MediaError, MissingExtraError, NotFoundError, TooLargeError, UnreadableError, UsageError
 from mien.media.sources import GLOB_CHARACTERS
 
@@ -29,7 +29,8 @@ def read(place: str, max_bytes: int, size: int | None = None) -> bytes:
         fs, path = _filesystem(place)
         size = int(fs.info(path)["size"] or 0) if size is None else size
         if size > max_bytes:
-            raise TooLargeError(f"expected at most {max_bytes:,} bytes, got {size:,} in {place}; make the file smaller or raise max_bytes")
+            more = "make the file smaller, or allow more with --max-bytes (max_bytes)"
+            raise TooLargeError(f"expected at most {max_bytes:,} bytes, got {size:,} in {place}; {more}")
         return bytes(fs.cat_file(path)) if size else b""
 
 
@@ -63,7 +64,7 @@ def entries(place: str, suffixes: tuple[str, ...]) -> Iterator[Input]:
         MediaError: the listing failed.
     """
     if urlsplit(place).scheme in ("http", "https"):
-        yield Input(place, kind_of(urlsplit(place).path), place)
+        yield Input(shown(place), kind_of(urlsplit(place).path), place)
         return
     with reaching(place):
         fs, path = _filesystem(place)
@@ -79,7 +80,7 @@ def entries(place: str, suffixes: tuple[str, ...]) -> Iterator[Input]:
         elif name.lower().endswith(suffixes) or name == path or globbed:
             empty = False
             address = str(fs.unstrip_protocol(name))
-            yield Input(address, kind_of(name), address, entry["size"])
+            yield Input(shown(address), kind_of(name), address, entry["size"])
     if empty:
         raise NotFoundError(f"expected photos or videos at {place}, got none; files that count end in {' '.join(suffixes)}")
 

@@ -42,7 +42,10 @@ def batch(
     model: Model = "default",
     detector: Detector = "auto",
     min_face: MinFace = 20,
+    max_pixels: Annotated[int, typer.Option(help="Width times height of a picture; larger ones are refused.")] = 60_000_000,
+    max_bytes: Annotated[int, typer.Option(help="Size of a picture's file, in bytes; larger ones are refused.")] = 100_000_000,
     provider: Annotated[list[str] | None, typer.Option(help="onnxruntime execution provider, such as CUDAExecutionProvider.")] = None,
+    timeout_s: Annotated[float, typer.Option(help="Time for one download, in seconds.")] = 20,
     shard: Annotated[int, typer.Option(help="Photos that are done, and lost in a kill, together.")] = 256,
     retry_errors: Annotated[bool, typer.Option("--retry-errors", help="Try inputs again that could not be fetched or read.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and write nothing.")] = False,
@@ -66,6 +69,9 @@ def batch(
         every_s=every,
         detect_every=detect_every,
         format=format,  # type: ignore[arg-type]  # checked() looks at it
+        max_pixels=max_pixels,
+        max_bytes=max_bytes,
+        timeout_s=timeout_s,
         shard=shard,
         providers=tuple(provider or ()),
     ).checked()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from mien.atomic import atomic_write
-from mien.errors import MienWarning, MissingExtraError, UsageError
+from mien.errors import MienWarning, MissingExtraError, UsageError, presentable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -24,8 +24,8 @@ HEADS = ("emotion", "votes")  # what mien.train.models builds, without its impor
 
 
 def say(text: str) -> None:
-    """Write a line for people."""
-    sys.stderr.write(text + "\n")
+    """Write a line for people, without the passwords in its addresses."""
+    sys.stderr.write(presentable(text) + "\n")
 
 
 def fail(text: str, status: int = 1) -> NoReturn:

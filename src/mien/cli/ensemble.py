@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from mien.atomic import atomic_write
 from mien.bundles import check_replaceable
 from mien.cli.console import HEADS, check_free, check_head, counted, say, training_wing
 from mien.cli.options import HeadVotes, OverwriteBundle
@@ -89,21 +88,18 @@ def _average_weights(runs: list[Path], out: Path) -> None:
 def soft_labels(
     teachers: Annotated[list[Path], typer.Argument(help="Run folders or .keras files of the teachers, one or more.")],
     data: Annotated[Path, typer.Option(help=DATA_HELP)],
-    out: Annotated[Path, typer.Option(help="File to write, .npy.")],
+    out: Annotated[Path, typer.Option(help="File to write, .npz.")],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that exists.")] = False,
 ) -> None:
     """Write the mean of the teachers' probabilities for every image, for mien train --soft-labels."""
     with training_wing(networks=True):
-        import numpy as np
-
-        from mien.train.export.ensemble import calibrated, load_for
+        from mien.train.export.ensemble import calibrated, load_for, write_soft_labels
         from mien.train.export.ensemble import soft_labels as average
 
     check_free(out, overwrite)
     loaded = load_for(teachers[0], data)
     values = average(calibrated(teachers, loaded), loaded)
-    with atomic_write(out) as draft, draft.open("wb") as file:
-        np.save(file, values)
+    write_soft_labels(out, values, loaded)
     many = "s" * (len(teachers) > 1)
     say(f"{out}: probabilities of {values.shape[1]} labels for {values.shape[0]} images, from {len(teachers)} teacher{many}")
     right = values.argmax(1) == loaded.labels

@@ -56,7 +56,7 @@ def train(
         loaded = loaded.exclude(datasets.read_exclusions(exclude))
     if resume and not is_run(run):
         say(f"no run in {run} yet; this one starts at its first epoch")
-    soft = read_soft_labels(soft_labels) if soft_labels else None
+    soft = read_soft_labels(soft_labels, loaded) if soft_labels else None
     network = teacher_of(teacher, loaded, chosen.precision) if teacher else None
     with Progress(console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,10 +13,25 @@ from numpy.typing import NDArray
 
 from mien.errors import BundleError, MissingExtraError
 
-try:
-    import openvino
-except ModuleNotFoundError:
-    raise MissingExtraError("openvino", "openvino") from None
+REPORTER = "openvino_telemetry"  # reports every import of OpenVINO to its maker, and has no variable that turns it off
+
+
+def _import_openvino() -> Any:
+    """Return the package, imported as if its reporter were not installed, for which it has a stand-in of its own."""
+    known = sys.modules.get(REPORTER)
+    sys.modules[REPORTER] = None  # type: ignore[assignment]  # Python's own way to say that a module is not there
+    try:
+        return importlib.import_module("openvino")
+    except ModuleNotFoundError:
+        raise MissingExtraError("openvino", "openvino") from None
+    finally:
+        if known is None:
+            del sys.modules[REPORTER]
+        else:
+            sys.modules[REPORTER] = known
+
+
+openvino = _import_openvino()
 
 
 class OpenVINOSession:

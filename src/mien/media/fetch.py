@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import string
 import time
@@ -10,6 +11,7 @@ import urllib.parse
 import urllib.request
 from queue import Empty, SimpleQueue
 from threading import Thread
+from typing import IO
 
 from mien.errors import FetchError, MediaError, NotFoundError, TooLargeError, UnsupportedMediaError
 from mien.media.connections import Connections
@@ -19,8 +21,19 @@ from mien.version import __version__
 CHUNK_BYTES = 2**16
 
 
-def fetch(url: str, *, max_bytes: int, timeout_s: float, max_redirects: int, public_only: bool = False) -> bytes:
+def fetch(
+    url: str,
+    *,
+    max_bytes: int,
+    timeout_s: float,
+    max_redirects: int,
+    public_only: bool = False,
+    timeout_setting: str = "--timeout-s (timeout_s)",
+) -> bytes:
     """Return the body at ``url``; ``timeout_s`` covers everything from the name look-up to the last byte.
+
+    A user and password in the address log in (basic authentication, RFC 7617), at that server and not at one that it redirects to.
+    ``timeout_setting`` is what the caller's user would raise to allow more time.
 
     urllib has no overall timeout, so the download runs in a thread, and this function stops waiting for it after ``timeout_s``. It then
     closes the connection, so that the thread ends even if the server keeps sending a few bytes at a time.
@@ -37,8 +50,8 @@ def fetch(url: str, *, max_bytes: int, timeout_s: float, max_redirects: int, pub
 
     def download() -> None:
         try:
-            answers.put(_download(url, max_bytes, timeout_s, _opener(connections, max_redirects), max_redirects))
-        except Exception as error:  # raised again in the thread of the caller, below
+            answers.put(_download(url, max_bytes, timeout_s, _opener(connections, max_redirects), max_redirects, timeout_setting))
+        except Exception as error:  # raised in the caller's thread, below
             answers.put(error)
         finally:
             connections.close()
@@ -48,7 +61,7 @@ def fetch(url: str, *, max_bytes: int, timeout_s: float, max_redirects: int, pub
         answer = answers.get(timeout=timeout_s)
     except Empty:
         connections.cut()
-        raise _timed_out(url, timeout_s) from None
+        raise _timed_out(url, timeout_s, timeout_setting) from None
     if isinstance(answer, Exception):
         raise answer
     return answer
@@ -68,12 +81,38 @@ def _in_ascii(url: str) -> str:
     return urllib.parse.quote(parts.geturl(), safe=string.punctuation)
 
 
-def _download(url: str, max_bytes: int, timeout_s: float, opener: urllib.request.OpenerDirector, max_redirects: int) -> bytes:
+def _request(url: str) -> urllib.request.Request:
+    """Return a request for an address, which leaves user and password to the header that is meant for them."""
+    request = urllib.request.Request(  # noqa: S310  (http and https only)
+        _in_ascii(_without_login(url)), headers={"User-Agent": f"mien/{__version__}"}
+    )
+    if login := urllib.parse.urlsplit(url).netloc.rpartition("@")[0]:
+        request.add_unredirected_header("Authorization", _basic(login))
+    return request
+
+
+def _without_login(url: str) -> str:
+    parts = urllib.parse.urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def _basic(login: str) -> str:
+    return f"Basic {base64.b64encode(urllib.parse.unquote_to_bytes(login)).decode()}"
+
+
+def _origin(url: str) -> tuple[str, str]:
+    """Return scheme and place, within which a login counts."""
+    parts = urllib.parse.urlsplit(url)
+    return parts.scheme.lower(), parts.netloc.rpartition("@")[2].lower()
+
+
+def _download(
+    url: str, max_bytes: int, timeout_s: float, opener: urllib.request.OpenerDirector, max_redirects: int, timeout_setting: str
+) -> bytes:
     deadline = time.monotonic() + timeout_s
     body = bytearray()
     try:
-        request = urllib.request.Request(_in_ascii(url), headers={"User-Agent": f"mien/{__version__}"})  # noqa: S310  (http and https only)
-        with opener.open(request, timeout=timeout_s) as response:
+        with opener.open(_request(url), timeout=timeout_s) as response:
             kind = response.headers.get_content_type()
             if kind in ("text/html", "application/xhtml+xml"):
                 raise UnsupportedMediaError(f"expected an image at {url}, got a web page ({kind}); use the address of the picture itself")
@@ -85,14 +124,14 @@ def _download(url: str, max_bytes: int, timeout_s: float, opener: urllib.request
                 if len(body) > max_bytes:
                     raise _too_large(url, "more", max_bytes)
                 if time.monotonic() > deadline:
-                    raise _timed_out(url, timeout_s)
+                    raise _timed_out(url, timeout_s, timeout_setting)
     except urllib.error.HTTPError as error:
         error.close()
         raise _refused(url, error.code, max_redirects) from None
     except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)  # URLError wraps the actual error
         if isinstance(reason, TimeoutError):
-            raise _timed_out(url, timeout_s) from None
+            raise _timed_out(url, timeout_s, timeout_setting) from None
         line = " ".join(str(reason).split())
         raise FetchError(f"expected an image at {url}, got no answer ({line}); check the address and the network", transient=True) from None
     if expected is not None and len(body) < expected:
@@ -107,6 +146,24 @@ def _opener(connections: Connections, max_redirects: int) -> urllib.request.Open
 
     class Redirects(urllib.request.HTTPRedirectHandler):
         max_redirections = max_repeats = max_redirects
+
+        def redirect_request(
+            self,
+            req: urllib.request.Request,
+            fp: IO[bytes],
+            code: int,
+            msg: str,
+            headers: http.client.HTTPMessage,
+            newurl: str,
+        ) -> urllib.request.Request | None:
+            """Log in again where the server sends us on to itself, and with what the new address itself holds."""
+            login = urllib.parse.urlsplit(newurl).netloc.rpartition("@")[0]
+            following = super().redirect_request(req, fp, code, msg, headers, _without_login(newurl))
+            if following is not None and login:
+                following.add_unredirected_header("Authorization", _basic(login))
+            elif following is not None and _origin(newurl) == _origin(req.full_url) and req.has_header("Authorization"):
+                following.add_unredirected_header("Authorization", str(req.get_header("Authorization")))
+            return following
 
     opener = urllib.request.OpenerDirector()
     for handler in (
@@ -128,15 +185,20 @@ def _refused(url: str, status: int, max_redirects: int) -> MediaError:
             f"expected an image at {url} after at most {max_redirects} redirects, all to http(s) addresses, "
             f"got another one (HTTP {status}); open it in a browser and use the final address"
         )
+    if status == 401:
+        login = "put USER:PASSWORD@ before the host, with %40 for an @ and %2F for a / in them"
+        return FetchError(f"expected an image at {url}, got HTTP 401: it wants a login; {login}")
     phrase = http.client.responses.get(status, "unknown status")
     transient = status >= 500 or status in (408, 425, 429)
     message = f"expected an image at {url}, got HTTP {status} ({phrase}); download it by other means and pass the file"
     return FetchError(message, transient=transient)
 
 
-def _timed_out(url: str, timeout_s: float) -> FetchError:
-    return FetchError(f"expected the whole image at {url} within {timeout_s:g} s, got less; try again or raise timeout_s", transient=True)
+def _timed_out(url: str, timeout_s: float, setting: str) -> FetchError:
+    message = f"expected the whole image at {url} within {timeout_s:g} s, got less; try again, or allow more with {setting}"
+    return FetchError(message, transient=True)
 
 
 def _too_large(url: str, size: str, max_bytes: int) -> TooLargeError:
-    return TooLargeError(f"expected at most {max_bytes:,} bytes at {url}, got {size}; use a smaller picture or raise max_bytes")
+    more = "use a smaller picture, or allow more with --max-bytes (max_bytes)"
+    return TooLargeError(f"expected at most {max_bytes:,} bytes at {url}, got {size}; {more}")

@@ -5,7 +5,10 @@ Formats are told by their first bytes, never by the file's name, and only those 
 
 from __future__ import annotations
 
+import base64
+import binascii
 import re
+import urllib.parse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +19,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageFile
+from PIL import ExifTags, Image, ImageFile, TiffImagePlugin
 
 from mien.arrays import Frame
 from mien.errors import (
@@ -29,6 +32,7 @@ from mien.errors import (
     UnreadableError,
     UnsupportedMediaError,
     UsageError,
+    presentable,
 )
 from mien.media.fetch import fetch
 
@@ -75,6 +79,11 @@ STORED: dict[int, Callable[[Frame], Frame]] = {
     8: lambda upright: np.rot90(upright, -1),
 }
 STRIP_PIXELS = 2**20
+# Of TIFF 6.0: tags; values of SampleFormat, of PhotometricInterpretation (grey, RGB, palette, CMYK, YCbCr), Compression (none, PackBits).
+NEW_SUBFILE_TYPE, SUB_IFDS, DNG_VERSION = 254, 330, 50706
+UNSIGNED, SIGNED, FLOAT = (1, 4), 2, 3
+KNOWN_COLOURS, RAW_COLOURS = (0, 1, 2, 3, 5, 6), (32803, 34892)
+PLAIN_COMPRESSIONS = (1, 32773)
 
 
 @dataclass(frozen=True)
@@ -109,10 +118,10 @@ class Photo:
 def read_photo(source: PhotoSource, *, limits: ReadLimits = ReadLimits()) -> Photo:
     """Return the picture in ``source``, turned as its EXIF data say, transparent parts on white, the first of several frames.
 
-    ``source`` is a path, an http(s) URL (a str), an encoded file's bytes, a Pillow image (its current frame), or an array (H, W),
-    (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA. Arrays are uint8, or floats in [0, 1], or floats in [0, 255]: one whose
-    largest value is at most 1 counts as the first kind. A uint8 RGB array is not copied unless it is not contiguous. Sixteen
-    bits a channel are scaled to eight; colour profiles are ignored.
+    ``source`` is a path, an http(s) URL (a str, with a user and password if need be), a data URI, an encoded file's bytes, a Pillow
+    image (its current frame), or an array (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA. Arrays are uint8, or floats in [0, 1], or
+    floats in [0, 255]: one whose largest value is at most 1 counts as the first kind. A uint8 RGB array is not copied unless it is not
+    contiguous. Sixteen bits a channel are scaled to eight; colour profiles are ignored.
 
     Raises:
         UsageError: a source of another type, or an array of another shape or dtype.
@@ -127,7 +136,7 @@ def read_photo(source: PhotoSource, *, limits: ReadLimits = ReadLimits()) -> Pho
     (2, 3, 3)
     """
     if isinstance(source, np.ndarray):
-        return _photo_of_array(source, limits)
+        return _photo_of_array(np.asarray(source), limits)  # a matrix becomes an array, which has as many dimensions as it says
     if isinstance(source, Image.Image):
         _check_pixels(*source.size, "the image", limits)
         with _decoding("a readable picture in the image"):
@@ -136,10 +145,12 @@ def read_photo(source: PhotoSource, *, limits: ReadLimits = ReadLimits()) -> Pho
         data, name = bytes(source), "the data"
         if len(data) > limits.max_bytes:
             raise _too_many_bytes(name, f"{len(data):,}", limits)
+    elif isinstance(source, str) and is_data_uri(source):
+        data, name = data_of_uri(source, limits), display_name(source)
     elif isinstance(source, str) and (scheme := re.match(r"(?i)([a-z][a-z0-9+.-]+)://", source)):
         if scheme[1].lower() not in ("http", "https"):
             raise FetchError(f"expected a path or an http(s) address, got {source}; download it first and pass the file")
-        name = source
+        name = display_name(source)
         data = fetch(source, max_bytes=limits.max_bytes, timeout_s=limits.timeout_s, max_redirects=limits.max_redirects)
     elif isinstance(source, (str, Path)):
         data, name = _read_file(Path(source), limits), display_name(source)
@@ -149,12 +160,43 @@ def read_photo(source: PhotoSource, *, limits: ReadLimits = ReadLimits()) -> Pho
 
 
 def display_name(path: str | Path) -> str:
-    r"""Return a path as text that every encoding can write; bytes of a name that are not UTF-8 become escapes.
+    r"""Return a path or an address as text that every encoding can write, and that is :func:`mien.errors.presentable`.
+
+    Bytes of a name that are not UTF-8 become escapes.
 
     >>> print(display_name("caf\udce9.jpg"))
     caf\udce9.jpg
     """
-    return str(path).encode("utf-8", "backslashreplace").decode()
+    return presentable(str(path).encode("utf-8", "backslashreplace").decode())
+
+
+def is_data_uri(text: str) -> bool:
+    """Return whether a text is a data URI (RFC 2397), the file itself instead of its address."""
+    return re.match(r"(?i)data:[^,]{0,200},", text) is not None
+
+
+def data_of_uri(uri: str, limits: ReadLimits = ReadLimits()) -> bytes:
+    """Return the file in a data URI; what it says about its kind does not count.
+
+    Raises:
+        CorruptMediaError: the data are not base64, as they should be.
+        TooLargeError: over ``limits``.
+
+    >>> data_of_uri("data:text/plain;base64,aGVsbG8="), data_of_uri("data:,a%20b")
+    (b'hello', b'a b')
+    """
+    head, _, text = uri.partition(",")
+    if len(text) > 3 * limits.max_bytes:  # %41, the longest form of a byte
+        raise _too_many_bytes(display_name(uri), "more", limits)
+    data = urllib.parse.unquote_to_bytes(text)
+    if head.lower().endswith(";base64"):
+        try:
+            data = base64.b64decode(b"".join(data.split()), validate=True)
+        except binascii.Error as error:
+            raise CorruptMediaError(f"expected base64 in {display_name(uri)}, got something else ({error}); encode it again") from None
+    if len(data) > limits.max_bytes:
+        raise _too_many_bytes(display_name(uri), f"{len(data):,}", limits)
+    return data
 
 
 def _read_file(path: Path, limits: ReadLimits) -> bytes:
@@ -177,7 +219,10 @@ def _read_file(path: Path, limits: ReadLimits) -> bytes:
 
 
 def _too_many_bytes(name: str, size: str, limits: ReadLimits) -> TooLargeError:
-    return TooLargeError(f"expected at most {limits.max_bytes:,} bytes, got {size} in {name}; make the file smaller or raise max_bytes")
+    return TooLargeError(
+        f"expected at most {limits.max_bytes:,} bytes, got {size} in {name}; "
+        "make the file smaller, or allow more with --max-bytes (max_bytes)"
+    )
 
 
 def _check_pixels(width: int, height: int, name: str, limits: ReadLimits) -> None:
@@ -185,7 +230,8 @@ def _check_pixels(width: int, height: int, name: str, limits: ReadLimits) -> Non
         raise CorruptMediaError(f"expected at least one pixel, got {width}x{height} in {name}; save the picture again")
     if width * height > limits.max_pixels:
         raise TooLargeError(
-            f"expected at most {limits.max_pixels / 1e6:g} megapixels, got {width}x{height} in {name}; scale it down or raise max_pixels"
+            f"expected at most {limits.max_pixels / 1e6:g} megapixels, got {width}x{height} in {name}; "
+            "scale it down, or allow more with --max-pixels (max_pixels)"
         )
 
 
@@ -208,6 +254,8 @@ def _photo_of_bytes(data: bytes, name: str, limits: ReadLimits) -> Photo:
         except ImportError:
             hint = MissingExtraError("pillow_heif", "heif") if kind == "HEIF" else "install a newer Pillow"
             raise UnsupportedMediaError(f"{name} is a {kind} file: {hint}") from None
+        if kind == "TIFF":
+            _check_tiff(data, name)
         with reader(BytesIO(data)) as image:
             _check_pixels(*image.size, name, limits)
             return _photo_of_image(image)
@@ -220,6 +268,39 @@ def _has_many_scans(jpeg: bytes) -> bool:
         count += found[1] == START_OF_SCAN
         at = found.end() + int.from_bytes(jpeg[found.end() : found.end() + 2])
     return count > MAX_SCANS
+
+
+def _check_tiff(data: bytes, name: str) -> None:
+    """Raise UnsupportedMediaError for a TIFF whose pixels Pillow would misread, or which are not the picture that it stands for.
+
+    The numbers are those of TIFF 6.0, and of DNG 1.7 for a camera's raw file, whose first directory often is a thumbnail.
+    """
+    stream = BytesIO(data)
+    head = stream.read(16 if data[2:3] == b"+" or data[3:4] == b"+" else 8)
+    tags = TiffImagePlugin.ImageFileDirectory_v2(head)
+    stream.seek(tags.next)
+    tags.load(stream)
+    photometric = tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION, 1)
+    is_part = tags.get(NEW_SUBFILE_TYPE, 0) & 1 and SUB_IFDS in tags
+    if DNG_VERSION in tags or is_part or photometric in RAW_COLOURS or data[8:10] == b"CR":
+        raise UnsupportedMediaError(f"expected a picture, got {name}, which is a camera's raw file (DNG or alike); export it as JPEG")
+    bits, samples = tags.get(TiffImagePlugin.BITSPERSAMPLE, (1,)), tags.get(TiffImagePlugin.SAMPLESPERPIXEL, 1)
+    (number, *others) = dict.fromkeys(tags.get(TiffImagePlugin.SAMPLEFORMAT, (1,)))
+    in_planes = samples > 1 and tags.get(TiffImagePlugin.PLANAR_CONFIGURATION, 1) == 2
+    stored_plainly = tags.get(TiffImagePlugin.COMPRESSION, 1) in PLAIN_COMPRESSIONS
+    good = (
+        not others
+        and photometric in KNOWN_COLOURS
+        and (set(bits) <= {1, 2, 4, 8, 16} if number in UNSIGNED else number in (SIGNED, FLOAT) and set(bits) == {32} and samples == 1)
+        and not (16 in bits and ((in_planes and stored_plainly) or photometric == 0))
+    )
+    if not good:
+        kind = {FLOAT: "floating-point", SIGNED: "signed"}.get(number, "unsigned" if number in UNSIGNED else "complex")
+        planes = " in separate planes" if in_planes else ""
+        raise UnsupportedMediaError(
+            f"expected a TIFF of 8 or 16 unsigned bits a channel, got {name}, which has {samples} x {max(bits)} {kind} bits{planes} "
+            f"(photometric interpretation {photometric}); save it as 8-bit RGB, or as PNG"
+        )
 
 
 @contextmanager
@@ -242,7 +323,10 @@ def _line(error: BaseException) -> str:
 
 
 def _photo_of_image(image: Image.Image) -> Photo:
+    promised = image.size
     image.load()
+    if image.size != promised:
+        raise CorruptMediaError(f"expected {promised[0]}x{promised[1]} pixels, as the header says, got {image.width}x{image.height}")
     orientation, notes = _orientation(image)
     width, height = image.size
     frame_rgb = np.empty((width, height, 3) if orientation >= 5 else (height, width, 3), np.uint8)

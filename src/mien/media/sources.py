@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mien.errors import MienError, NotFoundError, UnreadableError, UnsupportedMediaError, UsageError
-from mien.media.images import FORMATS, ReadLimits, display_name
+from mien.media.images import FORMATS, ReadLimits, display_name, is_data_uri
 from mien.results import ErrorResult
 
 # Inside folders, only files with these endings count, in upper or lower case; a file named outright is tried whatever its ending.
@@ -20,7 +20,7 @@ GLOB_CHARACTERS = frozenset("*?[")
 
 @dataclass(frozen=True)
 class Source:
-    """One photo to read: ``name`` is what its result shows, ``data`` (a path, an http(s) URL or bytes) is what ``read_photo`` takes."""
+    """One photo to read: ``name`` is what its result shows, ``data`` what ``read_photo`` takes: a path, an address, a data URI or bytes."""
 
     name: str
     data: Path | str | bytes
@@ -29,7 +29,7 @@ class Source:
 def expand(arguments: Sequence[str], *, stdin: BinaryIO | None = None, limits: ReadLimits = ReadLimits()) -> list[Source | ErrorResult]:
     """Return the photos that ``arguments`` stand for, in their order, with an error record where one leads nowhere.
 
-    An argument is a file, a folder, a glob, an http(s) URL, or ``-`` for one photo on ``stdin`` (of which no more is read than
+    An argument is a file, a folder, a glob, an http(s) URL, a data URI, or ``-`` for one photo on ``stdin`` (of which no more is read than
     ``limits`` need to refuse it). A folder stands for the images in it and below it, sorted, without hidden files and folders; links
     are followed, each real folder once. A glob (``*``, ``?``, ``[...]``, ``**`` for any depth) stands for the files it matches, hidden
     ones only where the pattern itself names a leading dot. An existing path is never read as a glob. A photo that several arguments
@@ -50,7 +50,7 @@ def _identity(entry: Source | ErrorResult) -> object:
     """Return what two entries share when they are the same photo, or the same complaint."""
     if isinstance(entry, ErrorResult):
         return entry
-    return os.path.realpath(entry.data) if isinstance(entry.data, Path) else entry.name
+    return os.path.realpath(entry.data) if isinstance(entry.data, Path) else entry.data
 
 
 def entries(
@@ -63,8 +63,8 @@ def entries(
     """Yield what one argument of :func:`expand` stands for, while the folder is being walked; ``suffixes`` are lower case."""
     if argument == "-":
         yield _stdin_source(stdin, limits)
-    elif "://" in argument:
-        yield Source(argument, argument)
+    elif is_data_uri(argument) or "://" in argument:
+        yield Source(display_name(argument), argument)
     elif not argument:
         yield _error("", NotFoundError("expected a file, folder, glob, URL or '-', got an empty argument; leave it out"))
     elif os.path.isdir(argument):  # noqa: PTH112  (Path.is_dir raises where a parent may not be searched)

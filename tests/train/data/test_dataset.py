@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -10,8 +11,9 @@ import pytest
 
 from mien.assets import demo_photo
 from mien.contract import LABELS
-from mien.errors import DataError
+from mien.errors import DataError, MienWarning
 from mien.train.data import dataset as datasets
+from mien.train.data.check import check
 from mien.train.data.dataset import VOTE_COLUMNS, Dataset, ferplus_targets, fingerprint, label_targets, load, read_exclusions
 from mien.train.data.layouts import CSV_LABELS
 from tests.train.shapes import SIDE, write_shapes
@@ -259,15 +261,83 @@ def test_votes_are_matched_by_path(shapes_dir: Path, tmp_path: Path) -> None:
     assert data.votes[data.names.index(row[0]), 1] == 10
 
 
-def test_the_votes_as_ferplus_publishes_them_fit_the_csv_of_fer2013(tmp_path: Path) -> None:
-    usages = ["Training"] * 7 + ["PublicTest", "PrivateTest"]
-    counts = np.eye(len(usages), len(VOTE_COLUMNS), dtype=int)
-    rows = [[usage, f"fer{at:07}.png" if at != 3 else "", *counts[at]] for at, usage in enumerate(usages)]
-    with (tmp_path / "fer2013new.csv").open("w", newline="") as out:
+USAGES = ["Training"] * 7 + ["PublicTest", "PrivateTest"]
+# The numbers of the release count on from row to row; at some of the rows without a name they count (row 3), at others not (row 5).
+RELEASE = [
+    "fer0000000.png",
+    "fer0000001.png",
+    "fer0000002.png",
+    "",
+    "fer0000004.png",
+    "",
+    "fer0000005.png",
+    "fer0000006.png",
+    "fer0000007.png",
+]
+ITS_VOTES = np.eye(9, len(VOTE_COLUMNS), dtype=int) * 10
+
+
+def release(path: Path, change: Callable[[list[list[object]]], None] = lambda _: None) -> Path:
+    """Write FER+ votes as their authors do, the rows after ``change``."""
+    rows = [[usage, image, *counts] for usage, image, counts in zip(USAGES, RELEASE, ITS_VOTES.tolist(), strict=True)]
+    change(rows)
+    with path.open("w", newline="") as out:
         csv.writer(out).writerows([["Usage", "Image name", *VOTE_COLUMNS], *rows])
-    data = load(complete_csv(tmp_path / "fer2013.csv"), votes=tmp_path / "fer2013new.csv", cache=tmp_path / "cache")
+    return path
+
+
+def test_the_votes_as_ferplus_publishes_them_fit_the_csv_of_fer2013(tmp_path: Path) -> None:
+    data = load(complete_csv(tmp_path / "fer2013.csv"), votes=release(tmp_path / "fer2013new.csv"), cache=tmp_path / "cache")
     assert data.votes is not None
-    assert data.votes.tolist() == counts.tolist()
+    assert data.votes.tolist() == ITS_VOTES.tolist()
+
+
+def renamed(row: int, image: str) -> Callable[[list[list[object]]], None]:
+    return lambda rows: rows[row].__setitem__(1, image)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        pytest.param(lambda rows: rows.pop(2), "expected 9 rows .* got 8", id="a row is missing"),
+        pytest.param(lambda rows: rows.insert(2, rows[2]), "expected 9 rows .* got 10", id="a row twice"),
+        pytest.param(lambda rows: rows.insert(6, rows.pop(2)), "line 5: fer0000004.png cannot stand", id="a row moved"),
+        pytest.param(lambda rows: rows.insert(1, rows.pop(3)), "cannot stand", id="a row without a name moved"),
+        pytest.param(lambda rows: (rows.pop(1), rows.append(rows[-1])), "line 3: fer0000002.png cannot stand", id="one missing, one added"),
+        pytest.param(lambda rows: rows.sort(key=lambda row: str(row[0])), "line 2: expected Usage as in Training_0", id="sorted"),
+        pytest.param(renamed(4, "portrait.png"), "line 6: portrait.png cannot stand", id="a name without a number"),
+    ],
+)
+def test_votes_whose_rows_do_not_fit_are_refused(change: Callable[[list[list[object]]], None], says: str, tmp_path: Path) -> None:
+    votes_file = release(tmp_path / "fer2013new.csv", change)
+    with pytest.raises(DataError, match=says):
+        load(complete_csv(tmp_path / "fer2013.csv"), votes=votes_file, cache=tmp_path / "cache")
+
+
+def test_the_release_of_ferplus_does_not_fit_a_folder(shapes_dir: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"fits fer2013\.csv, not a folder"):
+        load(shapes_dir, size=SIDE, cache=tmp_path, votes=release(tmp_path / "fer2013new.csv"))
+
+
+def test_votes_without_names_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "votes.csv").write_text(",".join(VOTE_COLUMNS) + "\n" + "1," * 9 + "1\n")
+    with pytest.raises(DataError, match="no column 'file', and as the FER\\+ release it has no column 'Usage'"):
+        load(complete_csv(tmp_path / "fer2013.csv"), votes=tmp_path / "votes.csv", cache=tmp_path / "cache")
+
+
+def test_the_coverage_of_votes_is_said(shapes_dir: Path, tmp_path: Path) -> None:
+    file = tmp_path / "votes.csv"
+    file.write_text("file," + ",".join(VOTE_COLUMNS) + "\ntrain/happy/Training_0.png,0,10" + ",0" * 8 + "\n")
+    with pytest.warns(MienWarning, match="has votes for 1 of 238 images; the other 237 have none"):
+        load(shapes_dir, size=SIDE, cache=tmp_path, votes=file)
+
+
+def test_two_rows_of_votes_for_one_image_are_refused(shapes_dir: Path, tmp_path: Path) -> None:
+    file = tmp_path / "votes.csv"
+    row = "train/happy/Training_0.png" + ",1" * 10 + "\n"
+    file.write_text("file," + ",".join(VOTE_COLUMNS) + "\n" + row * 2)
+    with pytest.raises(DataError, match=r"lines 2 and 3: both are the votes for train/happy/Training_0\.png"):
+        load(shapes_dir, size=SIDE, cache=tmp_path, votes=file)
 
 
 @pytest.mark.parametrize("count", ["nan", "-4", "inf", "many"])
@@ -283,3 +353,19 @@ def test_votes_of_another_data_set_are_an_error(shapes_dir: Path, tmp_path: Path
     file.write_text("file," + ",".join(VOTE_COLUMNS) + "\nelsewhere.png" + ",1" * 10 + "\n")
     with pytest.raises(DataError, match="names a file of this data set"):
         load(shapes_dir, size=SIDE, cache=tmp_path, votes=file)
+
+
+@pytest.mark.parametrize("place", ["fer2013.csv", "fer2013/fer2013.csv"])
+def test_a_folder_that_holds_the_csv_is_it(tmp_path: Path, place: str) -> None:
+    (tmp_path / "data" / place).parent.mkdir(parents=True)
+    complete_csv(tmp_path / "data" / place)
+    data = load(tmp_path / "data", cache=tmp_path / "cache")
+    assert len(data) == 9
+    assert data.names[0] == "Training_0"
+    assert list(check(tmp_path / "data").counts) == ["train", "public", "private"]
+
+
+def test_a_folder_of_images_comes_before_a_csv_beside_it(shapes_dir: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(shapes_dir, tmp_path / "data")
+    complete_csv(folder / "fer2013.csv")
+    assert len(load(folder, size=SIDE, cache=tmp_path / "cache")) == 238

@@ -180,3 +180,9 @@ def test_a_run_and_its_shipped_file_answer_alike(shapes: datasets.Dataset, tmp_p
     assert source.spec == twin.spec
     told = evaluate.evaluate(source, shapes, [splits.select(shapes, "private", source.spec.labels)]).metrics
     assert told["model"]["source"] == "keras"
+
+
+def test_groups_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "groups.csv").write_text("file,age\na.png,old\na.png,young\n")
+    with pytest.raises(DataError, match=r"two rows for a\.png that differ"):
+        groups.read_groups(tmp_path / "groups.csv", ["a.png"])

@@ -22,6 +22,7 @@ from mien.train.export.ensemble import (
     read_soft_labels,
     soft_labels,
     teacher_of,
+    write_soft_labels,
 )
 from mien.train.loop.fit import fit
 from mien.train.models import build_model, load_pretrained
@@ -206,8 +207,8 @@ def test_a_student_learns_from_soft_labels(members: list[Member], shapes: Datase
     soft = soft_labels(members, shapes)
     assert soft.shape == (len(shapes), 7)
     assert soft.sum(1) == pytest.approx(np.ones(len(shapes)), abs=1e-5)
-    np.save(tmp_path / "soft.npy", soft)
-    state = fit(tiny_recipe(epochs=1), shapes, tmp_path / "student", soft=read_soft_labels(tmp_path / "soft.npy"))
+    write_soft_labels(tmp_path / "soft.npz", soft, shapes)
+    state = fit(tiny_recipe(epochs=1), shapes, tmp_path / "student", soft=read_soft_labels(tmp_path / "soft.npz", shapes))
     assert np.isfinite(state.history[0]["loss"])
 
 
@@ -226,8 +227,37 @@ def test_no_members() -> None:
     "values",
     [pytest.param(None, id="missing"), pytest.param(np.ones((3, 7)), id="not probabilities"), pytest.param(np.ones(7) / 7, id="flat")],
 )
-def test_a_file_without_soft_labels(values: np.ndarray | None, tmp_path: Path) -> None:
+def test_a_file_without_soft_labels(values: np.ndarray | None, shapes: Dataset, tmp_path: Path) -> None:
     if values is not None:
         np.save(tmp_path / "soft.npy", values)
     with pytest.raises(DataError, match="does not hold soft labels"):
-        read_soft_labels(tmp_path / "soft.npy")
+        read_soft_labels(tmp_path / "soft.npy", shapes)
+
+
+def test_soft_labels_are_joined_by_name_and_label(shapes: Dataset, tmp_path: Path) -> None:
+    soft = np.random.default_rng(0).dirichlet(np.ones(7), len(shapes)).astype(np.float32)
+    write_soft_labels(tmp_path / "soft.npz", soft, shapes)
+    turned = dataclasses.replace(shapes, names=shapes.names[::-1], label_names=shapes.label_names[::-1])
+    assert np.array_equal(read_soft_labels(tmp_path / "soft.npz", turned), soft[::-1, ::-1])
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        pytest.param({"names": ("new.png",)}, "lacks 1 of the", id="an image more, another fewer"),
+        pytest.param({"label_names": tuple("abcdefg")}, "the data set has a, b, c", id="other labels"),
+    ],
+)
+def test_soft_labels_of_another_data_set_are_refused(change: dict, says: str, shapes: Dataset, tmp_path: Path) -> None:  # type: ignore[type-arg]
+    write_soft_labels(tmp_path / "soft.npz", np.full((len(shapes), 7), 1 / 7), shapes)
+    if "names" in change:
+        change = {"names": (*shapes.names[1:], *change["names"])}
+    with pytest.raises(DataError, match=says):
+        read_soft_labels(tmp_path / "soft.npz", dataclasses.replace(shapes, **change))
+
+
+def test_probabilities_without_names_are_no_soft_labels(shapes: Dataset, tmp_path: Path) -> None:
+    """As earlier versions wrote them: nothing says which image a row belongs to."""
+    np.save(tmp_path / "soft.npy", np.full((len(shapes), 7), 1 / 7))
+    with pytest.raises(DataError, match="mien soft-labels writes them"):
+        read_soft_labels(tmp_path / "soft.npy", shapes)

@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse
 
 from mien.errors import MediaError
 from mien.media.fetch import fetch
+from mien.media.images import display_name
 from mien.media.sources import Source
 from mien.results import ErrorResult
 from mien.serve.refusals import Refusal, sentence
@@ -86,6 +87,12 @@ async def _fetched(url: str, settings: Settings) -> Source:
     if not settings.allow_url:
         raise Refusal(403, "url_disabled", "this service fetches nothing; send the picture itself")
     data = await run_in_threadpool(
-        fetch, url, max_bytes=settings.max_bytes, timeout_s=settings.url_timeout_s, max_redirects=3, public_only=True
+        fetch,
+        url,
+        max_bytes=settings.max_bytes,
+        timeout_s=settings.url_timeout_s,
+        max_redirects=3,
+        public_only=True,
+        timeout_setting="--url-timeout-s (url_timeout_s)",
     )
-    return Source(url, data)
+    return Source(display_name(url), data)

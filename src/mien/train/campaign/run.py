@@ -7,7 +7,7 @@
         predictions.npz        probabilities of every image, float16 (N, classes) per head, in the order of the data set
         result.json            figures; written last, so a net with this file is finished
       ensemble.json            the members chosen on PublicTest
-      soft_labels.npy          what students learn: training images only
+      soft_labels.npz          what students learn: training images only
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from mien.train.loop.run_folder import CHECKPOINT, CONFIG, ENVIRONMENT, environm
 from mien.train.recipe import Recipe
 
 OpenData = Callable[[Recipe], Dataset]
-RESULT, PREDICTIONS, ENSEMBLE, SOFT_LABELS = "result.json", "predictions.npz", "ensemble.json", "soft_labels.npy"
+RESULT, PREDICTIONS, ENSEMBLE, SOFT_LABELS = "result.json", "predictions.npz", "ensemble.json", "soft_labels.npz"
 START_S = 45.0  # no net is begun with less time left: it would be spent on compiling
 
 
@@ -73,7 +73,12 @@ def advance(piece: Piece, *, skip_unfinished: bool = False) -> bool:
     rows = data.rows("public")
     write_json(out / ENSEMBLE, {"members": chosen, "public": accuracy(ensemble[rows], data.labels[rows])})
     soft = soft_labels(ensemble, data)
-    _save(out / SOFT_LABELS, lambda file: np.save(file, soft.astype(np.float16)))
+    named: dict[str, Any] = {
+        "probabilities": soft.astype(np.float16),
+        "names": np.asarray(data.names),
+        "labels": np.asarray(data.label_names),
+    }
+    _save(out / SOFT_LABELS, lambda file: np.savez(file, **named))
     for net in piece.campaign.students:
         _train(piece, net, soft)
     return all((out / net.name / RESULT).exists() for net in piece.campaign.students)
@@ -106,6 +111,9 @@ def results(piece: Piece, *, report: bool = False) -> list[dict[str, Any]]:
 def _with_final_figures(piece: Piece, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     found = predictions(piece.campaign.nets, piece.out)
     data = piece.open_data(piece.campaign.members[0].load_recipe())
+    for name in found:  # their rows are the images in the order of the data set
+        if json.loads((piece.out / name / "config.json").read_text(encoding="utf-8"))["data"] != fingerprint(data):
+            raise TrainingError(f"{piece.out / name} has the answers for another data set; give the one that it was trained on")
     for row in rows:
         if row["role"] == "ensemble":
             chosen = [found[name] for name in row["members"]]

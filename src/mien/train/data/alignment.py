@@ -16,7 +16,7 @@ from mien.contract import FER2013_SIDE, InputSpec, template_for
 from mien.detect.base import Detector
 from mien.errors import DataError, MediaError, UsageError
 from mien.media.images import read_photo
-from mien.train.data.layouts import IMAGE_SUFFIXES, csv_faces, list_images, resized
+from mien.train.data.layouts import IMAGE_SUFFIXES, csv_faces, data_in, list_images, resized
 
 SEARCHED_SIDE = 3 * FER2013_SIDE  # a detector wants a face larger than a chip
 TEST_FOLDER = {"public": "test", "private": "test"}
@@ -57,6 +57,7 @@ def write_aligned(
     if out.exists():
         raise UsageError(f"{out} exists; name a new folder for the aligned copy")
     spec = InputSpec("aligned", "1", chip_size=size, channels=3, template=template_for(size))
+    root = data_in(root)
     files, pictures = _of_csv(root) if root.is_file() else _of_folder(root)
     moved, unreadable = 0, []
     for done, (file, picture) in enumerate(zip(files, pictures, strict=True), 1):

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from mien.contract import FER2013_SIDE, LABELS
-from mien.train.data.layouts import Listing, decode, list_images
+from mien.train.data.layouts import Listing, data_in, decode, list_images
 
 # Images a label (in the order of LABELS) in each split of FER2013 as published.
 FER2013_COUNTS = {
@@ -50,7 +50,7 @@ def check(root: str | Path) -> DataReport:
     Raises:
         DataError: ``root`` cannot be listed at all.
     """
-    root = Path(root)
+    root = data_in(Path(root))
     listing = list_images(root)
     images = np.empty((len(listing.names), FER2013_SIDE, FER2013_SIDE), np.uint8)
     bad = decode(root, listing.names, images)

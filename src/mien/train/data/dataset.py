@@ -10,6 +10,8 @@ import hashlib
 import json
 import math
 import os
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.atomic import atomic_write
-from mien.errors import DataError
-from mien.train.data.layouts import WITH_ALPHA, Listing, csv_rows, decode, list_images
+from mien.errors import DataError, MienWarning
+from mien.train.data.layouts import CSV_USAGE, WITH_ALPHA, Listing, csv_rows, data_in, decode, list_images
 
 VOTE_COLUMNS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF")
 FERPLUS_CLASSES = 8  # the first eight columns; "unknown" and "NF" (no face) are no expressions
@@ -69,16 +71,17 @@ def load(root: str | Path, *, size: int = 48, channels: int = 1, votes: str | Pa
     """Return the data set in ``root``, decoding it on the first call only.
 
     Args:
-        root: a folder of one of the layouts in :mod:`mien.train.data.layouts`, or a ``fer2013.csv``.
+        root: a folder of one of the layouts in :mod:`mien.train.data.layouts`, a ``fer2013.csv``, or a folder that holds one.
         size: side in pixels; other sizes are resized by area (down) or bicubic (up).
         channels: 1 or 3.
-        votes: a CSV with a ``file`` column and the ten FER+ columns, matched by path relative to ``root``.
+        votes: a CSV with a ``file`` column and the ten FER+ columns, matched by path relative to ``root``; or, for a ``fer2013.csv``,
+            the FER+ release as it is. A :class:`mien.errors.MienWarning` says how many images it covers, if not all.
         cache: folder of the decoded copy; by default ``$XDG_CACHE_HOME/mien/datasets``.
 
     Raises:
         DataError: nothing found, a class without images, or an unreadable file (some are named).
     """
-    root = Path(root)
+    root = data_in(Path(root))
     listing = list_images(root)
     if empty := listing.untrained_labels():
         raise DataError(f"no training image for {', '.join(empty)} in {root}; 'mien data check {root}' says what is there")
@@ -100,7 +103,13 @@ def _decoded(root: Path, listing: Listing, size: int, channels: int, cache: Path
     key = hashlib.sha256(f"{root.resolve()}|{listing.stamp}|{size}|{channels}{how}".encode()).hexdigest()[:20]
     file = cache / f"{key}.npy"
     if not file.is_file():
-        cache.mkdir(parents=True, exist_ok=True)
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(
+                f"expected to keep the decoded images in {cache}, which the system refuses ({error.strerror or error}); "
+                "set XDG_CACHE_HOME to a folder that can be written"
+            ) from None
         shape = (len(listing.names), size, size) + ((3,) if channels == 3 else ())
         with atomic_write(file, ending=f".{os.getpid()}.part") as draft:  # several processes may decode one data set
             out = np.lib.format.open_memmap(draft, mode="w+", dtype=np.uint8, shape=shape)
@@ -118,21 +127,63 @@ def _decoded(root: Path, listing: Listing, size: int, channels: int, cache: Path
 def _read_votes(path: Path, names: tuple[str, ...]) -> NDArray[np.float32]:
     if not path.is_file():
         raise DataError(f"no FER+ votes at {path}; expected a CSV with the columns file,{','.join(VOTE_COLUMNS)}")
+    rows = list(csv_rows(path))
+    by_path = bool(rows) and "file" in rows[0][1]
     index = {name: i for i, name in enumerate(names)}
     votes = np.zeros((len(names), len(VOTE_COLUMNS)), np.float32)
-    matched = 0
-    for number, row in csv_rows(path):
-        at = index.get(row.get("file") or f"{row.get('Usage')}_{number - 2}")  # the release of FER+ has fer2013.csv's rows, in its order
+    seen: dict[str, int] = {}
+    for (number, row), name in zip(rows, (row["file"] for _, row in rows) if by_path else _official_names(path, rows, names), strict=True):
+        at = index.get(name)
         if at is None:
             continue
-        matched += 1
+        if name in seen:
+            raise DataError(f"{path}, lines {seen[name]} and {number}: both are the votes for {name}; leave one out")
+        seen[name] = number
         try:
             votes[at] = [_count(row[column]) for column in VOTE_COLUMNS]
         except (KeyError, ValueError):
             raise DataError(f"{path}, line {number}: expected a number of votes in each of {', '.join(VOTE_COLUMNS)}") from None
-    if not matched:
+    if not seen:
         raise DataError(f"no row of {path} names a file of this data set (expected paths such as {names[0]!r})")
+    if (voted := int(votes.any(1).sum())) < len(names):
+        rest = f"the other {len(names) - voted:,} have none"
+        warnings.warn(f"{path} has votes for {voted:,} of {len(names):,} images; {rest}", MienWarning, stacklevel=3)
     return votes
+
+
+def _official_names(path: Path, rows: list[tuple[int, dict[str, str]]], names: tuple[str, ...]) -> Iterator[str]:
+    """Yield the name in ``fer2013.csv`` of each row of the FER+ release, which fits by row and only as a whole.
+
+    The release (Barsoum et al. 2016, ``fer2013new.csv``) has the rows of fer2013.csv in its order. ``Image name`` cannot join the two:
+    its number counts on from row to row, but not at some of the rows without a name, so that it falls behind the row. It tells, though,
+    whether a row is missing, added or moved.
+
+    Raises:
+        DataError: a column is missing, the data set is no ``fer2013.csv``, or the rows cannot be its rows.
+    """
+    found = rows[0][1] if rows else {}
+    if missing := [column for column in ("Usage", "Image name") if column not in found]:
+        raise DataError(f"{path} has no column 'file', and as the FER+ release it has no column {missing[0]!r}; add one of them")
+    if not names[0].startswith(tuple(CSV_USAGE)):
+        raise DataError(f"{path} has no column 'file': the FER+ release fits fer2013.csv, not a folder; give that file as the data")
+    if len(rows) != len(names):
+        raise DataError(
+            f"expected {len(names):,} rows in {path}, one a row of the data in its order, got {len(rows):,}; use the FER+ release as it is"
+        )
+    last, unnamed = -1, 0
+    for (number, row), name in zip(rows, names, strict=True):
+        if not name.startswith(f"{row['Usage']}_"):
+            raise DataError(f"{path}, line {number}: expected Usage as in {name}, got {row['Usage']!r}; use the FER+ release as it is")
+        if image := row["Image name"].strip():
+            count = "".join(filter(str.isdigit, image))
+            if not count or not last < int(count) <= last + 1 + unnamed:
+                raise DataError(
+                    f"{path}, line {number}: {image} cannot stand in this row, so rows are missing or moved; use the FER+ release as it is"
+                )
+            last, unnamed = int(count), 0
+        else:
+            unnamed += 1
+        yield name
 
 
 def _count(text: str) -> float:

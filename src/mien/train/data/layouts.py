@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 
 from mien.contract import FER2013_SIDE, LABELS
 from mien.errors import DataError
-from mien.sinks import csv_columns
+from mien.results import csv_columns
 
 # What fer2013.csv's "emotion" column means.
 CSV_LABELS = {"0": "angry", "1": "disgust", "2": "fear", "3": "happy", "4": "sad", "5": "surprise", "6": "neutral"}
+FER2013_CSV = "fer2013.csv"
 CSV_USAGE = {"Training": "train", "PublicTest": "public", "PrivateTest": "private"}
 FOLDERS = ("train", "val", "validation", "test")
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
@@ -46,6 +47,15 @@ class Listing:
         """Return the labels without a training image."""
         present = {label for label, split in zip(self.labels, self.splits, strict=True) if split == "train"}
         return tuple(name for i, name in enumerate(self.label_names) if i not in present)
+
+
+def data_in(root: Path) -> Path:
+    """Return the ``fer2013.csv`` in a folder, as its archives unpack to one, or else ``root`` itself; a ``train`` folder comes first."""
+    if root.is_dir() and not (root / "train").is_dir():
+        for file in (root / FER2013_CSV, root / "fer2013" / FER2013_CSV):
+            if file.is_file():
+                return file
+    return root
 
 
 def list_images(root: Path) -> Listing:

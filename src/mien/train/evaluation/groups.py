@@ -33,7 +33,8 @@ def read_groups(path: str | Path, names: Sequence[str]) -> dict[str, Strings]:
         names: the images' names in the data set.
 
     Raises:
-        DataError: no such file, no ``file`` column, no grouping, or no row that names one of the images.
+        DataError: no such file, no ``file`` column, no grouping, no row that names one of the images, or
+            two that contradict each other.
     """
     file = Path(path)
     if not file.is_file():
@@ -43,7 +44,10 @@ def read_groups(path: str | Path, names: Sequence[str]) -> dict[str, Strings]:
     if not rows or "file" not in rows[0] or not columns:
         found = ", ".join(rows[0]) if rows else "no rows"
         raise DataError(f"{file} needs a 'file' column and one column per grouping; found {found}")
-    index = {row["file"]: row for row in rows}
+    index: dict[str, dict[str, str]] = {}
+    for row in rows:
+        if index.setdefault(row["file"], row) != row:
+            raise DataError(f"{file} has two rows for {row['file']} that differ; leave one out")
     if not set(index) & set(names):
         raise DataError(f"no row of {file} names an image of this data set (expected names such as {names[0]!r})")
     return {column: np.array([index.get(name, {}).get(column, "").strip() for name in names]) for column in columns}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import keras
 import numpy as np
@@ -241,16 +242,31 @@ def soft_labels(members: Sequence[Member], data: Dataset) -> NDArray[np.float32]
     return np.asarray(np.mean([member.probabilities(data.images) for member in members], axis=0), np.float32)
 
 
-def read_soft_labels(file: str | Path) -> NDArray[np.float32]:
-    """Return the array that ``mien soft-labels`` wrote.
+def write_soft_labels(file: str | Path, values: NDArray[Any], data: Dataset) -> None:
+    """Write probabilities (len(data), labels) with the names of the images and of the labels, by which they are read again."""
+    with Path(file).open("wb") as out:  # NumPy would add an ending to a name
+        np.savez(out, probabilities=values, names=np.asarray(data.names), labels=np.asarray(data.label_names))
+
+
+def read_soft_labels(file: str | Path, data: Dataset) -> NDArray[np.float32]:
+    """Return what :func:`write_soft_labels` wrote, (len(data), labels), joined to ``data`` by the names of its images and labels.
 
     Raises:
-        DataError: the file is missing or holds something else.
+        DataError: the file is missing or holds something else, lacks an image of ``data``, or has other labels.
     """
     try:
-        values = np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        with np.load(file, allow_pickle=False) as saved:
+            values, names, labels = saved["probabilities"], saved["names"].tolist(), saved["labels"].tolist()
+    except (OSError, ValueError, EOFError, KeyError, TypeError, AttributeError, BadZipFile) as error:
         raise DataError(f"{file} does not hold soft labels ({error}); mien soft-labels writes them") from None
-    if values.ndim != 2 or not np.allclose(values.sum(1), 1, atol=1e-3):
+    if values.shape != (len(names), len(labels)) or not np.allclose(values.sum(1), 1, atol=1e-3):
         raise DataError(f"{file} does not hold soft labels: expected probabilities (N, labels) that sum to 1, got {values.shape}")
-    return np.asarray(values, np.float32)
+    if sorted(labels) != sorted(data.label_names):
+        raise DataError(f"{file} has the labels {', '.join(labels)}; the data set has {', '.join(data.label_names)}")
+    row = {name: i for i, name in enumerate(names)}
+    if missing := [name for name in data.names if name not in row]:
+        raise DataError(
+            f"{file} lacks {len(missing):,} of the {len(data):,} images, for example {missing[0]}; run mien soft-labels on this data set"
+        )
+    rows, columns = [row[name] for name in data.names], [labels.index(label) for label in data.label_names]
+    return np.asarray(values[rows][:, columns], np.float32)

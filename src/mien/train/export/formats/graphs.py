@@ -83,6 +83,9 @@ def int8(model: onnx.ModelProto, batches: Iterable[NDArray[np.float32]]) -> onnx
         batches: what the network sees, arrays (N, H, W, C) of training chips.
     """
     # The training wing's tool; the runtime proper opens graphs in mien.runtime only.
+    import mien.runtime  # noqa: F401  (first: it keeps onnxruntime from reporting home)
+
+    # isort: split
     from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import onnx
 
-from mien.errors import MissingExtraError
-
 
 def to_openvino(model: onnx.ModelProto) -> list[bytes]:
     """Return the contents of ``model.xml`` and ``model.bin``; weights are stored in float16, as OpenVINO does by default.
@@ -16,10 +14,8 @@ def to_openvino(model: onnx.ModelProto) -> list[bytes]:
     Raises:
         MissingExtraError: OpenVINO is not installed.
     """
-    try:
-        import openvino
-    except ModuleNotFoundError:
-        raise MissingExtraError("openvino", "openvino") from None
+    from mien.engines.openvino import openvino
+
     with tempfile.TemporaryDirectory(prefix="mien-openvino-") as scratch:
         file = Path(scratch) / "model.xml"
         openvino.save_model(openvino.Core().read_model(model.SerializeToString()), file, compress_to_fp16=True)

@@ -38,12 +38,21 @@ def analyze(
     annotate: Annotated[Path | None, typer.Option(help="Folder for copies of the photos with boxes, labels and charts.")] = None,
     model: Annotated[str, typer.Option(help="default, nano, ferplus, or a bundle folder.")] = "default",
     detector: Annotated[str, typer.Option(help="auto, or a YuNet .onnx file.")] = "auto",
-    min_face: Annotated[float, typer.Option(help="Leave out faces whose shorter side is smaller, in pixels.")] = 20,
+    min_face: Annotated[
+        str,
+        typer.Option(
+            help="Shorter side of the smallest face, in pixels; auto: 20, or a 96th of the picture's longer side if that is more."
+        ),
+    ] = "auto",
+    max_pixels: Annotated[int, typer.Option(help="Width times height of a picture; larger ones are refused.")] = 250_000_000,
+    max_bytes: Annotated[int, typer.Option(help="Size of a picture's file, in bytes; larger ones are refused.")] = 200_000_000,
     threads: Annotated[int | None, typer.Option(help="CPU threads in all. Default: every core.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
 ) -> None:
     """Find every face and print its emotion probabilities, one record a photo."""
     from mien.cli.pictures import Pictures
+    from mien.detect.find import check_min_face
+    from mien.media.images import ReadLimits
     from mien.media.sources import Source, expand
     from mien.pipeline import Pipeline
     from mien.sinks import FORMATS, open_sink, printable
@@ -56,8 +65,9 @@ def analyze(
     if output:
         check_free(output, overwrite)
     pictures = Pictures(annotate, overwrite) if annotate else None
-    pipeline = Pipeline(model=model, detector=detector, min_face=min_face, threads=threads)
-    items = expand(sources, stdin=sys.stdin.buffer if sys.stdin else None)  # the caller may have closed it
+    limits = ReadLimits(max_bytes=max_bytes, max_pixels=max_pixels)
+    pipeline = Pipeline(model=model, detector=detector, min_face=check_min_face(min_face), threads=threads, limits=limits)
+    items = expand(sources, stdin=sys.stdin.buffer if sys.stdin else None, limits=limits)  # the caller may have closed it
     if output:
         check_no_input(output, (item.data for item in items if isinstance(item, Source)))
     if annotate:

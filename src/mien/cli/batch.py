@@ -40,7 +40,14 @@ def batch(
     detect_every: Annotated[int, typer.Option(help="Look for newcomers in a video every so many frames.")] = 5,
     model: Annotated[str, typer.Option(help="default, nano, ferplus, or a bundle folder.")] = "default",
     detector: Annotated[str, typer.Option(help="auto, or a YuNet .onnx file.")] = "auto",
-    min_face: Annotated[float, typer.Option(help="Leave out faces whose shorter side is smaller, in pixels.")] = 20,
+    min_face: Annotated[
+        str,
+        typer.Option(
+            help="Shorter side of the smallest face, in pixels; auto: 20, or a 96th of the picture's longer side if that is more."
+        ),
+    ] = "auto",
+    max_pixels: Annotated[int, typer.Option(help="Width times height of a picture; larger ones are refused.")] = 250_000_000,
+    max_bytes: Annotated[int, typer.Option(help="Size of a picture's file, in bytes; larger ones are refused.")] = 200_000_000,
     provider: Annotated[list[str] | None, typer.Option(help="onnxruntime execution provider, such as CUDAExecutionProvider.")] = None,
     shard: Annotated[int, typer.Option(help="Photos that are done, and lost in a kill, together.")] = 256,
     retry_errors: Annotated[bool, typer.Option("--retry-errors", help="Try inputs again that could not be fetched or read.")] = False,
@@ -57,11 +64,14 @@ def batch(
         raise UsageError("name the job's folder with --output DIR (mien batch status DIR reads a running job)")
     from mien.batch import job
     from mien.batch.settings import Settings
+    from mien.detect.find import check_min_face
 
     settings = Settings(
         model=model,
         detector=detector,
-        min_face=min_face,
+        min_face=check_min_face(min_face),
+        max_pixels=max_pixels,
+        max_bytes=max_bytes,
         every_s=every,
         detect_every=detect_every,
         format=format,  # type: ignore[arg-type]  # checked() looks at it

@@ -21,6 +21,8 @@ def explain(
     label: Annotated[str | None, typer.Option(help="Explain this label instead of each face's most probable one.")] = None,
     grad_cam: Annotated[Path | None, typer.Option(help="Run folder: draw the Grad-CAM of its Keras network instead.")] = None,
     detector: Annotated[str, typer.Option(help="auto, or a YuNet .onnx file.")] = "auto",
+    max_pixels: Annotated[int, typer.Option(help="Width times height of a picture; larger ones are refused.")] = 250_000_000,
+    max_bytes: Annotated[int, typer.Option(help="Size of a picture's file, in bytes; larger ones are refused.")] = 200_000_000,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the picture if it exists.")] = False,
 ) -> None:
     """Cover each face bit by bit, and draw where that changes the answer: warm parts speak for it, cold ones against it."""
@@ -33,7 +35,7 @@ def explain(
     from mien.draw import Closeup, add_closeups, annotate
     from mien.explain import COLD, DECISIVE, WARM, by_part, occlusion_map, overlay, strongest
     from mien.geometry import grown
-    from mien.media.images import read_photo
+    from mien.media.images import ReadLimits, read_photo
     from mien.pipeline import Pipeline
 
     check_ending(output, PICTURE_ENDINGS)
@@ -43,8 +45,9 @@ def explain(
     spec = classifier.spec
     if label is not None and label not in spec.labels:
         raise UsageError(f"no label {label!r}; this model's labels are {', '.join(spec.labels)}")
-    frame = read_photo(photo).frame_rgb
-    result = Pipeline(classifier=classifier, detector=detector).analyze(frame)
+    limits = ReadLimits(max_bytes=max_bytes, max_pixels=max_pixels)
+    frame = read_photo(photo, limits=limits).frame_rgb
+    result = Pipeline(classifier=classifier, detector=detector, limits=limits).analyze(frame)
     network = None
     if grad_cam:
         with training_wing():

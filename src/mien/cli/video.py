@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from mien.media.images import ReadLimits
     from mien.media.video import VideoFrame
     from mien.pipeline import Pipeline
     from mien.results import FrameResult
@@ -42,7 +43,14 @@ def video(
     detect_every: Annotated[int, typer.Option(help="Look for newcomers every so many frames; 1 is slowest and misses least.")] = 5,
     model: Annotated[str, typer.Option(help="default, nano, ferplus, or a bundle folder.")] = "default",
     detector: Annotated[str, typer.Option(help="auto, or a YuNet .onnx file.")] = "auto",
-    min_face: Annotated[float, typer.Option(help="Leave out faces whose shorter side is smaller, in pixels.")] = 20,
+    min_face: Annotated[
+        str,
+        typer.Option(
+            help="Shorter side of the smallest face, in pixels; auto: 20, or a 96th of the picture's longer side if that is more."
+        ),
+    ] = "auto",
+    max_pixels: Annotated[int, typer.Option(help="Width times height of a picture; larger ones are refused.")] = 250_000_000,
+    max_bytes: Annotated[int, typer.Option(help="Size of a picture's file, in bytes; larger ones are refused.")] = 200_000_000,
     threads: Annotated[int, typer.Option(help="CPU threads for the model, beside those that read and search.")] = 1,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
 ) -> None:
@@ -50,7 +58,8 @@ def video(
 
     Records go to stdout as JSON Lines when nothing else is asked for.
     """
-    from mien.media.images import display_name
+    from mien.detect.find import check_min_face
+    from mien.media.images import ReadLimits, display_name
     from mien.media.sources import Source, expand
     from mien.media.video import check_every
     from mien.pipeline import Pipeline
@@ -63,10 +72,11 @@ def video(
             check_ending(path, endings)
             check_free(path, overwrite)
             check_no_input(path, inputs)
-    pipeline = Pipeline(model=model, detector=detector, min_face=min_face, threads=threads)
+    limits = ReadLimits(max_bytes=max_bytes, max_pixels=max_pixels)
+    pipeline = Pipeline(model=model, detector=detector, min_face=check_min_face(min_face), threads=threads, limits=limits)
     story = Timeline(pipeline.labels)
     to_stdout = not (output or annotated or timeline or summary)
-    job = _Job(source, display_name(source), pipeline, story, every, detect_every)
+    job = _Job(source, display_name(source), pipeline, story, every, detect_every, limits)
     try:
         with ExitStack() as stack:
             sink = _open_records(stack, output, to_stdout, overwrite, pipeline)
@@ -93,6 +103,7 @@ class _Job:
     story: Timeline
     every_s: float | None
     detect_every: int
+    limits: ReadLimits
     frames: int = 0
     left_out: int = 0
     time_s: float | None = None
@@ -107,7 +118,7 @@ class _Job:
         with _stop_on_ctrl_c() as stopped, ExitStack() as stack:
             writer, left_out = None, list[ErrorResult]()
             try:
-                clip = open_video(self.source)
+                clip = open_video(self.source, limits=self.limits)
                 left_out = clip.left_out
                 stack.callback(clip.close)
                 if annotated:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from mien.detect import Detection, Detector
 from mien.detect.base import NearDetector, nms
-from mien.detect.find import Auto, find_faces, least_px
+from mien.detect.find import Auto, find_faces, kept_px, least_px
 from mien.detect.turns import quarter_turns, settled, turned_back
 from mien.errors import UsageError
 from mien.results import Box
@@ -130,7 +130,7 @@ class Follower:
             if number not in nearest or away < nearest[number][0]:
                 nearest[number] = (away, moved)
         faces = _largest_first(face for _, face in nearest.values())
-        least = least_px(self._min_face, frame_rgb.shape[1], frame_rgb.shape[0])
+        least = kept_px(self._min_face, frame_rgb.shape[1], frame_rgb.shape[0])
         large_enough = all(min(box[2] - box[0], box[3] - box[1]) >= least for box in (face.box_xyxy for face in faces))
         apart = len(nms(np.array([face.box_xyxy for face in faces]).reshape(-1, 4))) == len(expected)
         return faces if apart and large_enough else None

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mien.detect.views import resized
 from mien.errors import UsageError
-from mien.geometry import clip_boxes, iou
+from mien.geometry import clip_boxes
 from mien.results import Box, Point
 
 Frame = NDArray[np.uint8]
@@ -67,7 +67,7 @@ class ThoroughDetector(Protocol):
     """A detector that can search a picture part by part, as closely as the smallest wanted face needs it."""
 
     def detect_thoroughly(self, frame_rgb: Frame, min_face: float) -> tuple[Detection, ...]:
-        """Return what :meth:`Detector.detect` does, from a search in which a face of ``min_face`` px can be seen at any frame size."""
+        """Return what :meth:`Detector.detect` does, from a search that shows faces of ``min_face`` px at any frame size."""
 
 
 def search(frame_rgb: Frame, look: Look, max_side: int, min_face: float) -> tuple[Detection, ...]:
@@ -126,12 +126,18 @@ def nms(boxes: NDArray[np.float64], threshold: float = SAME_FACE_IOU) -> NDArray
     >>> nms(np.array([[0, 0, 10, 10], [1, 0, 11, 10], [20, 0, 30, 10]], float)).tolist()
     [0, 2]
     """
+    x0, y0, x1, y1 = boxes.T
+    area = (x1 - x0).clip(0) * (y1 - y0).clip(0)
     left = np.arange(len(boxes))
     kept: list[int] = []
     while len(left):
-        first, left = int(left[0]), left[1:]
-        kept.append(first)
-        left = left[iou(boxes[first], boxes[left])[0] <= threshold]
+        first, left = left[0], left[1:]
+        kept.append(int(first))
+        wide = (np.minimum(x1[first], x1[left]) - np.maximum(x0[first], x0[left])).clip(0)
+        high = (np.minimum(y1[first], y1[left]) - np.maximum(y0[first], y0[left])).clip(0)
+        both = wide * high
+        union = area[first] + area[left] - both
+        left = left[np.divide(both, union, out=np.zeros_like(union), where=union > 0) <= threshold]
     return np.asarray(kept, np.int64)
 
 

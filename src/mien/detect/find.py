@@ -8,6 +8,7 @@ from functools import partial
 from typing import Literal
 
 from mien.detect.base import Detection, Detector, Frame, ThoroughDetector
+from mien.detect.tiles import KEPT_SHARE
 from mien.detect.turns import settled
 from mien.errors import UsageError
 
@@ -57,6 +58,15 @@ def least_px(min_face: float | Auto, width: int, height: int) -> float:
     (20.0, 50.0, 12)
     """
     return max(min_face.at_least, max(width, height) / AUTO_SIDES) if isinstance(min_face, Auto) else min_face
+
+
+def kept_px(min_face: float | Auto, width: int, height: int) -> float:
+    """Return the shorter side of the smallest box that counts: the boxes of one face vary, and a number leaves room for that.
+
+    >>> kept_px(Auto(), 640, 480), kept_px(30, 640, 480)
+    (20.0, 24.0)
+    """
+    return least_px(min_face, width, height) * (1 if isinstance(min_face, Auto) else KEPT_SHARE)
 
 
 def size_note(min_face: float | Auto, width: int, height: int) -> tuple[str, ...]:

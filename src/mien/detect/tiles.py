@@ -14,12 +14,13 @@ import numpy as np
 from mien.detect.base import Detection, Frame, Look, Rows, best_first, check_frame, detections, nms, two_views, view_side
 from mien.detect.views import resized
 
-WELL_SEEN = 32  # px of the smallest wanted face in the finest views: of faces with 20 px there, one in ten is missed (benchmarks.scenes)
+WELL_SEEN = 40  # px of the smallest wanted face in the finest views: nine of ten faces without a head around them are seen there
 MOST_ENLARGED = 2.0  # more shows nothing new
 STEP = 3.0  # from one level of views to the next coarser one
 LARGEST_IN_TILE = 128  # px; a face of a tile that is larger is seen whole, and well, in the next coarser level
 TILE, OVERLAP = 960, 160  # px of a view, at most, and of what neighbours share: a face of LARGEST_IN_TILE px and its surroundings
 SLACK = 8  # px by which two neighbours may disagree about a face's centre
+KEPT_SHARE = 0.8  # of the smallest wanted size that a box must have: the detector's boxes of one face vary by about as much
 MAX_FACES = 20_000  # of one picture, the surest ones
 
 
@@ -47,7 +48,9 @@ class Searcher:
         self._gate = BoundedSemaphore(at_once)
 
     def search(self, frame_rgb: Frame, min_face: float) -> tuple[Detection, ...]:
-        """Return the faces of a frame whose box is at least ``min_face`` px on its shorter side, largest first.
+        """Return the faces of a frame that are about ``min_face`` px or more on their shorter side, largest first.
+
+        Boxes of one face vary, so those of :data:`KEPT_SHARE` of that size are kept.
 
         The whole frame is searched as :func:`mien.detect.base.search` does. Where the smallest wanted face is too small in that view, a
         pyramid of finer views is cut into tiles and searched as well; what is seen well in the whole frame keeps its box.
@@ -61,11 +64,11 @@ class Searcher:
         whole = view_side(max(height, width), self._max_side, min_face) / max(height, width)
         tiles = [tile for scale in scales(whole, min_face) for tile in cut(width, height, scale, min(TILE, self._max_side))]
         if not tiles:
-            return detections(np.concatenate([fine, coarse]), frame_rgb, min_face)
+            return detections(np.concatenate([fine, coarse]), frame_rgb, KEPT_SHARE * min_face)
         well_seen = (fine[:, 3:5] - fine[:, 1:3]).min(1) * whole >= WELL_SEEN
         small = np.concatenate([fine[~well_seen], *self._all(frame_rgb, tiles, min_face)])
         small = small[np.argsort(-small[:, 0], kind="stable")[:MAX_FACES]]
-        return detections(np.concatenate([fine[well_seen], small, coarse]), frame_rgb, min_face)
+        return detections(np.concatenate([fine[well_seen], small, coarse]), frame_rgb, KEPT_SHARE * min_face)
 
     def _all(self, frame_rgb: Frame, tiles: Sequence[Tile], min_face: float) -> Iterable[Rows]:
         work = partial(self._one, frame_rgb, min_face)
@@ -95,7 +98,7 @@ def scales(whole: float, min_face: float) -> tuple[float, ...]:
     """Return the scales of the views that a frame needs beside that of the ``whole``, finest first; none where that shows enough.
 
     >>> scales(0.24, 20), scales(1.0, 40)
-    ((1.6, 0.5333333333333333), ())
+    ((2.0, 0.6666666666666666), ())
     """
     found = []
     scale = min(WELL_SEEN / min_face, MOST_ENLARGED)

@@ -24,7 +24,7 @@ SURE_UPRIGHT = 0.91  # of 100 faces that stand on their head one scores as much
 MOST_LOOKS = 4  # faces of a picture that are looked at, the surest of those that are not surely upright
 TURNS_DEG = tuple(range(0, 360, 45))
 LOOK_SIDE, SURROUNDINGS = 96, 1.8  # px of one look, and its side in longer sides of the face's box
-OTHER_DEG = 30.0  # two turns of a face that are nearer to each other count as one
+OTHER_DEG, OPPOSED_DEG = 30.0, 75.0  # turns of a face that are nearer to each other count as one; so far apart, one of them is wrong
 LEAST_SCORE, LEAST_GAIN = 0.75, 0.02  # of the best look, and over the best of the looks that agree with the face's own points
 MOST_LOSS = 0.05  # by which the best look may score less than the face itself: smaller views score a little less
 DOUBTFUL = SURE_FACE - 0.01  # the score of a face of which two turns are about as likely
@@ -57,7 +57,7 @@ def settled(detector: object, frame_rgb: Frame, faces: Sequence[Detection], sear
             quarters.append(quarter)
     if search and quarters:
         quarter = max(sorted(set(quarters)), key=quarters.count)
-        again = [turned_back(face, quarter, frame_rgb.shape) for face in search(np.rot90(frame_rgb, quarter))]
+        again = [turned_back(face, quarter, frame_rgb.shape) for face in search(np.rot90(frame_rgb, quarter)) if face.score >= SURE_FACE]
         return _best_of(out, again)
     return tuple(sorted(out, key=_falling_area))
 
@@ -147,12 +147,16 @@ def _judged(face: Detection, seen: Sequence[Detection | None]) -> tuple[Detectio
     """Return the face as the best of its looks has it, and whether that is another turn than that of its own points."""
     looks = [look for look in seen if look]
     best = max(looks, key=lambda look: look.score, default=None)
-    if best is None or best.score < face.score - MOST_LOSS or not _differ(best, face):
+    if best is None or best.score < face.score - MOST_LOSS:
         return face, False
-    rival = max((look.score for look in looks if not _differ(look, face)), default=0.0)
-    if best.score >= LEAST_SCORE and best.score - rival >= LEAST_GAIN:
-        return best, True
-    return replace(face, score=min(face.score, DOUBTFUL)), False
+    others = max((look.score for look in looks if _apart_deg(look, best) >= OPPOSED_DEG), default=0.0)
+    torn = best.score - others < LEAST_GAIN
+    if _apart_deg(best, face) >= OTHER_DEG:
+        rival = max((look.score for look in looks if _apart_deg(look, face) < OTHER_DEG), default=0.0)
+        if best.score >= LEAST_SCORE and best.score - rival >= LEAST_GAIN and not torn:
+            return best, True
+        torn = True
+    return (replace(face, score=min(face.score, DOUBTFUL)) if torn else face), False
 
 
 def _best_of(faces: Sequence[Detection], again: Sequence[Detection]) -> tuple[Detection, ...]:
@@ -163,15 +167,15 @@ def _best_of(faces: Sequence[Detection], again: Sequence[Detection]) -> tuple[De
     for index in nms(boxes):
         face = both[index]
         rivals = np.flatnonzero(iou(boxes[index], boxes)[0] > SAME_FACE_IOU)
-        if any(face.score - both[i].score < LEAST_GAIN and _differ(both[i], face) for i in rivals):
+        if any(face.score - both[i].score < LEAST_GAIN and _apart_deg(both[i], face) >= OTHER_DEG for i in rivals):
             face = replace(face, score=min(face.score, DOUBTFUL))
         out.append(face)
     return tuple(sorted(out, key=_falling_area))
 
 
-def _differ(one: Detection, other: Detection) -> bool:
+def _apart_deg(one: Detection, other: Detection) -> float:
     turn = abs(roll_deg(one.landmarks) - roll_deg(other.landmarks)) % 360
-    return min(turn, 360 - turn) >= OTHER_DEG
+    return min(turn, 360 - turn)
 
 
 def turned_back(face: Detection, quarter: int, shape: tuple[int, ...]) -> Detection:

@@ -21,6 +21,7 @@ from mien.detect.tiles import MAX_FACES, OVERLAP, TILE, Searcher, cut, scales
 from mien.detect.turns import DOUBTFUL, quarter_turns, roll_deg, settled, turned_back
 from mien.detect.views import resized
 from mien.errors import UsageError
+from mien.follow import Follower
 from mien.geometry import iou
 from tests.support import ToldDetector, tiny_bundle
 
@@ -275,8 +276,8 @@ def test_two_turns_that_are_as_likely_make_a_face_doubtful():
         def detect_near(self, view_rgb):
             seen = []
             for x in range(0, view_rgb.shape[1], 96):
-                middle = points + (x + 24, 24)
-                seen.append(Detection((x + 24, 24, x + 72, 72), 0.85 - 0.2 * (x % 384 > 0), tuple(map(tuple, middle))))
+                middle = tuple((px + x + 24, py + 24) for px, py in points)
+                seen.append(Detection((x + 24, 24, x + 72, 72), 0.85 - 0.2 * (x % 384 > 0), middle))
             return tuple(seen)
 
     face = Detection((100, 100, 148, 148), 0.86, tuple(map(tuple, points + 100)))
@@ -289,3 +290,27 @@ def test_a_detector_without_a_near_look_is_left_alone():
     face = Detection((0, 0, 48, 48), 0.5, ((1, 1),) * 5)
     assert settled(ToldDetector(), np.zeros((60, 60, 3), np.uint8), [face]) == (face,)
     assert find_faces(ToldDetector((face,)), np.zeros((60, 60, 3), np.uint8), Auto()) == (face,)
+
+
+@pytest.mark.parametrize("degrees", [0, 90, 180, 270])
+def test_a_turned_video_is_followed_in_its_turn(detector, portrait, degrees):
+    """A phone's video without its display matrix: known faces are looked for in small pictures, which must be turned as well."""
+    follower = Follower(detector)
+    frame = np.rot90(at(portrait, 400), degrees // 90)
+    ids = set()
+    for index in range(12):
+        moved = np.roll(frame, 2 * index, 1)
+        (face, track_id), *others = [pair for pair in follower.find(index / 25, np.ascontiguousarray(moved)) if pair[0].score > 0.7]
+        ids.add(track_id)
+        assert not others
+        assert quarter_turns(face.landmarks) == (4 - degrees // 90) % 4
+        assert abs((roll_deg(face.landmarks) - degrees + 180) % 360 - 180) < 20
+    assert len(ids) == 1
+
+
+@pytest.mark.parametrize("degrees", [15, 90, 180, 270])
+def test_a_turned_photo_gets_the_label_of_the_upright_one_or_none(portrait, degrees):
+    pipeline = Pipeline(threads=1)
+    (upright,) = pipeline.analyze(np.asarray(portrait)).faces
+    (face,) = (face for face in pipeline.analyze(turned(portrait, degrees)).faces if face.score > 0.7)
+    assert face.uncertain or face.top == upright.top

@@ -34,7 +34,7 @@ FINE_FACE = 96  # px of the smallest wanted face in the fine view: who wants lar
 class Detection:
     """One face: box and landmarks in pixels of the original frame, score in [0, 1].
 
-    The landmarks are left eye, right eye, nose, left and right mouth corner as seen in the picture; near a border they may lie
+    The landmarks are left eye, right eye, nose, left and right mouth corner as seen when the face is upright; near a border they may lie
     outside the frame, the box does not.
     """
 

@@ -86,7 +86,7 @@ def count(images: NDArray[np.uint8], size_wh: tuple[int, int], min_face: str, th
 def made(
     images: NDArray[np.uint8], size_wh: tuple[int, int], seed: int, fewest: int
 ) -> Iterator[tuple[Frame, list[tuple[str, int, tuple[float, ...]]]]]:
-    """Yield pictures and (kind, size, box) of the faces in them, until there were ``fewest`` of every kind and size, or none fits any more."""
+    """Yield pictures and (kind, size, box) of the faces in them, until ``fewest`` of every kind and size were there, or none fits."""
     rng = np.random.default_rng(seed)
     wanted = {(kind, side): fewest for side in FACES_PX[::-1] for kind in (HEADS, BARE)}
     while any(wanted.values()):

@@ -13,7 +13,7 @@ from PIL import Image
 from skimage.data import astronaut
 
 from mien.detect import find_detector, yunet
-from mien.detect.base import LARGEST_FACE, distinct, search
+from mien.detect.base import LARGEST_FACE, nms, search
 from mien.errors import DetectorError, UsageError
 
 FACE = (175, 70, 270, 175)  # the astronaut's face, by hand
@@ -184,10 +184,10 @@ def test_an_unknown_detector_is_named(name):
         find_detector(name)
 
 
-def test_distinct_takes_the_first_of_what_overlaps():
+def test_nms_takes_the_first_of_what_overlaps():
     boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 9], [30, 0, 40, 10], [5, 0, 15, 10]], float)
-    assert distinct(boxes).tolist() == [0, 2, 3]
-    assert distinct(np.zeros((0, 4))).tolist() == []
+    assert nms(boxes).tolist() == [0, 2, 3]
+    assert nms(np.zeros((0, 4))).tolist() == []
 
 
 def test_the_coarse_view_decides_about_large_faces_only():

@@ -1,5 +1,7 @@
 """Who showed what, and when: seconds, the picture, and the running graphs."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -65,3 +67,34 @@ def test_running_graphs_leave_faces_and_the_given_frame_alone():
     assert drawn[53:67, 0:40].any()
     assert drawn[53:67, 60:100].any()
     assert not drawn[:53].any()
+
+
+FIVE_POINTS = ((1.0, 1.0),) * 5
+
+
+def crowd(time_s, *ids):
+    emotions = Emotions(("happy", "sad"), (0.75, 0.25))
+    faces = tuple(Face((0, 0, 9, 9), 0.9, FIVE_POINTS, emotions, False, track_id=number) for number in ids)
+    return FrameResult("crowd", 20, 20, faces, ModelRef("tiny", "0"), time_s=time_s)
+
+
+def seconds_of(story, start, count):
+    results = [crowd((start + step) / 25, start + step) for step in range(count)]
+    began = time.process_time()
+    for result in results:
+        story.add(result)
+    return time.process_time() - began
+
+
+def test_a_step_costs_no_more_after_thousands_of_people():
+    story = Timeline(("happy", "sad"))
+    first = seconds_of(story, 0, 1000)
+    seconds_of(story, 1000, 20_000)
+    assert seconds_of(story, 21_000, 1000) < 5 * first + 0.05
+
+
+def test_a_face_counts_from_its_frame_to_the_next():
+    story = Timeline(("happy", "sad"))
+    for time_s, ids in ((0.0, (1, 2)), (1.0, (1,)), (3.0, (1,)), (4.0, ())):
+        story.add(crowd(time_s, *ids))
+    assert {one.track_id: (one.first_s, one.last_s, one.seconds) for one in story.presences()} == {1: (0.0, 4.0, 4.0), 2: (0.0, 1.0, 1.0)}

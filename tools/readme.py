@@ -124,6 +124,14 @@ def scenes() -> str:
     return str(_result("scenes")["markdown"])
 
 
+def part_of_scenes(part: str) -> str:
+    """Return the tables of one part of the scenes benchmark, or how to make them."""
+    file = RESULTS / f"scene-{part}.json"
+    if not file.is_file():
+        return f"Not measured yet: the command above, with `--json benchmarks/results/{file.name}`, then `python -m benchmarks.readme`."
+    return str(_result(file.stem)["markdown"])
+
+
 def plain(name: str, digits: int) -> str:
     """Return the table of a benchmark whose result is names and numbers, and the machine it ran on."""
     result = _result(name)
@@ -165,6 +173,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "confusion": confusion,
     "models": models,
     "scenes": scenes,
+    "scene_sizes": partial(part_of_scenes, "sizes"),
+    "scene_rolls": partial(part_of_scenes, "rolls"),
     "speed": partial(plain, "inference", 2),
     "video": partial(plain, "video", 1),
     "page": partial(plain, "page", 1),

@@ -16,7 +16,9 @@ from PIL import Image
 
 from mien.arrays import Frame
 from mien.detect import Detection, Detector
-from mien.detect.base import NearDetector, distinct
+from mien.detect.base import NearDetector, nms
+from mien.detect.find import Auto, find_faces, kept_px, least_px
+from mien.detect.turns import quarter_turns, settled, turned_back
 from mien.errors import UsageError
 from mien.results import Box
 from mien.track import Tracker
@@ -34,13 +36,13 @@ class FaceTracker:
     """Finds the faces of one video, frame by frame, and gives each a track id."""
 
     def __init__(
-        self, detector: Detector, *, min_face: float = 20, detect_every: int = DETECT_EVERY, tracker: Tracker | None = None
+        self, detector: Detector, *, min_face: float | Auto = Auto(), detect_every: int = DETECT_EVERY, tracker: Tracker | None = None
     ) -> None:
         """Start without any known face.
 
         Args:
             detector: finds the faces of a picture.
-            min_face: shorter side of the smallest face, in pixels.
+            min_face: shorter side of the smallest face, in pixels; with a number, a full search looks as closely as it asks.
             detect_every: number of frames from one search for new faces to the next. The whole frame is also searched when a face is
                 not where it is expected. With 1, every frame is searched at full size.
             tracker: gives the ids; a new :class:`~mien.track.Tracker` if None.
@@ -55,6 +57,7 @@ class FaceTracker:
             detector.detect_near if isinstance(detector, NearDetector) else lambda view_rgb: detector.detect(view_rgb, min_face=1)
         )
         self._tracker = tracker or Tracker()
+        self._known: tuple[Detection, ...] = ()  # of the last frame
         self._frames = 0  # since the last search at full size
         self._time_s = -math.inf
         self._shape: tuple[int, ...] = ()  # of the last frame; in a folder of pictures, a frame of another size shows something else
@@ -66,11 +69,11 @@ class FaceTracker:
         if self._frames < self._careful_after() and time_s - self._time_s <= MAX_STEP_S and frame_rgb.shape == self._shape:
             faces = self._near(frame_rgb, self._tracker.expected(time_s))
         if faces is None:
-            faces = self._detector.detect(frame_rgb, min_face=self._min_face)
+            faces = find_faces(self._detector, frame_rgb, self._min_face)
             self._frames = 0
         elif self._frames % self._detect_every == 0:
             faces = self._with_newcomers(faces, frame_rgb)
-        self._time_s, self._shape = time_s, frame_rgb.shape
+        self._time_s, self._shape, self._known = time_s, frame_rgb.shape, faces
         boxes, scores = [face.box_xyxy for face in faces], [face.score for face in faces]
         return tuple(zip(faces, self._tracker.update(time_s, boxes, scores), strict=True))
 
@@ -83,17 +86,19 @@ class FaceTracker:
     def _with_newcomers(self, known: tuple[Detection, ...], frame_rgb: Frame) -> tuple[Detection, ...]:
         """Return the known faces of a frame and the new ones that a quick search finds, largest first."""
         height, width = frame_rgb.shape[:2]
-        scale = max(QUICK_SIDE / max(width, height), QUICK_FACE / self._min_face)
+        least = least_px(self._min_face, width, height)
+        scale = max(QUICK_SIDE / max(width, height), QUICK_FACE / least)
         if scale >= 1:
-            seen = self._detector.detect(frame_rgb, min_face=self._min_face)
+            seen = self._detector.detect(frame_rgb, min_face=least)
         else:
             size = (max(1, round(scale * width)), max(1, round(scale * height)))
             copy = np.asarray(Image.fromarray(frame_rgb).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0))
-            found = self._detector.detect(copy, min_face=scale * self._min_face)
-            seen = tuple(_moved(face, (width / size[0], height / size[1]), (0, 0), (0, 0), frame_rgb) for face in found)
+            found = self._detector.detect(copy, min_face=scale * least)
+            seen = tuple(_moved(face, (width / size[0], height / size[1]), (0, 0), (0, 0), frame_rgb.shape) for face in found)
         faces = [*known, *seen]
-        kept = distinct(np.array([face.box_xyxy for face in faces]).reshape(-1, 4))
-        return _largest_first(faces[i] for i in kept)
+        kept = nms(np.array([face.box_xyxy for face in faces]).reshape(-1, 4))
+        newcomers = settled(self._detector, frame_rgb, [faces[i] for i in kept if i >= len(known)])
+        return _largest_first([*(faces[i] for i in kept if i < len(known)), *newcomers])
 
     def _near(self, frame_rgb: Frame, expected: NDArray[np.float64]) -> tuple[Detection, ...] | None:
         """Return one face near each expected box (N, 4), or None if one of the faces is missing."""
@@ -102,30 +107,41 @@ class FaceTracker:
         if not len(expected):
             return ()
         windows = [_window(box, frame_rgb) for box in expected]
+        turns = [self._turns_of(box) for box in expected]  # a face that lies on its side is looked at upright
         across = math.ceil(math.sqrt(len(windows)))
         tile = TILE_ONE if len(windows) == 1 else TILE_FEW if len(windows) <= FEW else TILE_MANY
         mosaic = np.zeros((tile * math.ceil(len(windows) / across), tile * across, 3), np.uint8)
         for number, (x, y, side) in enumerate(windows):
             row, column = divmod(number, across)
-            cut = Image.fromarray(frame_rgb[y : y + side, x : x + side])
+            cut = Image.fromarray(np.rot90(frame_rgb[y : y + side, x : x + side], turns[number]))
             place = mosaic[row * tile : (row + 1) * tile, column * tile : (column + 1) * tile]
             place[:] = np.asarray(cut.resize((tile, tile), Image.Resampling.BILINEAR, reducing_gap=2.0))
         nearest: dict[int, tuple[float, Detection]] = {}
-        for face in self._search(mosaic):
+        for seen in self._search(mosaic):
+            face = seen
             centre_x, centre_y = _centre(face.box_xyxy)
             number = int(centre_y // tile) * across + int(centre_x // tile)
             if number >= len(windows):
                 continue
             x, y, side = windows[number]
             corner_xy = (number % across * tile, number // across * tile)
-            moved = _moved(face, (side / tile, side / tile), corner_xy, (x, y), frame_rgb)
+            if turns[number]:
+                upright = _moved(face, (1, 1), corner_xy, (0, 0), (tile, tile))
+                face, corner_xy = turned_back(upright, turns[number], (tile, tile)), (0, 0)
+            moved = _moved(face, (side / tile, side / tile), corner_xy, (x, y), frame_rgb.shape)
             away = math.dist(_centre(moved.box_xyxy), _centre(expected[number]))
             if number not in nearest or away < nearest[number][0]:
                 nearest[number] = (away, moved)
         faces = _largest_first(face for _, face in nearest.values())
-        large_enough = all(min(box[2] - box[0], box[3] - box[1]) >= self._min_face for box in (face.box_xyxy for face in faces))
-        apart = len(distinct(np.array([face.box_xyxy for face in faces]).reshape(-1, 4))) == len(expected)
+        least = kept_px(self._min_face, frame_rgb.shape[1], frame_rgb.shape[0])
+        large_enough = all(min(box[2] - box[0], box[3] - box[1]) >= least for box in (face.box_xyxy for face in faces))
+        apart = len(nms(np.array([face.box_xyxy for face in faces]).reshape(-1, 4))) == len(expected)
         return faces if apart and large_enough else None
+
+    def _turns_of(self, expected: NDArray[np.float64]) -> int:
+        """Return the quarter turns under which the face of the last frame that is nearest to a box stands upright."""
+        nearest = min(self._known, key=lambda face: math.dist(_centre(face.box_xyxy), _centre(expected)), default=None)
+        return quarter_turns(nearest.landmarks) if nearest else 0
 
 
 def _window(box: NDArray[np.float64], frame_rgb: Frame) -> tuple[int, int, int]:
@@ -136,9 +152,11 @@ def _window(box: NDArray[np.float64], frame_rgb: Frame) -> tuple[int, int, int]:
     return int(min(max(x, 0), width - side)), int(min(max(y, 0), height - side)), side
 
 
-def _moved(face: Detection, scale_xy: tuple[float, float], from_xy: tuple[int, int], to_xy: tuple[int, int], frame_rgb: Frame) -> Detection:
-    """Return a face of the small picture in pixels of the frame; ``from_xy`` in the picture is ``to_xy`` in the frame."""
-    height, width = frame_rgb.shape[:2]
+def _moved(
+    face: Detection, scale_xy: tuple[float, float], from_xy: tuple[int, int], to_xy: tuple[int, int], shape: tuple[int, ...]
+) -> Detection:
+    """Return a face of a smaller picture in pixels of a frame of ``shape`` (H, W, ...); ``from_xy`` there is ``to_xy`` here."""
+    height, width = shape[:2]
 
     def there(x: float, y: float) -> tuple[float, float]:
         return (x - from_xy[0]) * scale_xy[0] + to_xy[0], (y - from_xy[1]) * scale_xy[1] + to_xy[1]

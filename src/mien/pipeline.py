@@ -24,7 +24,8 @@ from mien.arrays import Frame
 from mien.bundles import DEFAULT, open_bundle
 from mien.classify import Classifier
 from mien.detect import Detection, Detector, find_detector
-from mien.detect.base import SURE_FACE, check_min_face
+from mien.detect.base import SURE_FACE
+from mien.detect.find import AUTO, MinFace, check_min_face, find_faces, size_note
 from mien.errors import DetectorError, MienError, UsageError
 from mien.face_tracker import DETECT_EVERY, FaceTracker
 from mien.media.images import ReadLimits, display_name, read_photo
@@ -40,14 +41,18 @@ FACES_AHEAD = 32
 PHOTOS_AHEAD = 16
 
 
-def analyze(image: Any, *, model: str | Path = DEFAULT, detector: str = "auto", min_face: float = 20) -> FrameResult:
+def analyze(
+    image: Any, *, model: str | Path = DEFAULT, detector: str = "auto", min_face: MinFace = AUTO, limits: ReadLimits | None = None
+) -> FrameResult:
     """Return every face of one photo with its emotions. The pipeline is built at the first call and then kept.
 
     Args:
         image: path, http(s) URL, encoded bytes, RGB array uint8 (H, W, 3), or a Pillow image.
         model: a shipped model's name or a bundle folder.
         detector: ``auto`` or the path of a YuNet file.
-        min_face: smaller faces (shorter side of the box, pixels) are left out.
+        min_face: smaller faces (shorter side of the box, pixels) are left out; see :class:`Pipeline`.
+
+        limits: bounds on what is read.
 
     Raises:
         MediaError: the input is not a readable picture.
@@ -58,12 +63,12 @@ def analyze(image: Any, *, model: str | Path = DEFAULT, detector: str = "auto", 
     >>> len(result.faces), result.faces[0].top
     (1, 'happy')
     """
-    return _kept_pipeline(str(model), detector, min_face).analyze(image)
+    return _kept_pipeline(str(model), detector, min_face, limits).analyze(image)
 
 
 @lru_cache(maxsize=4)
-def _kept_pipeline(model: str, detector: str, min_face: float) -> Pipeline:
-    return Pipeline(model=model, detector=detector, min_face=min_face)
+def _kept_pipeline(model: str, detector: str, min_face: MinFace, limits: ReadLimits | None) -> Pipeline:
+    return Pipeline(model=model, detector=detector, min_face=min_face, limits=limits)
 
 
 class Pipeline:
@@ -78,7 +83,7 @@ class Pipeline:
         model: str | Path = DEFAULT,
         detector: str | Detector = "auto",
         classifier: Classifier | None = None,
-        min_face: float = 20,
+        min_face: MinFace = AUTO,
         threads: int | None = None,
         providers: Sequence[str] | None = None,
         limits: ReadLimits | None = None,
@@ -90,7 +95,9 @@ class Pipeline:
             model: a shipped model's name or a bundle folder; ignored when ``classifier`` is given.
             detector: a name for :func:`mien.detect.find_detector`, or any :class:`mien.detect.Detector`.
             classifier: a loaded classifier to share.
-            min_face: shorter side of the smallest face reported, pixels of the original photo.
+            min_face: shorter side of the smallest face reported, pixels of the original photo. A number is searched for as given, in a
+                large photo part by part; ``auto`` searches every photo once, as a whole, and means 20 px, or a 96th of the photo's
+                longer side where that is more, which the record notes.
             threads: CPU threads in total; every core if None.
             providers: onnxruntime execution providers by name.
             limits: bounds on what is read.
@@ -100,12 +107,11 @@ class Pipeline:
         Raises:
             BundleError, DetectorError, UsageError: the model or the detector cannot be loaded, or an argument is out of range.
         """
-        check_min_face(min_face)
         check_threads(threads)
         self._workers = threads or os.cpu_count() or 1
         self.classifier = classifier or Classifier(open_bundle(model), threads=threads, providers=providers)
-        self._detector = find_detector(detector, threads=1) if isinstance(detector, str) else detector
-        self._min_face = min_face
+        self._detector = find_detector(detector, 1, self._workers) if isinstance(detector, str) else detector
+        self._min_face = check_min_face(min_face)
         self._limits = limits or ReadLimits()
         self._on_photo = on_photo
         self.model = ModelRef(self.classifier.spec.name, self.classifier.spec.version)
@@ -151,10 +157,11 @@ class Pipeline:
         """
         photo = read_photo(image.data if isinstance(image, Source) else image, limits=self._limits)
         frame = photo.frame_rgb
-        faces = self._detector.detect(frame, min_face=self._min_face)
+        faces = find_faces(self._detector, frame, self._min_face)
         chips = self._chips(frame, faces)
         height, width = frame.shape[:2]
-        return Prepared(_name(image), width, height, faces, chips, photo.notes, frame if keep_frame else None)
+        notes = photo.notes + size_note(self._min_face, width, height)
+        return Prepared(_name(image), width, height, faces, chips, notes, frame if keep_frame else None)
 
     def _chips(self, frame_rgb: Frame, faces: Sequence[Detection]) -> list[NDArray[np.uint8]]:
         try:

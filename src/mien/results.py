@@ -65,8 +65,8 @@ class Emotions:
 class Face:
     """One face of a frame.
 
-    ``box_xyxy`` and ``landmarks`` (left eye, right eye, nose, left and right mouth corner as seen in the picture) are pixels of the
-    original frame; ``score`` is the detector's, in [0, 1]. ``uncertain`` is True when the calibrated confidence is under the model's
+    ``box_xyxy`` and ``landmarks`` (left eye, right eye, nose, left and right mouth corner as seen when the face is upright) are pixels of
+    the original frame; ``score`` is the detector's, in [0, 1]. ``uncertain`` is True when the calibrated confidence is under the model's
     threshold, or the score under :data:`mien.detect.base.SURE_FACE`. ``track_id`` and ``smoothed`` are None outside a stream.
     """
 

@@ -43,6 +43,7 @@ class Timeline:
     def __init__(self, labels: Sequence[str]) -> None:
         self._labels = tuple(labels)
         self._people: dict[int, _Person] = {}
+        self._here: list[_Person] = []  # in the last frame
         self._time_s: float | None = None
         self._step_s = 0.0
         self.end_s = 0.0
@@ -52,14 +53,15 @@ class Timeline:
         time_s = result.time_s or 0.0
         if self._time_s is not None:
             self._step_s = time_s - self._time_s
-            for person in self._people.values():
-                if person.begins[-1] == self._time_s:
-                    person.ends[-1] = time_s
+            for person in self._here:
+                person.ends[-1] = time_s
         self._time_s = time_s
         self.end_s = time_s + self._step_s
+        self._here = []
         for face in result.faces:
             if face.track_id is not None:
                 person = self._people.setdefault(face.track_id, _Person())
+                self._here.append(person)
                 person.begins.append(time_s)
                 person.ends.append(self.end_s)
                 person.values.extend((face.smoothed or face.emotions).probabilities)

@@ -338,3 +338,32 @@ def test_limits_are_options(folder, option, value, words):
     status, _, err = mien("analyze", "one.jpg", option, value, cwd=folder)
     assert status
     assert words in err
+
+
+def test_a_number_in_min_face_finds_what_auto_leaves_out_and_says(tmp_path):
+    frame = np.full((1500, 4000, 3), 110, np.uint8)
+    with Image.open(demo_photo()) as photo:
+        head = np.asarray(photo.convert("RGB").crop((110, 0, 340, 240)).resize((68, 71)))
+    for x in range(100, 3800, 900):
+        frame[700:771, x : x + 68] = head
+    Image.fromarray(frame).save(tmp_path / "crowd.png")
+    automatic, given = (json.loads(mien("analyze", "crowd.png", *more, cwd=tmp_path)[1]) for more in ((), ("--min-face", "20")))
+    assert (len(automatic["faces"]), len(given["faces"])) == (0, 5)
+    assert automatic["notes"] == ["faces smaller than 42 px are left out in a picture of this size; min_face 20 searches all of it closely"]
+    assert given["notes"] == []
+
+
+@pytest.mark.parametrize(
+    ("verb", "more"), [("analyze", ()), ("explain", ("-o", "why.jpg")), ("batch", ("-o", "job", "--format", "jsonl"))], ids=lambda v: str(v)
+)
+def test_what_a_message_about_a_large_picture_names_can_be_said(tmp_path, verb, more):
+    Image.new("RGB", (300, 200)).save(tmp_path / "one.png")
+    for option, limit, enough in (("--max-pixels", 59_999, 60_000), ("--max-bytes", 50, 100_000)):
+        _, out, err = mien(verb, "one.png", option, limit, *more, cwd=tmp_path)
+        told = out + err + "".join(path.read_text() for path in tmp_path.glob("job/records/*.jsonl"))
+        assert f"allow more with {option}" in told
+        shutil.rmtree(tmp_path / "job", ignore_errors=True)
+        assert mien(verb, "one.png", option, enough, *more, cwd=tmp_path)[0] == 0
+        for made in ("job", "why.jpg"):
+            path = tmp_path / made
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)

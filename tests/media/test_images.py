@@ -1,8 +1,12 @@
 from __future__ import annotations
 
 import os
+import struct
 import sys
+import time
+import tracemalloc
 import warnings
+import zlib
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -207,7 +211,7 @@ BROKEN = {  # reason: (bytes, error, words the message must hold)
     "PNG of width zero": (png_of_size(0, 5), CorruptMediaError, "PNG"),
     "GIF of width zero": (b"GIF89a\0\0\5\0\0\0\0;", CorruptMediaError, ""),
     "bomb": (png_of_size(30_000, 30_000), TooLargeError, "30000x30000"),
-    "bomb that Pillow only warns about": (png_of_size(12_000, 10_000), TooLargeError, "60 megapixels"),
+    "more than the largest phone photo": (png_of_size(20_000, 15_000), TooLargeError, "250 megapixels"),
     "32-bit numbers beyond 16 bits": (
         encode(Image.fromarray(np.array([[70_000]], np.int32)), "TIFF"),
         CorruptMediaError,
@@ -241,7 +245,7 @@ def test_size_is_checked_before_pixels_are_decoded() -> None:
 def test_no_filter_or_limit_of_the_process_changes() -> None:
     before = (list(warnings.filters), Image.MAX_IMAGE_PIXELS)
     with pytest.raises(TooLargeError):
-        read_photo(png_of_size(12_000, 10_000))
+        read_photo(png_of_size(20_000, 15_000))
     assert (list(warnings.filters), Image.MAX_IMAGE_PIXELS) == before
 
 
@@ -437,3 +441,49 @@ def test_a_bad_data_uri_says_so_in_few_words(uri: str, error: type[MediaError], 
         read_photo(uri, limits=ReadLimits(max_bytes=1_000_000))
     assert words in str(caught.value)
     assert len(str(caught.value)) < 500
+
+
+def chunk(kind: bytes, data: bytes = b"") -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+LOSSLESS_PNG = LOSSLESS["PNG"]
+PARTS_BY_THE_MILLION = {
+    "JPEG segments": (JPEG[:2] + b"\xff\xec\0\2" * 2_000_000 + JPEG[2:], "10,000 segments"),
+    "PNG chunks": (LOSSLESS_PNG[:33] + chunk(b"zzZz") * 700_000 + LOSSLESS_PNG[33:], "100,000 chunks"),
+}
+
+
+@pytest.mark.parametrize(("data", "words"), PARTS_BY_THE_MILLION.values(), ids=PARTS_BY_THE_MILLION)
+def test_a_file_of_empty_parts_is_refused_at_once(data: bytes, words: str) -> None:
+    tracemalloc.start()
+    began = time.process_time()
+    with pytest.raises(TooLargeError, match=words):
+        read_photo(data)
+    took, (_, peak) = time.process_time() - began, tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert took < 2
+    assert peak < 50e6, "less than three copies of the file"
+
+
+@pytest.mark.parametrize("count", [0, 200], ids=["none", "two hundred"])
+def test_some_segments_more_are_no_matter(count: int) -> None:
+    assert read_photo(JPEG[:2] + b"\xff\xec\0\2" * count + JPEG[2:]).frame_rgb.shape == (24, 40, 3)
+
+
+def test_the_pages_of_a_long_tiff_are_not_all_counted() -> None:
+    photo = read_photo(frames("TIFF", 1100))
+    assert photo.notes == ("first of more than 1,000 frames",)
+    picture = Image.open(BytesIO(frames("TIFF", 3)))
+    picture.seek(1)
+    read_photo(picture)
+    assert picture.tell() == 1, "a picture of the caller's stays at its page"
+
+
+@pytest.mark.parametrize("size", [(12_000, 9_000), (16_320, 12_240)], ids=["108 megapixels", "200 megapixels"])
+def test_the_largest_phone_photos_are_read_and_pillows_limit_stays(size: tuple[int, int]) -> None:
+    before = Image.MAX_IMAGE_PIXELS
+    with pytest.warns(Image.DecompressionBombWarning) if size[0] * size[1] < 2 * before else pytest.raises(Image.DecompressionBombError):
+        Image.open(BytesIO(data := encode(Image.new("L", size, 200), "JPEG")))
+    assert read_photo(data).frame_rgb.shape == (size[1], size[0], 3)
+    assert before == Image.MAX_IMAGE_PIXELS

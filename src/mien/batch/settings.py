@@ -11,7 +11,7 @@ from typing import Any, Literal
 from mien.batch.plan import SHARD
 from mien.bundles import DEFAULT, open_bundle
 from mien.detect import find_detector
-from mien.detect.base import check_min_face
+from mien.detect.find import AUTO, Auto, MinFace, check_min_face
 from mien.errors import MissingExtraError, UsageError
 from mien.face_tracker import DETECT_EVERY
 from mien.media.images import ReadLimits
@@ -28,7 +28,7 @@ class Settings:
 
     model: str = DEFAULT
     detector: str = "auto"
-    min_face: float = 20
+    min_face: MinFace = AUTO
     every_s: float | None = None
     detect_every: int = DETECT_EVERY
     format: Format = "parquet"
@@ -57,7 +57,7 @@ class Settings:
             raise MissingExtraError("pyarrow", "batch")
         if self.shard < 1:
             raise UsageError(f"expected shards of 1 photo or more, got {self.shard}")
-        check_min_face(self.min_face)
+        smallest = check_min_face(self.min_face)
         if self.detect_every < 1:
             raise UsageError(f"detect_every must be 1 frame or more, got {self.detect_every}")
         check_every(self.every_s)
@@ -65,7 +65,7 @@ class Settings:
         model = os.path.abspath(self.model) if Path(self.model).is_dir() else self.model  # noqa: PTH100  (no links resolved)
         find_detector(self.detector, threads=1)
         name = os.path.abspath(self.detector) if self.detector.endswith(".onnx") else self.detector  # noqa: PTH100
-        return Settings(**{**vars(self), "model": model, "detector": name})
+        return Settings(**{**vars(self), "model": model, "detector": name, "min_face": AUTO if isinstance(smallest, Auto) else smallest})
 
     def identity(self) -> dict[str, Any]:
         """Return what must be the same for two runs to be one job; plain values for JSON."""

@@ -37,15 +37,16 @@ def analyze(
     annotate: Annotated[Path | None, typer.Option(help="Folder for copies of the photos with boxes, labels and charts.")] = None,
     model: Model = "default",
     detector: Detector = "auto",
-    min_face: MinFace = 20,
-    max_pixels: Annotated[int, typer.Option(help="Width times height of a picture; larger ones are refused.")] = 60_000_000,
-    max_bytes: Annotated[int, typer.Option(help="Size of a picture's file, in bytes; larger ones are refused.")] = 100_000_000,
+    min_face: MinFace = "auto",
+    max_pixels: Annotated[int, typer.Option(help="Width times height of a picture; larger ones are refused.")] = 250_000_000,
+    max_bytes: Annotated[int, typer.Option(help="Size of a picture's file, in bytes; larger ones are refused.")] = 200_000_000,
     threads: Annotated[int | None, typer.Option(help="CPU threads in all. Default: every core.")] = None,
     timeout_s: Annotated[float, typer.Option(help="Time for one download, in seconds.")] = 20,
     overwrite: Overwrite = False,
 ) -> None:
     """Find every face and print its emotion probabilities, one record a photo."""
     from mien.cli.pictures import Pictures
+    from mien.detect.find import check_min_face
     from mien.media.images import ReadLimits
     from mien.media.sources import Source, expand
     from mien.pipeline import Pipeline
@@ -61,7 +62,7 @@ def analyze(
         check_free(output, overwrite)
     pictures = Pictures(annotate, overwrite) if annotate else None
     limits = ReadLimits(max_bytes=max_bytes, max_pixels=max_pixels, timeout_s=timeout_s)
-    pipeline = Pipeline(model=model, detector=detector, min_face=min_face, threads=threads, limits=limits)
+    pipeline = Pipeline(model=model, detector=detector, min_face=check_min_face(min_face), threads=threads, limits=limits)
     items = expand(sources, stdin=sys.stdin.buffer if sys.stdin else None, limits=limits)  # the caller may have closed it
     if output:
         check_no_input(output, (item.data for item in items if isinstance(item, Source)))

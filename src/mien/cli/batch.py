@@ -41,9 +41,9 @@ def batch(
     detect_every: Annotated[int, typer.Option(help="Look for newcomers in a video every so many frames.")] = 5,
     model: Model = "default",
     detector: Detector = "auto",
-    min_face: MinFace = 20,
-    max_pixels: Annotated[int, typer.Option(help="Width times height of a picture; larger ones are refused.")] = 60_000_000,
-    max_bytes: Annotated[int, typer.Option(help="Size of a picture's file, in bytes; larger ones are refused.")] = 100_000_000,
+    min_face: MinFace = "auto",
+    max_pixels: Annotated[int, typer.Option(help="Width times height of a picture; larger ones are refused.")] = 250_000_000,
+    max_bytes: Annotated[int, typer.Option(help="Size of a picture's file, in bytes; larger ones are refused.")] = 200_000_000,
     provider: Annotated[list[str] | None, typer.Option(help="onnxruntime execution provider, such as CUDAExecutionProvider.")] = None,
     timeout_s: Annotated[float, typer.Option(help="Time for one download, in seconds.")] = 20,
     shard: Annotated[int, typer.Option(help="Photos that are done, and lost in a kill, together.")] = 256,
@@ -61,16 +61,17 @@ def batch(
         raise UsageError("name the job's folder with --output DIR (mien batch status DIR reads a running job)")
     from mien.batch import job
     from mien.batch.settings import Settings
+    from mien.detect.find import check_min_face
 
     settings = Settings(
         model=model,
         detector=detector,
-        min_face=min_face,
+        min_face=check_min_face(min_face),
+        max_pixels=max_pixels,
+        max_bytes=max_bytes,
         every_s=every,
         detect_every=detect_every,
         format=format,  # type: ignore[arg-type]  # checked() looks at it
-        max_pixels=max_pixels,
-        max_bytes=max_bytes,
         timeout_s=timeout_s,
         shard=shard,
         providers=tuple(provider or ()),

@@ -22,8 +22,8 @@ def explain(
     label: Annotated[str | None, typer.Option(help="Explain this label instead of each face's most probable one.")] = None,
     grad_cam: Annotated[Path | None, typer.Option(help="Run folder: draw the Grad-CAM of its Keras network instead.")] = None,
     detector: Detector = "auto",
-    max_pixels: Annotated[int, typer.Option(help="Width times height of a picture; larger ones are refused.")] = 60_000_000,
-    max_bytes: Annotated[int, typer.Option(help="Size of a picture's file, in bytes; larger ones are refused.")] = 100_000_000,
+    max_pixels: Annotated[int, typer.Option(help="Width times height of a picture; larger ones are refused.")] = 250_000_000,
+    max_bytes: Annotated[int, typer.Option(help="Size of a picture's file, in bytes; larger ones are refused.")] = 200_000_000,
     timeout_s: Annotated[float, typer.Option(help="Time for one download, in seconds.")] = 20,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the picture if it exists.")] = False,
 ) -> None:

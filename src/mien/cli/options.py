@@ -9,7 +9,10 @@ import typer
 
 Model = Annotated[str, typer.Option(help="default, nano, fer2013, ferplus, or a bundle folder.")]
 Detector = Annotated[str, typer.Option(help="auto, or a YuNet .onnx file.")]
-MinFace = Annotated[float, typer.Option(help="Leave out faces whose shorter side is smaller, in pixels.")]
+MinFace = Annotated[
+    str,
+    typer.Option(help="Shorter side of the smallest face, in pixels; auto: 20, or a 96th of the picture's longer side if that is more."),
+]
 ModelThreads = Annotated[int, typer.Option(help="CPU threads for the model, beside those that read and search.")]
 Threads = Annotated[int | None, typer.Option(help="CPU threads. Default: every core.")]
 TrainingData = Annotated[Path, typer.Option(help="Folder with train/<label>/*.jpg, or fer2013.csv.")]

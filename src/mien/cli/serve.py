@@ -21,7 +21,7 @@ def serve(
     port: Annotated[int | None, typer.Option(help=SETTINGS["port"].help)] = None,
     model: Annotated[str | None, typer.Option(help=SETTINGS["model"].help)] = None,
     detector: Annotated[str | None, typer.Option(help=SETTINGS["detector"].help)] = None,
-    min_face: Annotated[float | None, typer.Option(help=SETTINGS["min_face"].help)] = None,
+    min_face: Annotated[str | None, typer.Option(help=SETTINGS["min_face"].help)] = None,
     workers: Annotated[int | None, typer.Option(help=SETTINGS["workers"].help)] = None,
     model_threads: Annotated[int | None, typer.Option(help=SETTINGS["model_threads"].help)] = None,
     batch_wait_ms: Annotated[float | None, typer.Option(help=SETTINGS["batch_wait_ms"].help)] = None,

@@ -22,6 +22,7 @@ from mien.errors import MediaError
 from mien.results import ErrorResult
 
 if TYPE_CHECKING:
+    from mien.media.images import ReadLimits
     from mien.pipeline import Pipeline
     from mien.sinks import Sink
     from mien.timeline import Presence, Timeline
@@ -39,7 +40,9 @@ def video(
     detect_every: Annotated[int, typer.Option(help="Look for newcomers every so many frames; 1 is slowest and misses least.")] = 5,
     model: Model = "default",
     detector: Detector = "auto",
-    min_face: MinFace = 20,
+    min_face: MinFace = "auto",
+    max_pixels: Annotated[int, typer.Option(help="Width times height of a picture; larger ones are refused.")] = 250_000_000,
+    max_bytes: Annotated[int, typer.Option(help="Size of a picture's file, in bytes; larger ones are refused.")] = 200_000_000,
     threads: ModelThreads = 1,
     overwrite: Overwrite = False,
 ) -> None:
@@ -47,7 +50,8 @@ def video(
 
     Records go to stdout as JSON Lines when nothing else is asked for.
     """
-    from mien.media.images import display_name
+    from mien.detect.find import check_min_face
+    from mien.media.images import ReadLimits, display_name
     from mien.media.sources import Source, expand
     from mien.media.video import check_every
     from mien.pipeline import Pipeline
@@ -60,10 +64,11 @@ def video(
             check_ending(path, endings)
             check_free(path, overwrite)
             check_no_input(path, inputs)
-    pipeline = Pipeline(model=model, detector=detector, min_face=min_face, threads=threads)
+    limits = ReadLimits(max_bytes=max_bytes, max_pixels=max_pixels)
+    pipeline = Pipeline(model=model, detector=detector, min_face=check_min_face(min_face), threads=threads, limits=limits)
     story = Timeline(pipeline.labels)
     to_stdout = not (output or annotated or timeline or summary)
-    job = _Job(source, display_name(source), pipeline, story, every, detect_every)
+    job = _Job(source, display_name(source), pipeline, story, every, detect_every, limits)
     try:
         with ExitStack() as stack:
             sink = _open_records(stack, output, to_stdout, overwrite, pipeline)
@@ -90,6 +95,7 @@ class _Job:
     story: Timeline
     every_s: float | None
     detect_every: int
+    limits: ReadLimits
     frames: int = 0
     errors: int = 0
 
@@ -102,7 +108,7 @@ class _Job:
         with _stop_on_ctrl_c() as stopped, _progress() as (opened, done):
             records = video_records(
                 self.pipeline,
-                partial(open_video, self.source),
+                partial(open_video, self.source, limits=self.limits),
                 name=self.name,
                 every_s=self.every_s,
                 detect_every=self.detect_every,

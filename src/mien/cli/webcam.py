@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mien.cli.console import counted, say
-from mien.cli.options import Detector, MinFace, Model, ModelThreads
+from mien.cli.options import Detector, Model, ModelThreads
 from mien.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mien.results import FrameResult
 
 BAR = 24  # characters
+LEAST_FACE = 40  # px; what sits further away than people before a webcam do is left out
 
 
 def webcam(
@@ -28,7 +29,12 @@ def webcam(
     frames: Annotated[int | None, typer.Option(help="Stop after so many frames. Default: at Ctrl-C.")] = None,
     model: Model = "default",
     detector: Detector = "auto",
-    min_face: MinFace = 40,
+    min_face: Annotated[
+        str,
+        typer.Option(
+            help="Shorter side of the smallest face, in pixels; auto: 40, or a 96th of the picture's longer side if that is more."
+        ),
+    ] = "auto",
     threads: ModelThreads = 1,
     terminal: Annotated[bool, typer.Option("--terminal", help="Stay in the terminal, also where the page could be opened.")] = False,
 ) -> None:
@@ -36,15 +42,20 @@ def webcam(
 
     With the extra 'serve' the page opens in the browser, which then has the camera; no frame leaves this machine.
     """
+    from mien.detect.find import Auto, check_min_face
+
     if frames is not None and frames < 1:
         raise UsageError(f"expected --frames of 1 or more, got {frames}; leave it out to go on until Ctrl-C")
+    smallest = check_min_face(min_face)
+    if isinstance(smallest, Auto):
+        smallest = Auto(LEAST_FACE)
     if not terminal and frames is None and device == "0" and _has_page():
-        _open_page(model=model, detector=detector, min_face=min_face)
+        _open_page(model=model, detector=detector, min_face=LEAST_FACE if isinstance(smallest, Auto) else smallest)
         return
     from mien.media.camera import camera_frames
     from mien.pipeline import Pipeline
 
-    pipeline = Pipeline(model=model, detector=detector, min_face=min_face, threads=threads)
+    pipeline = Pipeline(model=model, detector=detector, min_face=smallest, threads=threads)
     try:
         with closing(camera_frames(device, tell=say)) as source, closing(pipeline.stream(source, source=device, live=True)) as stream:
             results = stream if frames is None else (result for _, result in zip(range(frames), stream, strict=False))

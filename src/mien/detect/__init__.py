@@ -10,12 +10,14 @@ from mien.errors import DetectorError
 __all__ = ["Detection", "Detector", "find_detector"]
 
 
-def find_detector(name: str | Path = "auto", threads: int | None = None) -> Detector:
+def find_detector(name: str | Path = "auto", threads: int | None = None, tiles_at_once: int | None = None) -> Detector:
     """Return a detector that is ready to run.
 
     Args:
         name: ``auto``, the network in the package, or the path of another YuNet's ``.onnx`` file.
         threads: CPU threads for one call; onnxruntime's choice if None.
+        tiles_at_once: parts of one picture that are searched side by side, where it is searched closely; see
+            :class:`~mien.detect.yunet.YuNetDetector`.
 
     Raises:
         DetectorError: no such detector, or the file is none.
@@ -24,7 +26,7 @@ def find_detector(name: str | Path = "auto", threads: int | None = None) -> Dete
     from mien.detect.yunet import FACE_DETECTOR, YuNetDetector  # loads onnxruntime
 
     if name == "auto":
-        return YuNetDetector(FACE_DETECTOR, threads=threads)
+        return YuNetDetector(FACE_DETECTOR, threads=threads, tiles_at_once=tiles_at_once)
     if Path(name).suffix == ".onnx":
-        return YuNetDetector(name, threads=threads)
+        return YuNetDetector(name, threads=threads, tiles_at_once=tiles_at_once)
     raise DetectorError(f"no detector called {str(name)!r}; expected auto, or the path of a YuNet .onnx file")

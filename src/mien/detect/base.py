@@ -1,23 +1,23 @@
-"""What the detectors share: their answer, their protocol, and the search of one frame at several scales."""
+"""What the detectors share: their answer, their protocols, and the search of one frame at two scales."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from mien.detect.views import resized
 from mien.errors import UsageError
-from mien.geometry import clip_boxes, iou
+from mien.geometry import clip_boxes
 from mien.results import Box, Point
 
 Frame = NDArray[np.uint8]
-# One row a face in pixels of the searched view: score, box x0 y0 x1 y1, then x and y of the five landmarks.
+# One row per face in pixels of the searched view: score, box x0 y0 x1 y1, then x and y of the five landmarks.
 Rows = NDArray[np.float64]
+Look = Callable[[Frame], Rows]  # an RGB view -> the rows of its faces, in pixels of the view
 ROW = 15
 
 SMALLEST_SIDE = 256  # a face that fills a 48 px crop is found best at 4 to 6 times its size
@@ -26,6 +26,7 @@ LARGEST_FACE = 320  # both networks were trained on faces of 10 to 300 px; above
 COARSE_SCORE = 0.6  # faces in the coarse view are large and score high; what scores less there is clutter
 SAME_FACE_IOU = 0.4
 SURE_FACE = 0.7  # of the boxes that score less, many hold no face and half are not read rightly (benchmarks.scenes): `uncertain`
+MAX_CANDIDATES = 5000  # boxes of one look that are compared with each other, the best ones; a picture made for it has any number
 FINE_FACE = 96  # px of the smallest wanted face in the fine view: who wants large ones alone waits less; smaller views lose some
 
 
@@ -33,7 +34,7 @@ FINE_FACE = 96  # px of the smallest wanted face in the fine view: who wants lar
 class Detection:
     """One face: box and landmarks in pixels of the original frame, score in [0, 1].
 
-    The landmarks are left eye, right eye, nose, left and right mouth corner as seen in the picture; near a border they may lie
+    The landmarks are left eye, right eye, nose, left and right mouth corner as seen when the face is upright; near a border they may lie
     outside the frame, the box does not.
     """
 
@@ -61,13 +62,15 @@ class NearDetector(Protocol):
         """Return all faces of an RGB picture, uint8 (H, W, 3), searched once and without enlarging it; largest first."""
 
 
-def check_min_face(min_face: float) -> None:
-    """Raise UsageError unless ``min_face`` is a finite number of pixels, 1 or more."""
-    if not 1 <= min_face < math.inf:
-        raise UsageError(f"min_face must be 1 pixel or more, got {min_face}")
+@runtime_checkable
+class ThoroughDetector(Protocol):
+    """A detector that can search a picture part by part, as closely as the smallest wanted face needs it."""
+
+    def detect_thoroughly(self, frame_rgb: Frame, min_face: float) -> tuple[Detection, ...]:
+        """Return what :meth:`Detector.detect` does, from a search that shows faces of ``min_face`` px at any frame size."""
 
 
-def search(frame_rgb: Frame, look: Callable[[Frame], Rows], max_side: int, min_face: float) -> tuple[Detection, ...]:
+def search(frame_rgb: Frame, look: Look, max_side: int, min_face: float) -> tuple[Detection, ...]:
     """Return the faces that ``look`` finds in the frame and in a coarse copy of it, largest first.
 
     Args:
@@ -79,38 +82,62 @@ def search(frame_rgb: Frame, look: Callable[[Frame], Rows], max_side: int, min_f
     Raises:
         UsageError: the frame is not such an array.
     """
+    check_frame(frame_rgb)
+    fine, coarse = two_views(frame_rgb, look, max_side, min_face)
+    return detections(np.concatenate([fine, coarse]), frame_rgb, min_face)
+
+
+def check_frame(frame_rgb: Frame) -> None:
+    """Raise UsageError unless the frame is uint8 (H, W, 3) with at least one pixel."""
     if frame_rgb.dtype != np.uint8 or frame_rgb.ndim != 3 or frame_rgb.shape[2] != 3 or not frame_rgb.size:
         raise UsageError(f"expected a frame of uint8 (H, W, 3) with at least one pixel, got {frame_rgb.dtype} {frame_rgb.shape}")
+
+
+def two_views(frame_rgb: Frame, look: Look, max_side: int, min_face: float) -> tuple[Rows, Rows]:
+    """Return rows in pixels of the frame, best first: of one view of the whole frame, and the large faces of a coarse one."""
     longer = max(frame_rgb.shape[:2])
-    side = min(longer, max_side, round(longer * FINE_FACE / max(min_face, 1)))
-    side = max(side, min(SMALLEST_SIDE, max_side))
+    side = view_side(longer, max_side, min_face)
     rows = _look_at_scale(frame_rgb, look, side)
-    if side > LARGEST_FACE:
-        scale = side / longer
-        rows = rows[_longer_side(rows) * scale <= LARGEST_FACE]
-        coarse = _look_at_scale(frame_rgb, look, COARSE_SIDE)
-        rows = np.concatenate([rows, coarse[coarse[:, 0] >= COARSE_SCORE]])
-    return detections(rows, frame_rgb, min_face)
+    if side <= LARGEST_FACE:
+        return rows, rows[:0]
+    rows = rows[_longer_side(rows) * (side / longer) <= LARGEST_FACE]
+    coarse = _look_at_scale(frame_rgb, look, COARSE_SIDE)
+    return rows, coarse[coarse[:, 0] >= COARSE_SCORE]
+
+
+def view_side(longer: int, max_side: int, min_face: float) -> int:
+    """Return the longer side of the one view in which a frame whose longer side is ``longer`` px is searched as a whole."""
+    side = min(longer, max_side, round(longer * FINE_FACE / max(min_face, 1)))
+    return max(side, min(SMALLEST_SIDE, max_side))
 
 
 def detections(rows: Rows, frame_rgb: Frame, min_face: float) -> tuple[Detection, ...]:
     """Return the faces of rows (N, 15) in pixels of the frame, largest first: the first of those that overlap, none below ``min_face``."""
     height, width = frame_rgb.shape[:2]
-    faces = [_detection(row, width, height) for row in rows[distinct(rows[:, 1:5])]]
+    faces = [_detection(row, width, height) for row in rows[nms(rows[:, 1:5])]]
     return tuple(sorted((face for face in faces if min(_size(face.box_xyxy)) >= min_face), key=lambda face: -np.prod(_size(face.box_xyxy))))
 
 
-def distinct(boxes: NDArray[np.float64], threshold: float = SAME_FACE_IOU) -> NDArray[np.int64]:
-    """Return the indices of the boxes (N, 4) that overlap no earlier kept box by more than ``threshold`` (greedy suppression).
+def nms(boxes: NDArray[np.float64], threshold: float = SAME_FACE_IOU) -> NDArray[np.int64]:
+    """Return the indices of the boxes (N, 4) that overlap no earlier kept box by more than ``threshold``: non-maximum suppression.
 
-    >>> distinct(np.array([[0, 0, 10, 10], [1, 0, 11, 10], [20, 0, 30, 10]], float)).tolist()
+    One kept box at a time is compared with those that are left, so memory grows with N and not with its square.
+
+    >>> nms(np.array([[0, 0, 10, 10], [1, 0, 11, 10], [20, 0, 30, 10]], float)).tolist()
     [0, 2]
     """
-    overlap = iou(boxes, boxes)
+    x0, y0, x1, y1 = boxes.T
+    area = (x1 - x0).clip(0) * (y1 - y0).clip(0)
+    left = np.arange(len(boxes))
     kept: list[int] = []
-    for index in range(len(boxes)):
-        if not (overlap[index, kept] > threshold).any():
-            kept.append(index)
+    while len(left):
+        first, left = left[0], left[1:]
+        kept.append(int(first))
+        wide = (np.minimum(x1[first], x1[left]) - np.maximum(x0[first], x0[left])).clip(0)
+        high = (np.minimum(y1[first], y1[left]) - np.maximum(y0[first], y0[left])).clip(0)
+        both = wide * high
+        union = area[first] + area[left] - both
+        left = left[np.divide(both, union, out=np.zeros_like(union), where=union > 0) <= threshold]
     return np.asarray(kept, np.int64)
 
 
@@ -119,19 +146,15 @@ def _look_at_scale(frame_rgb: Frame, look: Callable[[Frame], Rows], side: int) -
     height, width = frame_rgb.shape[:2]
     scale = side / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    view = frame_rgb
-    if size != (width, height):
-        how = Image.Resampling.BICUBIC if scale > 1 else Image.Resampling.BILINEAR
-        view = np.asarray(Image.fromarray(frame_rgb).resize(size, how, reducing_gap=2.0), np.uint8)
-    rows = look(view)
+    rows = look(resized(frame_rgb, size))
     rows[:, 1::2] *= width / size[0]
     rows[:, 2::2] *= height / size[1]
     return best_first(rows)
 
 
 def best_first(rows: Rows) -> Rows:
-    """Return rows (N, 15) by falling score."""
-    return rows[np.argsort(-rows[:, 0], kind="stable")]
+    """Return rows (N, 15) by falling score, the best :data:`MAX_CANDIDATES` of them."""
+    return rows[np.argsort(-rows[:, 0], kind="stable")[:MAX_CANDIDATES]]
 
 
 def _detection(row: NDArray[np.float64], width: int, height: int) -> Detection:

@@ -5,6 +5,7 @@ The package carries libfacedetection's weights of it (S. Yu, BSD-3), 0.2 MB; Ope
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.detect.base import Detection, Frame, Rows, best_first, detections, search
+from mien.detect.tiles import Searcher
 from mien.errors import BundleError, DetectorError, UsageError
 from mien.runtime import Session
 
@@ -32,6 +34,7 @@ class YuNetDetector:
         threshold: float = 0.3,
         max_side: int = 960,
         threads: int | None = None,
+        tiles_at_once: int | None = None,
     ) -> None:
         """Load the graph.
 
@@ -42,6 +45,7 @@ class YuNetDetector:
                 (``python -m benchmarks.scenes --split public`` counts both).
             max_side: frames with a longer side are searched in a copy of this size; a graph of fixed input size lowers it to its own.
             threads: CPU threads for one call; onnxruntime's choice if None.
+            tiles_at_once: parts of a picture that :meth:`detect_thoroughly` looks at side by side; if None, what keeps every core busy.
 
         Raises:
             DetectorError: the file is missing or is not a YuNet.
@@ -64,6 +68,8 @@ class YuNetDetector:
         (self._input,) = inputs
         self._fixed_hw = (shape[2], shape[3]) if isinstance(shape[2], int) and isinstance(shape[3], int) else None
         self._threshold, self._max_side = threshold, min(max_side, *(self._fixed_hw or (max_side,)))
+        at_once = tiles_at_once or (max(1, (os.cpu_count() or 1) // threads) if threads else 1)
+        self._searcher = Searcher(self._look, self._max_side, at_once)
 
     def detect(self, frame_rgb: Frame, min_face: float = 20) -> tuple[Detection, ...]:
         """Return the faces of an RGB frame, uint8 (H, W, 3), largest first; see :class:`~mien.detect.base.Detector`.
@@ -72,6 +78,14 @@ class YuNetDetector:
             UsageError: the frame is not such an array.
         """
         return search(frame_rgb, self._look, self._max_side, min_face)
+
+    def detect_thoroughly(self, frame_rgb: Frame, min_face: float) -> tuple[Detection, ...]:
+        """Return the faces of a frame of any size down to ``min_face`` px; see :class:`~mien.detect.base.ThoroughDetector`.
+
+        Raises:
+            UsageError: the frame is not uint8 (H, W, 3).
+        """
+        return self._searcher.search(frame_rgb, min_face)
 
     def detect_near(self, view_rgb: Frame) -> tuple[Detection, ...]:
         """Return the faces of a small picture; see :class:`~mien.detect.base.NearDetector`."""

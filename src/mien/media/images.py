@@ -64,6 +64,9 @@ FORMATS = {
 # Every scan of a progressive JPEG is a pass over the whole picture; usual ones have about ten, and a malicious one has as many as fit.
 MAX_SCANS = 100
 START_OF_SCAN, END_OF_PICTURE = b"\xda", b"\xd9"
+# A decoder takes each segment of a JPEG and each chunk of a PNG by hand. Usual files have some hundred segments, and a chunk per 8 kB.
+MAX_SEGMENTS, MAX_CHUNKS = 10_000, 100_000
+MOST_COUNTED = 1000  # pages of a TIFF; to count them is to read each one's head
 JPEG_MARKER = re.compile(rb"\xff([^\0\x01\xd0-\xd7\xff])")  # without those that stand alone inside a scan
 # What videos of the common containers start with: a file that FFmpeg cannot open, and that does not start so, is none.
 VIDEOS = re.compile(rb".{4}(?:ftyp|moov|mdat|free|wide|skip)|\x1a\x45\xdf\xa3|RIFF|OggS|FLV|\x00\x00\x01\xba", re.DOTALL)
@@ -90,14 +93,15 @@ PLAIN_COMPRESSIONS = (1, 32773)
 class ReadLimits:
     """How much one photo may cost. ``timeout_s`` covers a whole download, redirects included.
 
-    Pillow's own guard stays as the process has set it: it refuses some pictures of more than ``PIL.Image.MAX_IMAGE_PIXELS``.
+    The defaults take the photos of 200 megapixels that phones make. Pillow's own guard stays as the process has set it: it still refuses
+    some TIFF files of more than twice ``PIL.Image.MAX_IMAGE_PIXELS``.
 
     Raises:
         UsageError: a limit is not above zero.
     """
 
-    max_bytes: int = 100_000_000
-    max_pixels: int = 60_000_000
+    max_bytes: int = 200_000_000
+    max_pixels: int = 250_000_000
     timeout_s: float = 20.0
     max_redirects: int = 5
 
@@ -246,8 +250,10 @@ def _photo_of_bytes(data: bytes, name: str, limits: ReadLimits) -> Photo:
         raise UnsupportedMediaError(
             f"expected one of {', '.join(FORMATS)}, got {name}, which starts with {start!r}; convert it to JPEG or PNG"
         )
-    if kind == "JPEG" and _has_many_scans(data):
-        raise TooLargeError(f"expected a JPEG of at most {MAX_SCANS} scans, got more in {name}; save it again")
+    if kind == "JPEG":
+        _check_segments(data, name)
+    if kind == "PNG":
+        _check_chunks(data, name)
     with _decoding(f"a whole {kind} file in {name}"):
         try:
             reader: type[ImageFile.ImageFile] = getattr(import_module(FORMATS[kind].module), FORMATS[kind].reader)
@@ -261,13 +267,27 @@ def _photo_of_bytes(data: bytes, name: str, limits: ReadLimits) -> Photo:
             return _photo_of_image(image)
 
 
-def _has_many_scans(jpeg: bytes) -> bool:
-    """Return whether a JPEG's picture has more than MAX_SCANS; what stands inside a segment, or behind the picture's end, is none."""
-    count, at = 0, 2
-    while count <= MAX_SCANS and (found := JPEG_MARKER.search(jpeg, at)) and found[1] != END_OF_PICTURE:
-        count += found[1] == START_OF_SCAN
+def _check_segments(jpeg: bytes, name: str) -> None:
+    """Raise TooLargeError for more segments or scans than pictures have; what stands inside a segment, or behind the end, is none."""
+    segments, scans, at = 0, 0, 2
+    while (found := JPEG_MARKER.search(jpeg, at)) and found[1] != END_OF_PICTURE:
+        segments += 1
+        scans += found[1] == START_OF_SCAN
+        if scans > MAX_SCANS:
+            raise TooLargeError(f"expected a JPEG of at most {MAX_SCANS} scans, got more in {name}; save it again")
+        if segments > MAX_SEGMENTS:
+            raise TooLargeError(f"expected a JPEG of at most {MAX_SEGMENTS:,} segments, got more in {name}; save it again")
         at = found.end() + int.from_bytes(jpeg[found.end() : found.end() + 2])
-    return count > MAX_SCANS
+
+
+def _check_chunks(png: bytes, name: str) -> None:
+    """Raise TooLargeError for more chunks than pictures have."""
+    chunks, at = 0, 8
+    while at < len(png):
+        at += 12 + int.from_bytes(png[at : at + 4])
+        chunks += 1
+        if chunks > MAX_CHUNKS:
+            raise TooLargeError(f"expected a PNG of at most {MAX_CHUNKS:,} chunks, got more in {name}; save it again")
 
 
 def _check_tiff(data: bytes, name: str) -> None:
@@ -367,10 +387,25 @@ def _orientation(image: Image.Image) -> tuple[int, tuple[str, ...]]:
 
 def _frame_notes(image: Image.Image) -> tuple[str, ...]:
     try:
-        frames = getattr(image, "n_frames", 1)
+        frames = _count_pages(image) if image.format == "TIFF" else getattr(image, "n_frames", 1)
     except Exception:  # the first frame is fine; it is the later ones that are damaged
         return ("first frame; later ones are damaged",)
-    return (f"first of {frames} frames",) if frames > 1 and image.tell() == 0 else ()
+    if frames == 1 or image.tell() != 0:
+        return ()
+    return (f"first of {frames} frames" if frames <= MOST_COUNTED else f"first of more than {MOST_COUNTED:,} frames",)
+
+
+def _count_pages(image: Image.Image) -> int:
+    """Return the number of pages, MOST_COUNTED + 1 where there are more; the image stays at its page."""
+    here = image.tell()
+    try:
+        for number in range(1, MOST_COUNTED + 1):
+            image.seek(number)
+    except EOFError:
+        return number
+    finally:
+        image.seek(here)
+    return MOST_COUNTED + 1
 
 
 def _photo_of_array(array: NDArray[Any], limits: ReadLimits) -> Photo:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 SEQUENCE_RATE = 25.0  # frames per second of an image sequence, FFmpeg's own convention
 MIN_STEP_S = 1e-6  # between two frames that are looked at
+MAX_FRAME_PIXELS = 60_000_000  # of a video, which holds several frames at once; a photo may have more
 SHORT_BY_S = 0.5  # a file that ends this much before its header says was cut
 STILLS = ("JPEG", "TIFF", "BMP", "PPM", "JPEG 2000", "HEIF")  # photos that never move; of these FFmpeg would read damaged ones, too
 TERMINAL_ART = "tty"  # what FFmpeg takes any file for that ends in .txt
@@ -156,9 +157,9 @@ class Video:
         return (round(width * ratio), height) if ratio > 1 else (width, round(height / ratio))
 
     def _check_size(self, width: int, height: int) -> None:
-        if width * height > self._limits.max_pixels:
-            most = self._limits.max_pixels / 1e6
-            raise TooLargeError(f"expected frames of at most {most:g} megapixels, got {width}x{height} in {self.name}; scale it down")
+        most = min(self._limits.max_pixels, MAX_FRAME_PIXELS)
+        if width * height > most:
+            raise TooLargeError(f"expected frames of at most {most / 1e6:g} megapixels, got {width}x{height} in {self.name}; scale it down")
 
 
 class ImageSequence:

@@ -22,7 +22,9 @@ SETTINGS = {
     "port": Setting(8000, "Port to listen on; 0 takes a free one."),
     "model": Setting("default", "A shipped model's name, or a bundle folder."),
     "detector": Setting("auto", "auto, or a YuNet .onnx file."),
-    "min_face": Setting(20, "Leave out faces whose shorter side is smaller, in pixels."),
+    "min_face": Setting(
+        "auto", "Shorter side of the smallest face, in pixels. auto: 20, or a 96th of the picture's longer side if that is more."
+    ),
     "workers": Setting(None, "Threads that read photos and find their faces. If not set: one per core."),
     "model_threads": Setting(None, "Threads for one classification. If not set: a quarter of the cores."),
     "batch_wait_ms": Setting(3, "How long a detected face waits for other faces, to be classified in one batch, in ms."),

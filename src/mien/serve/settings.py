@@ -8,11 +8,12 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, FiniteFloat, PositiveInt, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from mien.detect.find import check_min_face
 from mien.serve.setting_texts import SETTINGS
 
 PREFIX = "MIEN_"
@@ -38,7 +39,7 @@ class Settings(BaseSettings):
     port: int = _setting("port", ge=0, le=65535)
     model: str = _setting("model")
     detector: str = _setting("detector")
-    min_face: FiniteFloat = _setting("min_face", ge=1)
+    min_face: Literal["auto"] | float = _setting("min_face")
 
     workers: PositiveInt | None = _setting("workers")
     model_threads: PositiveInt | None = _setting("model_threads")
@@ -83,6 +84,11 @@ class Settings(BaseSettings):
             told = "; ".join(f"expected the variable {meant}, got {name}" for name, meant in mistakes.items())
             raise ValueError(f"{told}; rename it or unset it")
         return values
+
+    @field_validator("min_face", mode="before")
+    @classmethod
+    def _smallest(cls, value: object) -> object:
+        return "auto" if value == "auto" else check_min_face(value)
 
     @field_validator("api_keys", "cors_origins", "allowed_hosts", mode="before")
     @classmethod

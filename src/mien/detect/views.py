@@ -1,0 +1,31 @@
+"""A frame, or a part of it -> the copy that a detector looks at."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Frame = NDArray[np.uint8]
+GAP = 2.0  # Pillow's reducing_gap: whole pixels are averaged down to this many times the wanted size, and interpolated from there
+STRIP_PIXELS = 2**22  # of the frame in Pillow's hands at once, where whole pixels are averaged
+
+
+def resized(frame_rgb: Frame, size_wh: tuple[int, int]) -> Frame:
+    """Return a copy of another size, uint8 (h, w, 3); the frame itself where it has that size.
+
+    The pixels are those of ``Image.resize(size_wh, ..., reducing_gap=2.0)``, bicubic where the copy is larger on its longer side and
+    bilinear where it is smaller. A large frame is averaged strip by strip, because Pillow would copy the whole of it first.
+    """
+    height, width = frame_rgb.shape[:2]
+    if size_wh == (width, height):
+        return frame_rgb
+    larger = max(size_wh) > max(width, height)
+    how = Image.Resampling.BICUBIC if larger else Image.Resampling.BILINEAR
+    step_x, step_y = (int(whole / wanted / GAP) or 1 for whole, wanted in zip((width, height), size_wh, strict=True))
+    if step_x == step_y == 1:
+        return np.asarray(Image.fromarray(frame_rgb).resize(size_wh, how), np.uint8)
+    rows = max(1, STRIP_PIXELS // width // step_y) * step_y
+    strips = [np.asarray(Image.fromarray(frame_rgb[top : top + rows]).reduce((step_x, step_y))) for top in range(0, height, rows)]
+    small = Image.fromarray(np.concatenate(strips))
+    return np.asarray(small.resize(size_wh, how, box=(0, 0, width / step_x, height / step_y)), np.uint8)

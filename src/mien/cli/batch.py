@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mien.cli.endings import in_order
 from mien.cli.words import counted, say
 from mien.errors import UsageError
 
@@ -73,17 +74,21 @@ def batch(
         say(_plan_in_words(planned, planned.shards - shards_done))
         return
     chosen = _engine(engine, workers, address)
-    with _progress() as show:
-        outcome = job.run_job(
-            output,
-            sources,
-            settings,
-            chosen,
-            column=column,
-            retry_errors=retry_errors,
-            on_plan=lambda planned, shards: say(_plan_in_words(planned, shards)),
-            on_progress=show,
-        )
+    try:
+        with in_order(), _progress() as show:
+            outcome = job.run_job(
+                output,
+                sources,
+                settings,
+                chosen,
+                column=column,
+                retry_errors=retry_errors,
+                on_plan=lambda planned, shards: say(_plan_in_words(planned, shards)),
+                on_progress=show,
+            )
+    except KeyboardInterrupt:
+        say(f"stopped; the shards that are done are kept in {output}, and the same command goes on from there")
+        raise
     _say_outcome(outcome, output)
 
 

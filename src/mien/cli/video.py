@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mien.cli.words import PICTURE_ENDINGS, check_ending, check_free, check_no_input, counted, fail, say, show, text_output
+from mien.cli.endings import in_order
+from mien.cli.output import text_output
+from mien.cli.words import PICTURE_ENDINGS, check_ending, check_free, check_no_input, counted, fail, say, show
 from mien.errors import MediaError
 from mien.results import ErrorResult
 
@@ -33,7 +34,9 @@ RECORD_ENDINGS = (".jsonl", ".csv", ".parquet")
 
 
 def video(
-    source: Annotated[str, typer.Argument(help="A video file, a stream's address, a folder of pictures, or a quoted glob of them.")],
+    source: Annotated[
+        str, typer.Argument(help="A video file, a stream's address, a folder of pictures, a quoted glob of them, or - for stdin.")
+    ],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Records, a .jsonl, .csv or .parquet file.")] = None,
     annotated: Annotated[Path | None, typer.Option(help="A copy with boxes, ids and labels, an .mp4 file, with the sound.")] = None,
     timeline: Annotated[Path | None, typer.Option(help="A picture of who showed what and when, a .png, .jpg or .webp file.")] = None,
@@ -57,7 +60,7 @@ def video(
     from mien.timeline import Timeline
 
     check_every(every)
-    inputs = [item.data for item in expand([source]) if isinstance(item, Source)]
+    inputs = [item.data for item in expand([source] if source != "-" else []) if isinstance(item, Source)]
     for path, endings in ((output, RECORD_ENDINGS), (annotated, (".mp4",)), (timeline, PICTURE_ENDINGS)):
         if path:
             check_ending(path, endings)
@@ -67,16 +70,23 @@ def video(
     story = Timeline(pipeline.labels)
     to_stdout = not (output or annotated or timeline or summary)
     job = _Job(source, display_name(source), pipeline, story, every, detect_every)
+    problem: OSError | None = None
+    complete = False
     try:
         with ExitStack() as stack:
             sink = _open_records(stack, output, to_stdout, overwrite, pipeline)
             complete = job.run(sink, annotated)
-        if timeline and job.frames:
-            _save_picture(timeline, story, job.name)
     except BrokenPipeError:
         raise
-    except OSError as error:  # after the files in the making were let go of
-        fail(f"expected room for what is written, the system refuses ({error.strerror or error}); free some, or choose another place")
+    except OSError as error:  # what was written until then is finished by now
+        problem = error
+    if timeline and job.frames:
+        try:
+            _save_picture(timeline, story, job.name)
+        except OSError as error:
+            problem = problem or error
+    if problem:
+        fail(f"expected room for what is written, the system refuses ({problem.strerror or problem}); free some, or choose another place")
     if summary and job.frames:
         _print_summary(story.presences(), pipeline.labels)
     if not complete:
@@ -95,25 +105,27 @@ class _Job:
     detect_every: int
     frames: int = 0
     left_out: int = 0
+    part: str = "picture"
     time_s: float | None = None
 
     def run(self, sink: Sink | None, annotated: Path | None) -> bool:
         """Do everything that is done frame by frame; return False when something of it could not be read or the user stopped it."""
         from mien.draw import annotate
-        from mien.media.video import open_video
+        from mien.media.standard_input import open_input
         from mien.media.video_writer import VideoWriter
 
         began = time.monotonic()
-        with _stop_on_ctrl_c() as stopped, ExitStack() as stack:
+        with in_order() as ending, ExitStack() as stack:
+            stopped = ending.asked
             writer, left_out = None, list[ErrorResult]()
             try:
-                clip = open_video(self.source)
-                left_out = clip.left_out
+                clip = open_input(self.source, stack)
+                left_out, self.part = clip.left_out, clip.part
                 stack.callback(clip.close)
                 if annotated:
                     rate = min(clip.rate or 25, 1 / self.every_s) if self.every_s else clip.rate
-                    sound_from = self.source if clip.has_sound and clip.duration_s else None  # a live stream cannot be read twice
-                    writer = stack.enter_context(VideoWriter(annotated, rate=rate, sound_from=sound_from))
+                    writer = stack.enter_context(VideoWriter(annotated, rate=rate, sound_from=clip.sound_from))
+                ending.finish()  # from here on the loop looks whether it shall stop, and leaves nothing half written
                 with _progress(clip.duration_s) as show:
                     for result, frame in self._results(clip.frames(self.every_s), stopped):
                         show(result.time_s or 0.0)
@@ -124,6 +136,8 @@ class _Job:
                             writer.write(result.time_s or 0.0, self.story.draw_graphs(annotate(frame, result), result))
                 if writer and not stopped.is_set():
                     writer.write_rest_of_sound()
+                if writer and writer.sound_lost:
+                    say(f"mien: the sound of {self.name} cannot go along, or not to its end ({writer.sound_lost})")
                 self._tell(left_out, sink)
             except MediaError as error:
                 self._tell(left_out, sink)
@@ -137,7 +151,7 @@ class _Job:
         pace = f"{counted(self.frames, 'frame')} in {seconds:.1f} s ({self.frames / seconds:.1f} frames/s)"
         say(f"{pace}, {people} {'person' if people == 1 else 'people'}")
         if self.left_out:
-            say(f"{counted(self.left_out, 'picture')} could not be read")
+            say(f"{counted(self.left_out, self.part)} could not be read")
         if stopped.is_set():
             say("stopped; what was done until then is complete")
         return not stopped.is_set() and not self.left_out
@@ -160,22 +174,6 @@ class _Job:
                 yield result, frame
                 if stopped.is_set():
                     return
-
-
-@contextmanager
-def _stop_on_ctrl_c() -> Iterator[Event]:
-    """Give an event that the first Ctrl-C sets, so that no frame is left half written; the second one interrupts."""
-    stopped = Event()
-
-    def stop(*_: object) -> None:
-        stopped.set()
-        signal.signal(signal.SIGINT, before)
-
-    before = signal.signal(signal.SIGINT, stop)
-    try:
-        yield stopped
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import math
 
 MAX_JITTER_S = 1.0  # a clock that runs back by more has started again
 MAX_GAP_S = 3600.0  # in a broadcast stream, a clock that leaps ahead by more belongs to another recording
+RESTARTS = 0x0200  # FFmpeg's AVFMT_TS_DISCONT: formats of broadcasting, whose clock may leap
 JUMPED = "the file's clock starts again here; the time goes on from the frame before"
 
 

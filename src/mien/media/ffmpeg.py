@@ -86,7 +86,10 @@ def _as_shown(pixels: NDArray[np.uint8], frame: Any) -> NDArray[np.uint8]:
 
     The matrix takes (x, y) to (a x + c y, b x + d y), y pointing down (ISO/IEC 14496-12, 6.2.2; FFmpeg's display.h).
     """
-    data = frame.side_data.get("DISPLAYMATRIX")
+    try:
+        data = frame.side_data.get("DISPLAYMATRIX")
+    except ValueError:  # PyAV does not know all that FFmpeg puts beside a frame, such as EXIF
+        return np.rot90(pixels, frame.rotation // 90)
     if data is None:
         return pixels
     a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5].tolist()

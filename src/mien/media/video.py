@@ -26,7 +26,7 @@ from mien.errors import (
     UsageError,
 )
 from mien.media import ffmpeg
-from mien.media.clock import JUMPED, MAX_GAP_S, MAX_JITTER_S, Clock
+from mien.media.clock import JUMPED, MAX_GAP_S, MAX_JITTER_S, RESTARTS, Clock
 from mien.media.ffmpeg import SELF_CONTAINED, import_av, open_container, progressive, reading, start_of
 from mien.media.images import FORMATS, ReadLimits, display_name, read_photo
 from mien.media.sources import GLOB_CHARACTERS, Source, entries
@@ -43,9 +43,9 @@ SHORT_BY_S = 0.5  # a file that ends this much before its header says was cut
 STILLS = ("JPEG", "TIFF", "BMP", "PPM", "JPEG 2000", "HEIF")  # photos that never move; of these FFmpeg would read damaged ones, too
 TERMINAL_ART = "tty"  # what FFmpeg takes any file for that ends in .txt
 WITHOUT_TIMES = ("avi",)  # formats that number pictures in the order of decoding and do not say when they are shown
-RESTARTS = 0x0200  # AVFMT_TS_DISCONT: formats of broadcasting, whose clock may leap
 MAX_FLUSHES = 64  # more pictures than a decoder holds back
-HURRIED_S, UNHURRIED_S = 0.01, 0.1  # a picture of an animated WebP that asks for less than the first is shown for the second, as in browsers
+HURRIED_S, UNHURRIED_S = 0.01, 0.1  # a picture of an animated WebP that asks for the first, or less, gets the second, as in browsers
+DAMAGED = "the file is damaged here; parts of this picture may be wrong"
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,7 +156,8 @@ class Video:
                 time_s, jumped = clock.at(frame.time, float(lasts_s))
                 size_wh = self._shown_size(frame.width, frame.height)
                 self._check_size(*size_wh)
-                yield _Decoded(shown + pictures.lost, time_s, frame, size_wh, (JUMPED,) if jumped else ())
+                notes = (*((JUMPED,) if jumped else ()), *((DAMAGED,) if frame.is_corrupt else ()))
+                yield _Decoded(shown + pictures.lost, time_s, frame, size_wh, notes)
                 shown += 1
         if not shown:
             raise CorruptMediaError(f"expected frames, got none in {self.name}; the video track is empty or damaged")
@@ -271,13 +272,13 @@ class AnimatedPicture:
     part = "picture"
     sound_from: str | None = None
 
-    def __init__(self, path: Path, *, limits: ReadLimits = ReadLimits()) -> None:
+    def __init__(self, path: Path, *, limits: ReadLimits = ReadLimits(), name: str | None = None) -> None:
         """Open the file.
 
         Raises:
             MediaError: it cannot be read.
         """
-        self.name = display_name(path)
+        self.name = name or display_name(path)
         self._limits = limits
         self._first_rgb = read_photo(path, limits=limits).frame_rgb  # refuses what is too large, damaged or not to be read
         self._image = Image.open(path)
@@ -322,16 +323,16 @@ class AnimatedPicture:
             self._image.seek(index)
             self._image.load()
         except (OSError, EOFError, ValueError) as error:
-            raise CorruptMediaError(
-                f"expected picture {index + 1} of {self.name}, got damage ({error}); copy or save it again"
-            ) from None
+            raise CorruptMediaError(f"expected picture {index + 1} of {self.name}, got damage ({error}); copy or save it again") from None
         return read_photo(self._image, limits=self._limits).frame_rgb
 
 
-def open_video(source: str | Path, *, limits: ReadLimits = ReadLimits()) -> Video | ImageSequence | AnimatedPicture:
+def open_video(
+    source: str | Path, *, limits: ReadLimits = ReadLimits(), name: str | None = None
+) -> Video | ImageSequence | AnimatedPicture:
     """Return the video file, stream, animated picture, or image sequence (a folder, a glob or a photo) that ``source`` names.
 
-    Raises as :class:`Video`.
+    Messages call it ``name``, if that is given. Raises as :class:`Video`.
     """
     text = str(source)
     if not text:
@@ -340,8 +341,8 @@ def open_video(source: str | Path, *, limits: ReadLimits = ReadLimits()) -> Vide
     if "://" not in text and (is_glob or Path(text).is_dir() or _is_still(text)):
         return ImageSequence(text, limits=limits)
     if _is_animated_webp(text):
-        return AnimatedPicture(Path(source), limits=limits)
-    return Video(source, limits=limits)
+        return AnimatedPicture(Path(source), limits=limits, name=name)
+    return Video(source, limits=limits, name=name)
 
 
 def check_every(every_s: float | None) -> float | None:

@@ -18,7 +18,7 @@ from mien.batch.reading import Reader
 from mien.batch.settings import Settings
 from mien.batch.tally import Tally
 from mien.errors import CrashedError, JobError, MediaError
-from mien.media.video import Video
+from mien.media.video import Video, left_out_before
 from mien.pipeline import Pipeline
 from mien.results import ErrorResult, FrameResult
 from mien.sinks import Parquet, Sink, open_sink
@@ -106,17 +106,24 @@ class ShardRunner:
             yield item, self._frames(item)
 
     def _frames(self, item: Input) -> Iterator[Record]:
-        """Yield a record a frame, and an error record where the video breaks."""
+        """Yield a record a frame, and an error record where the video breaks or is damaged."""
         time_s = None
+        told = 0
+        left_out: list[ErrorResult] = []
         began = time.perf_counter()
         try:
             with tempfile.TemporaryDirectory(prefix="mien-batch-") as scratch, ExitStack() as stack:
                 video = stack.enter_context(Video(self._reader.file(item, Path(scratch)), limits=self._settings.limits))
                 frames = video.frames(self._settings.every_s)
+                left_out = video.left_out
                 stream = self.pipeline.stream(frames, source=item.name, detect_every=self._settings.detect_every)
                 for record in stack.enter_context(closing(stream)):
                     time_s = record.time_s
+                    for error in left_out_before(left_out[told:], record.frame_index):
+                        told += 1
+                        yield _portable(replace(error, source=item.name), item)
                     yield record
+            yield from (_portable(replace(error, source=item.name), item) for error in left_out[told:])
         except MediaError as error:
             yield _portable(ErrorResult(item.name, error.code, str(error), time_s=time_s), item)
         finally:

@@ -23,7 +23,7 @@ class RecordFile(io.TextIOWrapper):
     """
 
     def __init__(self, path: Path, spare: Path) -> None:
-        self._bytes = path.open("wb")  # noqa: SIM115  (closed with the text)
+        self._bytes = path.open("wb")
         super().__init__(self._bytes, encoding="utf-8", errors="backslashreplace", newline="")
         self.spare = spare
         self.whole = 0

@@ -158,8 +158,9 @@ class _Job:
 
     def _tell(self, errors: list[ErrorResult], sink: Sink | None, until: int | None = None) -> None:
         """Write the records of the pictures that were left out before frame ``until``; those after it wait for their turn."""
-        while self.left_out < len(errors) and (until is None or (errors[self.left_out].frame_index or 0) < until):
-            error = errors[self.left_out]
+        from mien.media.video import left_out_before
+
+        for error in left_out_before(errors[self.left_out :], until):
             self.left_out += 1
             if sink:
                 sink.write(error)

@@ -106,6 +106,7 @@ def _fill(source: str, system: str | None, slot: _Slot, tell: Callable[[str], No
         try:
             with Video(source, device=system) as video:
                 for frame in video.frames():
+                    video.left_out.clear()  # a picture that was damaged is one that was dropped
                     if slot.stopped.is_set():
                         return
                     if away:

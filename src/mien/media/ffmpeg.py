@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import urllib.request
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 from http.client import HTTPException
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 OPEN_TIMEOUT_S, READ_TIMEOUT_S = 20.0, 10.0  # of a network stream that stalls
 # FFmpeg's options for a file of strangers: playlists and lists of files are not among these formats, the network not among the protocols.
 SELF_CONTAINED = {"format_whitelist": "mov,mp4,matroska,webm,avi,ogg,flv,mpeg,live_flv", "protocol_whitelist": "file"}
-ISO_STARTS = (b"ftyp", b"mdat", b"wide", b"free", b"skip")  # kinds of the first box of an MP4 or MOV
+BEFORE_PICTURES = (b"ftyp", b"wide", b"free", b"skip", b"uuid")  # boxes that an MP4 or MOV may begin with
+HEAD = 4096  # bytes that are looked at for them
 PQ, HLG = 16, 18  # transfer characteristics of HDR video in ITU-T H.273
 
 
@@ -49,14 +50,22 @@ def import_av() -> Any:
 
 
 @contextmanager
-def reading(name: str, source: str | Path | None = None) -> Iterator[None]:
-    """Turn what FFmpeg raises into a MediaError that names the source; ``source`` is where it is, if that is not its name."""
+def reading(name: str, source: str | Path | None = None, *, began: Callable[[], bool] = lambda: True) -> Iterator[None]:
+    """Turn what FFmpeg raises into a MediaError that names the source.
+
+    ``source`` is where it is, if that is not its name; ``began`` says whether a frame of it was shown yet.
+    """
     av = import_av()
     try:
         yield
     except MediaError:
         raise
     except av.error.FFmpegError as error:
+        if not began() and has_late_index(str(source or name)):
+            raise FetchError(
+                f"expected a video that can be read from its start at {name}, got an MP4 with its index at the end, from a server without "
+                "range requests; download it and name the file, or put the index first (ffmpeg -i in.mp4 -c copy -movflags +faststart)"
+            ) from None
         raise _media_error(name, str(source or name), error) from None
 
 
@@ -154,11 +163,6 @@ def _media_error(name: str, source: str, error: Any) -> MediaError:
     if isinstance(error, (av.error.PermissionError, av.error.IsADirectoryError)):
         return UnreadableError(f"expected to read {name}, which the system refuses ({reason}); check its permissions")
     if "://" in source:
-        if isinstance(error, (av.error.InvalidDataError, av.error.EOFError)) and lacks_ranges(source):
-            return FetchError(
-                f"expected a video that can be read from its start at {name}, got an MP4 from a server without range requests, with its "
-                "index at the end; download it and name the file, or put the index first (ffmpeg -i in.mp4 -c copy -movflags +faststart)"
-            )
         return FetchError(f"expected a video stream at {name}, got no more of it ({reason}); check the address and the network")
     if isinstance(error, (av.error.InvalidDataError, av.error.EOFError)):
         if _starts_like_a_video(source):
@@ -167,16 +171,19 @@ def _media_error(name: str, source: str, error: Any) -> MediaError:
     return UnreadableError(f"expected to read the video {name}, got an error of the system ({reason}); try again or copy the file")
 
 
-def lacks_ranges(address: str) -> bool:
-    """Return whether there is an MP4 or MOV at an http(s) address, and a server that gives whole files only."""
+def has_late_index(address: str) -> bool:
+    """Return whether at an http(s) address is an MP4 or MOV whose pictures come before its index, and a server that skips nothing."""
     if not address.lower().startswith(("http://", "https://")):
         return False
-    request = urllib.request.Request(address, headers={"Range": "bytes=0-15"})  # noqa: S310  (http and https only)
+    request = urllib.request.Request(address, headers={"Range": f"bytes=0-{HEAD - 1}"})  # noqa: S310  (http and https only)
     try:
         with urllib.request.urlopen(request, timeout=READ_TIMEOUT_S) as answer:  # noqa: S310
-            return answer.status == HTTPStatus.OK and answer.read(8)[4:] in ISO_STARTS
+            start = b"" if answer.status == HTTPStatus.PARTIAL_CONTENT else answer.read(HEAD)
     except (OSError, ValueError, HTTPException):
         return False
+    while start[4:8] in BEFORE_PICTURES and (length := int.from_bytes(start[:4])) >= 8:
+        start = start[length:]
+    return start[4:8] == b"mdat"
 
 
 def _starts_like_a_video(name: str) -> bool:

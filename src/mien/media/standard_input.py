@@ -10,14 +10,12 @@ from typing import BinaryIO
 
 from mien.errors import UnreadableError
 from mien.media.images import ReadLimits
-from mien.media.video import AnimatedPicture, ImageSequence, Video, open_video
+from mien.media.video import Clip, open_video
 
 DASH = "-"
 
 
-def open_input(
-    source: str, stack: ExitStack, *, stdin: BinaryIO | None = None, limits: ReadLimits = ReadLimits()
-) -> Video | ImageSequence | AnimatedPicture:
+def open_input(source: str, stack: ExitStack, *, stdin: BinaryIO | None = None, limits: ReadLimits = ReadLimits()) -> Clip:
     """Return the video that ``source`` names, which is ``-`` for standard input.
 
     Standard input is read to its end, into a temporary file that is gone when ``stack`` is left: the index of an MP4 may be at the end.

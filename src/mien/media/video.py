@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -100,7 +101,7 @@ class Video:
         self.name = name or display_name(source)
         self._source = source
         self._limits = limits
-        with reading(self.name, source):
+        with reading(self.name, source, began=lambda: False):
             self._container = open_container(source, device, SELF_CONTAINED if untrusted else {})
         try:
             self._stream = self._find_stream()
@@ -146,7 +147,7 @@ class Video:
         clock = Clock(self._start_s, max_gap_s=MAX_GAP_S if self._container.format.flags & RESTARTS else math.inf)
         time_s, shown = 0.0, 0
         pictures = _Pictures(self._stream, self._format(*WITHOUT_TIMES))
-        with reading(self.name, self._source):
+        with reading(self.name, self._source, began=lambda: shown > 0):
             for frame in progressive(pictures.decoded(self._container.demux(self._stream)), self._stream):
                 lasts_s = frame.duration * frame.time_base if frame.duration and frame.time_base else 1 / (self.rate or SEQUENCE_RATE)
                 if pictures.damaged:
@@ -327,9 +328,10 @@ class AnimatedPicture:
         return read_photo(self._image, limits=self._limits).frame_rgb
 
 
-def open_video(
-    source: str | Path, *, limits: ReadLimits = ReadLimits(), name: str | None = None
-) -> Video | ImageSequence | AnimatedPicture:
+Clip = Video | ImageSequence | AnimatedPicture
+
+
+def open_video(source: str | Path, *, limits: ReadLimits = ReadLimits(), name: str | None = None) -> Clip:
     """Return the video file, stream, animated picture, or image sequence (a folder, a glob or a photo) that ``source`` names.
 
     Messages call it ``name``, if that is given. Raises as :class:`Video`.
@@ -343,6 +345,11 @@ def open_video(
     if _is_animated_webp(text):
         return AnimatedPicture(Path(source), limits=limits, name=name)
     return Video(source, limits=limits, name=name)
+
+
+def left_out_before(errors: Sequence[ErrorResult], index: int | None) -> list[ErrorResult]:
+    """Return the records of ``left_out`` whose turn comes before the frame ``index``; the reader is a few frames ahead of the results."""
+    return list(takewhile(lambda error: index is None or (error.frame_index or 0) < index, errors))
 
 
 def check_every(every_s: float | None) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 from collections import deque
@@ -33,7 +34,8 @@ class VideoWriter:
     """A file that gets its name when it is finished; until then it is a hidden ``.NAME.part`` beside it.
 
     Leaving the ``with`` block finishes the file, whatever the reason: after an exception, Ctrl-C or on a full disk it holds what was
-    written until then, and plays. ``sound_lost`` says why there is no sound, or less than the source has.
+    written until then, and plays. Only a generator that is closed before its end, whose caller wants no more of it, leaves no file.
+    ``sound_lost`` says why there is no sound, or less than the source has.
     """
 
     def __init__(self, path: Path, *, rate: float | None = None, sound_from: str | None = None, untrusted: bool = False) -> None:
@@ -111,6 +113,8 @@ class VideoWriter:
             if self._sound:
                 self._sound.close()
             self._container.close()
+            if not _fragments(self._part)[1]:  # FFmpeg does not tell of every write that failed
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except BaseException:
             self._keep_whole_fragments()
             raise
@@ -126,7 +130,9 @@ class VideoWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None or not issubclass(kind, OSError):
+        if kind is not None and issubclass(kind, GeneratorExit):
+            self.discard()
+        elif kind is None or not issubclass(kind, OSError):
             self.close()
         else:
             with suppress(OSError):  # the first one is told
@@ -142,7 +148,7 @@ class VideoWriter:
     def _keep_whole_fragments(self) -> None:
         """Cut what a full disk left half written, and give the rest its name."""
         with suppress(OSError):
-            whole = _whole_fragments(self._part)
+            whole, _ = _fragments(self._part)
             self._let_go()
             if whole:
                 os.truncate(self._part, whole)
@@ -309,9 +315,12 @@ class _Starts:
         return self._count
 
 
-def _whole_fragments(path: Path) -> int:
-    """Return how many bytes of a fragmented MP4 are whole: up to the last fragment's end, 0 if there is none (ISO/IEC 14496-12, 8.8)."""
-    size, at, whole = path.stat().st_size, 0, 0
+def _fragments(path: Path) -> tuple[int, bool]:
+    """Return how many bytes of a fragmented MP4 are whole, up to the last fragment's end, and whether its end was written.
+
+    ISO/IEC 14496-12: a fragment is a box ``moof`` with the ``mdat`` behind it (8.8), and the end is a box ``mfra`` (8.8.9).
+    """
+    size, at, whole, kind = path.stat().st_size, 0, 0, b""
     with path.open("rb") as file:
         while at + 8 <= size:
             file.seek(at)
@@ -319,7 +328,7 @@ def _whole_fragments(path: Path) -> int:
             length, kind = int.from_bytes(head[:4]), head[4:8]
             length = int.from_bytes(head[8:]) if length == 1 else length
             if length < 8 or at + length > size:
-                break
+                return whole, False
             at += length
             whole = at if kind == b"mdat" else whole
-    return whole
+    return whole, at == size and kind == b"mfra"

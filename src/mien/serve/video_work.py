@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import time
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
 
 from mien.draw import annotate
 from mien.errors import MediaError, TooLargeError, UnsupportedMediaError
 from mien.media.images import VIDEOS, ReadLimits
-from mien.media.video import Video
+from mien.media.video import Video, left_out_before
 from mien.media.video_writer import VideoWriter
 from mien.pipeline import Pipeline
 from mien.results import ErrorResult, FrameResult
@@ -77,7 +77,7 @@ def analyze_video(
         try:
             clip = stack.enter_context(closing(_open(path, name, settings)))
             progress.frames, progress.duration_s = 0, clip.duration_s
-            writer = None
+            writer, told = None, 0
             if annotated:
                 rate = min(clip.rate or 25, 1 / every_s) if every_s else clip.rate
                 sound_from = str(path) if clip.has_sound else None
@@ -86,6 +86,9 @@ def analyze_video(
             for record, frame_rgb in stack.enter_context(closing(stream)):
                 if stopped.is_set():
                     raise Stopped
+                for damage in left_out_before(clip.left_out[told:], record.frame_index):
+                    told += 1
+                    out.write(_line(replace(damage, source=name, message=damage.message.replace(str(path), name))))
                 _check_length(record.time_s, name, settings)
                 out.write(_line(record))
                 if writer:

@@ -14,6 +14,7 @@ from pyarrow import parquet
 from mien.batch.archives import OpenArchives
 from mien.batch.listing import inputs
 from mien.errors import ChangedError, CorruptMediaError, MediaError, TooLargeError, UnreadableError, UsageError
+from mien.media.sources import expand
 from tests.batch.support import face
 
 
@@ -263,3 +264,25 @@ def test_a_list_or_archive_of_noise_is_told(place, file):
     else:
         (item,) = inputs([file])
         assert item.code == "corrupt_media"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
+@pytest.mark.parametrize("source", ["list.txt", "in", "in/pipe.jpg", "in/*.jpg"])
+def test_a_pipe_is_refused_wherever_it_is_named(place, source):
+    """A worker would wait for what never comes."""
+    os.mkfifo(place / "in" / "pipe.jpg")
+    (place / "list.txt").write_text("in/pipe.jpg\nin/a.jpg\n")
+    (error,) = (item for item in inputs([source]) if item.kind == "error")
+    assert (error.name, error.code) == ("in/pipe.jpg", "unsupported_media")
+    assert "pipe" in error.message
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links are made by administrators alone there")
+@pytest.mark.parametrize("source", ["list.txt", "in", "in/*.jpg"])
+def test_a_link_is_an_input_of_its_own_as_in_mien_analyze(place, source):
+    (place / "in" / "same.jpg").symlink_to(place / "in" / "a.jpg")
+    (place / "list.txt").write_text("in/a.jpg\nin/same.jpg\n")
+    found = {item.name: item.identity for item in inputs([source]) if item.kind == "photo" and "deep" not in item.name}
+    photos = [entry.name for entry in expand(["in/a.jpg", "in/same.jpg"])]
+    assert list(found) == photos == ["in/a.jpg", "in/same.jpg"]
+    assert len(set(found.values())) == 2

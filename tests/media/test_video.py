@@ -146,13 +146,11 @@ def test_a_segment_that_starts_late_is_whole(tmp_path):
         pytest.param("a.m2ts", {}, id="blu-ray"),
         pytest.param("a.avi", {"codec": "mpeg4", "time_base": Fraction(1, RATE)}, id="avi"),
         pytest.param("a.wmv", {"codec": "wmv2", "sound": "wmav2"}, id="windows media"),
-        pytest.param("a.flv", {"codec": "flv1", "time_base": Fraction(1, RATE)}, id="flash"),
-        pytest.param("a.ogg", {"codec": "libtheora"}, id="ogg"),
+        pytest.param("a.flv", {"codec": "flv", "time_base": Fraction(1, RATE)}, id="flash"),
+        pytest.param("a.ogv", {"codec": "libvpx"}, id="ogg"),
     ],
 )
 def test_every_container_that_was_cut_is_told_from_a_whole_one(tmp_path, name, options):
-    if options.get("codec") not in (None, *av.codecs_available):
-        pytest.skip(f"PyAV's FFmpeg has no encoder {options['codec']}")
     whole = write_clip(tmp_path / name, noise(50), **options)
     assert len(read(whole)) == 50
     whole.write_bytes(whole.read_bytes()[: whole.stat().st_size * 6 // 10 | 1])

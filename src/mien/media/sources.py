@@ -125,21 +125,25 @@ def file_at(path: Path, *, named: bool = True) -> Source | ErrorResult:
 def _folder(folder: Path, endings: tuple[str, ...]) -> Iterator[Source | ErrorResult]:
     name = display_name(folder)
     refusals: list[OSError] = []
-    above: dict[str, tuple[str, ...]] = {}  # folder -> the real folders on the way to it
-    visits: Counter[str] = Counter()
+    above: dict[str, tuple[bool, tuple[str, ...]]] = {}  # folder -> whether a link leads to it, and the real folders on the way
+    visits: Counter[str] = Counter()  # over links
     empty = True
     for top, subfolders, files in os.walk(folder, followlinks=True, onerror=refusals.append):
-        place, way = os.path.realpath(top), above.pop(top, ())
-        visits[place] += 1
-        if place in way or visits[place] > MAX_NAMES:
+        place = os.path.realpath(top)
+        linked, way = above.pop(top, (False, ()))
+        loop = place in way
+        visits[place] += linked and not loop
+        if loop or (linked and visits[place] > MAX_NAMES):
             subfolders.clear()
-            if place not in way and visits[place] == MAX_NAMES + 1:
+            if not loop and visits[place] == MAX_NAMES + 1:
                 shown = display_name(top)
-                message = f"expected a folder that links lead to {MAX_NAMES} times at most, got {shown} once more; name it on its own"
+                message = f"expected a folder that links lead to in {MAX_NAMES} ways at most, got one more, {shown}; name it on its own"
                 yield _error(shown, UnsupportedMediaError(message))
             continue
         subfolders[:] = sorted(subfolder for subfolder in subfolders if not subfolder.startswith("."))
-        above.update({os.path.join(top, subfolder): (*way, place) for subfolder in subfolders})  # noqa: PTH118  (as os.walk builds them)
+        for subfolder in subfolders:
+            path = os.path.join(top, subfolder)  # noqa: PTH118  (as os.walk builds it)
+            above[path] = linked or os.path.islink(path), (*way, place)  # noqa: PTH114
         for file in sorted(files):
             if not file.startswith(".") and file.lower().endswith(endings):
                 empty = False

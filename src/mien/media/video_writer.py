@@ -24,6 +24,7 @@ QUALITY, PRESET = "21", "veryfast"  # x264's constant rate factor: annotated tex
 SECONDS_A_KEY_FRAME = 2
 AAC_RATES = frozenset({8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000})  # Hz
 MAX_HELD = 512  # packets of sound that wait for the picture's clock to start again, some ten seconds
+NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO)
 SOUND_GAP_S = 0.1  # silence in the source that is kept; less is a rounded time
 # While it is written, the file is a row of fragments, each whole in itself, so that a full disk leaves all but the last one.
 FRAGMENTS = {"movflags": "+frag_keyframe+delay_moov+default_base_moof"}
@@ -197,20 +198,30 @@ class _Sound:
         if not self._input.streams.audio:
             return
         track = self._input.streams.audio[0]
-        if track.codec_context.name in SOUND_CODECS:
+        if _fits_mp4(track.codec_context):
             self._packets = self._copied(track, output.add_stream_from_template(track))
         else:
             rate = track.rate if track.rate in AAC_RATES else max(AAC_RATES)
             self._packets = self._encoded(track, output.add_stream("aac", rate=rate), rate)
 
     def copy_until(self, time_s: float) -> None:
-        """Write the packets that start before ``time_s``."""
+        """Write the packets that start before ``time_s``.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        av = import_av()
         while (packet := self._waiting or self._next()) is not None:
             self._waiting = packet
             if packet.pts * packet.time_base > time_s:
                 return
             self._waiting = None
-            self._output.mux(packet)
+            try:
+                self._output.mux(packet)
+            except av.error.FFmpegError as error:
+                if error.errno in NO_ROOM:
+                    raise
+                self._end(error)
 
     def close(self) -> None:
         """Let the source go."""
@@ -223,9 +234,12 @@ class _Sound:
         try:
             return next(self._packets, None)
         except (av.error.FFmpegError, ValueError) as error:
-            self.lost = str(error)
-            self._packets = iter(())
+            self._end(error)
             return None
+
+    def _end(self, error: Exception) -> None:
+        self.lost = str(error)
+        self._packets = iter(())
 
     def _copied(self, track: Any, into: Any) -> Iterator[Any]:
         last = -math.inf
@@ -296,6 +310,12 @@ class _Sound:
             if number >= len(shifts_s):
                 shifts_s.append(sound_end_s - float((packet.dts or 0) * packet.time_base))
             yield packet, shifts_s[number]
+
+
+def _fits_mp4(context: Any) -> bool:
+    """Return whether MP4 takes a track's packets as they are; AAC of broadcasts has no header of the whole track, which MP4 needs."""
+    codec = context.codec.canonical_name
+    return codec in SOUND_CODECS and (codec != "aac" or bool(context.extradata))
 
 
 class _Starts:

@@ -15,7 +15,7 @@ from mien.media import ffmpeg
 from mien.media.images import ReadLimits, read_photo
 from mien.media.video import check_every, open_video
 from mien.media.video_writer import VideoWriter
-from tests.media.clips import LEFT_UP, RATE, REST, RIGHT_UP, close_to, corner_colours, noise, read, show_as, turn_mp4, write_clip
+from tests.media.clips import LEFT_UP, RATE, REST, RIGHT_UP, close_to, corner_colours, damage, noise, read, show_as, turn_mp4, write_clip
 from tests.media.pictures import frames as moving
 from tests.media.pictures import turned
 
@@ -166,17 +166,6 @@ def test_fragments_that_were_cut_are_told(tmp_path):
     (tmp_path / "b.mp4").write_bytes(data[: len(data) * 9 // 10 | 1])
     with open_video(tmp_path / "b.mp4") as clip, pytest.raises(MediaError, match="which was cut"):
         list(clip.frames())
-
-
-def damage(path, number, count=1):
-    """Overwrite the ``count`` pictures from ``number`` on, in the order of the file."""
-    with av.open(str(path)) as container:
-        places = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
-    data = bytearray(path.read_bytes())
-    for at, size in places[number : number + count]:
-        data[at : at + size] = b"\xa5" * size
-    path.write_bytes(data)
-    return path
 
 
 @pytest.mark.parametrize(

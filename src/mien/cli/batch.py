@@ -88,7 +88,7 @@ def batch(
             )
     except KeyboardInterrupt:
         say(f"stopped; the shards that are done are kept in {output}, and the same command goes on from there")
-        raise
+        raise typer.Exit(1) from None
     _say_outcome(outcome, output)
 
 

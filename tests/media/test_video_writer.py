@@ -122,19 +122,6 @@ def test_what_was_written_plays_however_it_ends(tmp_path, error):
     assert len(read(tmp_path / "out.mp4")) == 5
 
 
-def test_a_generator_that_nobody_wants_more_of_leaves_no_file(tmp_path):
-    def steps():
-        with VideoWriter(tmp_path / "out.mp4") as writer:
-            for i in range(5):
-                writer.write(i / 25, corners(96, 64))
-                yield i
-
-    work = steps()
-    next(work)
-    work.close()
-    assert os.listdir(tmp_path) == []
-
-
 def test_no_frame_no_file(tmp_path):
     with VideoWriter(tmp_path / "out.mp4"):
         pass

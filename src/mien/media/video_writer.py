@@ -35,7 +35,7 @@ class VideoWriter:
     """A file that gets its name when it is finished; until then it is a hidden ``.NAME.part`` beside it.
 
     Leaving the ``with`` block finishes the file, whatever the reason: after an exception, Ctrl-C or on a full disk it holds what was
-    written until then, and plays. Only a generator that is closed before its end, whose caller wants no more of it, leaves no file.
+    written until then, and plays.
     ``sound_lost`` says why there is no sound, or less than the source has.
     """
 
@@ -131,9 +131,7 @@ class VideoWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None and issubclass(kind, GeneratorExit):
-            self.discard()
-        elif kind is None or not issubclass(kind, OSError):
+        if kind is None or not issubclass(kind, OSError):
             self.close()
         else:
             with suppress(OSError):  # the first one is told

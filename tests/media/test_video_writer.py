@@ -63,6 +63,9 @@ def test_the_sound_stays_and_in_step(tmp_path, name, sound, options, kept_as):
     assert out["sound from"] == pytest.approx(0, abs=0.08)
     assert out["audio"] == (kept_as, pytest.approx(1.96, abs=0.1))
     assert out["video"][1] == pytest.approx(2, abs=0.05)
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        samples = np.concatenate([frame.to_ndarray().astype(float).ravel()[::7] for frame in container.decode(audio=0)])
+    assert samples.std() > 0, "a tone is heard"
 
 
 @pytest.mark.parametrize(

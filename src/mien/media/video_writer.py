@@ -6,7 +6,7 @@ import errno
 import math
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
@@ -196,7 +196,7 @@ class _Sound:
         if not self._input.streams.audio:
             return
         track = self._input.streams.audio[0]
-        if _fits_mp4(track.codec_context):
+        if track.codec_context.codec.canonical_name in SOUND_CODECS:
             self._packets = self._copied(track, output.add_stream_from_template(track))
         else:
             rate = track.rate if track.rate in AAC_RATES else max(AAC_RATES)
@@ -241,6 +241,7 @@ class _Sound:
 
     def _copied(self, track: Any, into: Any) -> Iterator[Any]:
         last = -math.inf
+        plain = _as_mp4(track.codec_context, track)
         for packet, shift_s in self._in_step(track):
             shift = round(shift_s / packet.time_base)
             if packet.pts is None or packet.dts is None or packet.dts + shift <= last:
@@ -248,8 +249,9 @@ class _Sound:
             packet.pts += shift
             packet.dts += shift
             last = packet.dts
-            packet.stream = into
-            yield packet
+            for part in plain(packet):
+                part.stream = into
+                yield part
 
     def _encoded(self, track: Any, into: Any, rate: int) -> Iterator[Any]:
         av = import_av()
@@ -310,10 +312,13 @@ class _Sound:
             yield packet, shifts_s[number]
 
 
-def _fits_mp4(context: Any) -> bool:
-    """Return whether MP4 takes a track's packets as they are; AAC of broadcasts has no header of the whole track, which MP4 needs."""
-    codec = context.codec.canonical_name
-    return codec in SOUND_CODECS and (codec != "aac" or bool(context.extradata))
+def _as_mp4(context: Any, track: Any) -> Callable[[Any], Iterable[Any]]:
+    """Return a function that takes the headers off the packets of AAC as broadcasts have it, which MP4 does not hold."""
+    if context.codec.canonical_name != "aac" or context.extradata:
+        return lambda packet: [packet]
+    from av.bitstream import BitStreamFilterContext
+
+    return BitStreamFilterContext("aac_adtstoasc", track).filter
 
 
 class _Starts:

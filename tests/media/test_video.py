@@ -360,6 +360,8 @@ def only_sound(tmp_path):
         pytest.param(only_sound, "unsupported_media", id="no video track"),
         pytest.param(lambda folder: folder, "not_found", id="folder without pictures"),
         pytest.param(lambda folder: "http://127.0.0.1:9/a.mp4", "fetch_failed", id="address that refuses"),
+        pytest.param(lambda folder: f"http://127.0.0.1:9/a.mp4?signed={'x' * 5000}", "fetch_failed", id="longer than a name may be"),
+        pytest.param(lambda folder: "x" * 5000 + ".mp4", "unreadable", id="a name that is too long"),
     ],
 )
 def test_bad_input_has_a_stable_code(tmp_path, make, code):

@@ -194,7 +194,7 @@ def _starts_like_a_video(name: str) -> bool:
 def start_of(name: str, count: int = 16) -> bytes | None:
     """Return the first bytes of a file, or None where there is none to read."""
     try:
-        if not Path(name).is_file():  # a pipe has to be left as it is
+        if not os.path.isfile(name):  # noqa: PTH113  (a pipe has to be left as it is; Path.is_file can raise)
             return None
         with Path(name).open("rb") as file:
             return file.read(count)

@@ -6,6 +6,7 @@ FFmpeg reads everything, through PyAV; pictures of a sequence are read as photos
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -114,7 +115,8 @@ class Video:
         self.rate = float(self._stream.average_rate) if self._stream.average_rate else None
         self.duration_s = self._container.duration / 1e6 if self._container.duration else None
         self.has_sound = bool(self._container.streams.audio)
-        again = device is None and (Path(source).is_file() or ("://" in str(source) and bool(self.duration_s)))
+        is_file = os.path.isfile(source)  # noqa: PTH113  (Path.is_file can raise)
+        again = device is None and (is_file or ("://" in str(source) and bool(self.duration_s)))
         self.sound_from = str(source) if self.has_sound and again else None
         self.left_out: list[ErrorResult] = []
 
@@ -339,8 +341,9 @@ def open_video(source: str | Path, *, limits: ReadLimits = ReadLimits(), name: s
     text = str(source)
     if not text:
         raise NotFoundError("expected a video file, a stream's address, a folder or a glob, got an empty argument; name one")
-    is_glob = not GLOB_CHARACTERS.isdisjoint(text) and not Path(text).exists()
-    if "://" not in text and (is_glob or Path(text).is_dir() or _is_still(text)):
+    is_address = "://" in text
+    is_glob = not is_address and not GLOB_CHARACTERS.isdisjoint(text) and not os.path.exists(text)  # noqa: PTH110  (Path.exists can raise)
+    if not is_address and (is_glob or os.path.isdir(text) or _is_still(text)):  # noqa: PTH112
         return ImageSequence(text, limits=limits)
     if _is_animated_webp(text):
         return AnimatedPicture(Path(source), limits=limits, name=name)

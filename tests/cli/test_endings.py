@@ -63,9 +63,7 @@ def sources(path):
     return parquet.read_table(path)["source"].to_pylist()
 
 
-@pytest.mark.parametrize(
-    ("number", "name"), [*((number, "r.jsonl") for number in SIGNALS), ("SIGTERM", "r.csv"), ("SIGTERM", "r.parquet")]
-)
+@pytest.mark.parametrize(("number", "name"), [*((number, "r.jsonl") for number in SIGNALS), ("SIGTERM", "r.csv"), ("SIGTERM", "r.parquet")])
 def test_photos_that_were_done_are_kept(place, tmp_path, number, name):
     drawn = tmp_path / "drawn"
     arguments = ["analyze", place / "photos", "-o", name, "--annotate", "drawn", "--model", place / "tiny", "--threads", "1"]

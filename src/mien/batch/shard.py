@@ -113,7 +113,7 @@ class ShardRunner:
         began = time.perf_counter()
         try:
             with tempfile.TemporaryDirectory(prefix="mien-batch-") as scratch, ExitStack() as stack:
-                video = stack.enter_context(Video(self._reader.file(item, Path(scratch)), limits=self._settings.limits))
+                video = stack.enter_context(Video(self._reader.file(item, Path(scratch)), limits=self._settings.limits, name=item.name))
                 frames = video.frames(self._settings.every_s)
                 left_out = video.left_out
                 stream = self.pipeline.stream(frames, source=item.name, detect_every=self._settings.detect_every)
@@ -121,9 +121,9 @@ class ShardRunner:
                     time_s = record.time_s
                     for error in left_out_before(left_out[told:], record.frame_index):
                         told += 1
-                        yield _portable(replace(error, source=item.name), item)
+                        yield error
                     yield record
-            yield from (_portable(replace(error, source=item.name), item) for error in left_out[told:])
+            yield from left_out[told:]
         except MediaError as error:
             yield _portable(ErrorResult(item.name, error.code, str(error), time_s=time_s), item)
         finally:

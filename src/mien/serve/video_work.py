@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 
@@ -88,7 +88,7 @@ def analyze_video(
                     raise Stopped
                 for damage in left_out_before(clip.left_out[told:], record.frame_index):
                     told += 1
-                    out.write(_line(replace(damage, source=name, message=damage.message.replace(str(path), name))))
+                    out.write(_line(damage))
                 _check_length(record.time_s, name, settings)
                 out.write(_line(record))
                 if writer:
@@ -110,7 +110,7 @@ def _open(path: Path, name: str, settings: Settings) -> Video:
     if not VIDEOS.match(start):  # playlists, for example, which would make FFmpeg open other files and addresses
         raise UnsupportedMediaError(f"expected a video (MP4, MOV, WebM, MKV, AVI, Ogg, FLV or MPEG), got {name}; convert it to MP4")
     try:
-        video = Video(path, limits=ReadLimits(max_pixels=settings.max_pixels), untrusted=True)
+        video = Video(path, limits=ReadLimits(max_pixels=settings.max_pixels), untrusted=True, name=name)
     except MediaError as error:
         raise _without(path, name, error) from None
     try:

@@ -27,7 +27,7 @@ from mien.media.images import ReadLimits, read_photo
 from mien.media.video import Video
 from mien.media.video_writer import VideoWriter
 from mien.pipeline import Pipeline
-from mien.serve.words import SETTINGS
+from mien.serve.setting_texts import SETTINGS
 
 RESULT = Path(__file__).parent / "results" / "decoding.json"
 SMALL, LARGE = (160, 120), (7302, 5476)  # width and height, px

@@ -3,7 +3,7 @@
 Builds all formats of each model as ``mien export`` does, opens each with the runtime, and sets it beside its source: size, answers that
 agree, accuracy on PublicTest, and milliseconds a face on one thread. Formats take turns on the clock, so that whatever else the machine
 does falls on all of them; the first call of a turn is not timed, because an engine sets itself up anew when the batch size changes. A
-format that is refused is a row that says why. The table is for docs/edge.md (``python -m benchmarks.readme``).
+format that is refused is a row that says why. The table is for docs/edge.md (``python -m tools.readme``).
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from benchmarks.timing import machine, markdown
 from mien.classify import Classifier
 from mien.contract import FORMATS
 from mien.errors import ExportError
-from mien.train.formats import convert
-from mien.train.formats.sources import open_source
-from mien.train.metrics import wilson
+from mien.train.evaluation.metrics import wilson
+from mien.train.export.formats import convert
+from mien.train.export.sources import open_source
+from tools.sources import keras_source
 
 RESULT = Path(__file__).parent / "results" / "exports.json"
 BATCHES = (1, 32)
@@ -51,7 +52,10 @@ def measure(model: str, data: Path, formats: list[str], rounds: int) -> list[Row
     """Return a row a format of one model."""
     rows: list[Row] = []
     classifiers: dict[str, Classifier] = {}
-    with tempfile.TemporaryDirectory(prefix="mien-exports-") as scratch, open_source(model, data=data) as source:
+    with (
+        tempfile.TemporaryDirectory(prefix="mien-exports-") as scratch,
+        open_source(model, data=data, keras_file=keras_source(model)) as source,
+    ):
         for kind in formats:
             row: Row = {"model": source.bundle.spec.name, "format": kind}
             rows.append(row)

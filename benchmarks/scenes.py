@@ -28,13 +28,13 @@ from mien.draw import annotate
 from mien.geometry import Floats, invert, iou, transform
 from mien.pipeline import Pipeline
 from mien.results import Face, FrameResult
-from mien.train.data import load
-from mien.train.metrics import Z95, wilson
+from mien.train.data.dataset import load
+from mien.train.evaluation.metrics import Z95, wilson
 
 WIDTH, HEIGHT = 640, 480
 SCALES = (2.0, 6.0)  # of a 48 px crop
 ROLL_DEG = 15.0
-MOST_FACES = 6
+MAX_FACES = 6
 SOFT_EDGE = 2  # pixels of the 48 px crop over which it fades into the background
 TRIES = 40  # places looked at for one face before it is left for the next scene
 TEXTURES = ("brick", "grass", "gravel", "coffee", "rocket", "text")  # pictures of scikit-image without a face
@@ -92,7 +92,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="FER2013's folder or CSV")
     parser.add_argument("--split", choices=("private", "public"), default="private")
-    parser.add_argument("--model", default="default", help="a shipped model's name or a bundle folder")
+    parser.add_argument("--model", default="fer2013", help="a model of FER2013's labels: a shipped one or a bundle folder")
     parser.add_argument("--detector", default="auto")
     parser.add_argument("--count", type=int, help="number of scenes; enough to use every face once by default")
     parser.add_argument("--seed", type=int, default=0)
@@ -134,7 +134,7 @@ def scenes(images: NDArray[np.uint8], *, count: int | None = None, seed: int = 0
     while waiting and (count is None or made < count):
         frame = background(rng)
         placed: list[Pasted] = []
-        for row in waiting[: int(rng.integers(1, MOST_FACES + 1))]:
+        for row in waiting[: int(rng.integers(1, MAX_FACES + 1))]:
             if face := _place(rng, row, images.shape[1], placed):
                 frame = paste(frame, images[row], face.to_scene)
                 placed.append(face)

@@ -34,15 +34,16 @@ from PIL import Image
 
 from benchmarks import malformed
 from benchmarks.timing import machine, markdown, median_ms
+from mien.arrays import Frame
 from mien.assets import demo_photo
 from mien.bundles import open_bundle
 from mien.classify import MICRO_BATCH, Classifier
 from mien.detect import Detection
 from mien.media.sources import Source
-from mien.pipeline import Frame, Pipeline
-from mien.serve.engine import Engine
+from mien.pipeline import Pipeline
 from mien.serve.service import SWEEP_EVERY_S, load_pipeline
 from mien.serve.settings import Settings
+from mien.serve.work.batcher import Batcher
 
 RESULT = Path(__file__).parent / "results" / "serve.json"
 PHOTOS = 16
@@ -132,18 +133,18 @@ def found_faces_figures(callers: int, seconds: float) -> Figures:
     pipeline = Pipeline(classifier=classifier, detector=_Found(Detection((0.0, 0.0, float(side), float(side)), 1.0, template)))
 
     async def speed(max_batch: int) -> float:
-        engine = Engine(pipeline, workers=os.cpu_count() or 1, batch_wait_s=0.003, max_batch=max_batch)
-        engine.start()
+        batcher = Batcher(pipeline, workers=os.cpu_count() or 1, batch_wait_s=0.003, max_batch=max_batch)
+        batcher.start()
         began, done = time.perf_counter(), 0
 
         async def caller() -> None:
             nonlocal done
             while time.perf_counter() - began < seconds:
-                await engine.analyze(Source("chip", PNG_OF_CHIP), max_faces=1)
+                await batcher.analyze(Source("chip", PNG_OF_CHIP), max_faces=1)
                 done += 1
 
         await asyncio.gather(*(caller() for _ in range(callers)))
-        await engine.close()
+        await batcher.close()
         return done / (time.perf_counter() - began)
 
     bare = 1000 * MICRO_BATCH / bare_ms

@@ -25,14 +25,14 @@ from benchmarks.timing import machine, markdown
 from mien.bundles import open_bundle
 from mien.classify import Classifier
 from mien.detect import Detector, find_detector
-from mien.follow import DETECT_EVERY, Follower
+from mien.face_tracker import DETECT_EVERY, FaceTracker
 from mien.geometry import iou
 from mien.track import Smoother, Tracker, assign
-from mien.train.data import load
+from mien.train.data.dataset import load
 
 WIDTH, HEIGHT, FPS, SECONDS = 640, 360, 20, 6.0
 SAME_FACE_IOU = 0.4  # a detector's box and the box below count as the same face
-LEAST_VISIBLE = 0.5  # of a face, for it to count as there
+MIN_VISIBLE = 0.5  # of a face, for it to count as there
 FACE_BOX = (0.07, -0.01, 0.9, 1.02)  # the detector's box in a FER2013 crop of side 1, on average
 NOISE = 8.0  # standard deviation of the sensor noise on a still face, in grey levels
 STILL_FACES, CHANGES, STILL_FPS = 60, 40, 30
@@ -126,7 +126,7 @@ def track_scene(
 ) -> Iterator[tuple[str, str, float, int, int]]:
     """Yield (scene, tracker, IDF1, id switches, true faces) of every tracker."""
     times, truths, found = [], [], []
-    tracker, follower = Tracker(), Follower(detector, min_face=20)
+    tracker, face_tracker = Tracker(), FaceTracker(detector, min_face=20)
     mine, followed = [], []
     for number, (time_s, frame, truth) in enumerate(film(scene, images)):
         faces = detector.detect(frame, min_face=20)
@@ -135,7 +135,7 @@ def track_scene(
         truths.append(truth)
         found.append((boxes, scores))
         mine.append([(box, i) for box, i in zip(boxes, tracker.update(time_s, boxes, scores), strict=True) if i])
-        followed.append([(face.box_xyxy, i) for face, i in follower.find(time_s, frame) if i])
+        followed.append([(face.box_xyxy, i) for face, i in face_tracker.find(time_s, frame) if i])
         if save and number == round(FPS * SECONDS / 2):
             save.mkdir(parents=True, exist_ok=True)
             Image.fromarray(frame).save(save / f"{scene.name}.png")
@@ -171,7 +171,7 @@ def film(scene: Scene, images: Frame) -> Iterator[tuple[float, Frame, Truth]]:
             frame.paste((70, 60, 50), (scene.pillar[0], 0, scene.pillar[1], HEIGHT))
             owner[:, scene.pillar[0] : scene.pillar[1]] = -1
         noisy = np.asarray(frame, np.float64) + rng.normal(0, 3, (HEIGHT, WIDTH, 1))
-        seen = {person: square for person, square in squares.items() if (owner == person).sum() >= LEAST_VISIBLE * square[2] ** 2}
+        seen = {person: square for person, square in squares.items() if (owner == person).sum() >= MIN_VISIBLE * square[2] ** 2}
         boxes = {person: tuple(c + side * f for c, f in zip((x, y, x, y), FACE_BOX, strict=True)) for person, (x, y, side) in seen.items()}
         yield time_s, np.asarray(noisy.clip(0, 255), np.uint8), Truth(boxes)
 

@@ -24,11 +24,11 @@ from pathlib import Path
 import keras
 
 from benchmarks.timing import machine, markdown, memory_mb
-from mien.train.batches import TrainingBatches
-from mien.train.data import Dataset, load
-from mien.train.fit import trainable
-from mien.train.memory import keep_freed_memory
-from mien.train.optimize import compile_for
+from mien.train.data.dataset import Dataset, load
+from mien.train.loop.batches import TrainingBatches
+from mien.train.loop.fit import trainable
+from mien.train.loop.memory import keep_freed_memory
+from mien.train.loop.optimize import compile_for
 from mien.train.recipe import Recipe
 
 WARM_UP = 3

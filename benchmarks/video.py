@@ -20,7 +20,7 @@ from PIL import Image
 from benchmarks.timing import machine, markdown, memory_mb
 from mien.assets import demo_photo
 from mien.draw import annotate
-from mien.follow import DETECT_EVERY
+from mien.face_tracker import DETECT_EVERY
 from mien.media.video import VideoFrame, open_video
 from mien.media.video_writer import VideoWriter
 from mien.pipeline import Pipeline

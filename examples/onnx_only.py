@@ -16,8 +16,10 @@ spec = json.loads((folder / "spec.json").read_text())
 side = spec["chip_size"]
 crop = Image.open(picture).convert("L" if spec["channels"] == 1 else "RGB").resize((side, side), Image.Resampling.BOX)
 chip = np.asarray(crop, spec["input_dtype"]).reshape(1, side, side, spec["channels"]) / (255 if spec["input_range"] == "0..1" else 1)
-session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
-((logits,),) = session.run(None, {session.get_inputs()[0].name: chip.astype(spec["input_dtype"])})
+weights = folder.parent / spec["weights_of"] if spec.get("weights_of") else folder  # models of one network share its file
+session = onnxruntime.InferenceSession(weights / "model.onnx", providers=["CPUExecutionProvider"])
+answers = [spec["output_name"]] if spec.get("output_name") else None
+((logits,),) = session.run(answers, {session.get_inputs()[0].name: chip.astype(spec["input_dtype"])})
 odds = np.exp((logits - logits.max()) / spec["temperature"])
 for probability, label in sorted(zip(odds / odds.sum(), spec["labels"], strict=True), reverse=True):
     print(f"{label:10} {probability:.4f}")

@@ -13,9 +13,9 @@ from pathlib import Path
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")  # the one that exports
 
 from mien.classify import Classifier
-from mien.train.data import load
-from mien.train.export import export_run
-from mien.train.fit import fit
+from mien.train.data.dataset import load
+from mien.train.export.bundle import export_run
+from mien.train.loop.fit import fit
 from mien.train.recipe import Recipe
 
 if len(sys.argv) < 4:
@@ -29,5 +29,5 @@ with tempfile.TemporaryDirectory() as run:
 
 first = data.rows("val")[:4]
 for row, probabilities in zip(first, classifier.probabilities(data.images[first]), strict=True):
-    answer, uncertain = classifier.emotions(probabilities)
-    print(f"{data.names[row]}: {answer.top} {answer.confidence:.2f}{' (not sure)' if uncertain else ''}")
+    answer = classifier.emotions(probabilities)
+    print(f"{data.names[row]}: {answer.top} {answer.confidence:.2f}{' (not sure)' if classifier.is_uncertain(answer) else ''}")

@@ -1,6 +1,14 @@
-import pytest
+import json
+from pathlib import Path
 
-from mien.bundles import open_bundle, put_in_place, shipped, weights_dir
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+
+from mien.bundles import open_bundle, put_in_place, shipped, weights_dir, write_bundle
+from mien.classify import Classifier
+from mien.contract import InputSpec
 from mien.errors import BundleError
 from tests.support import tiny_bundle
 
@@ -33,11 +41,54 @@ def test_a_bundle_that_cannot_be_copied_leaves_the_one_in_its_place(tmp_path):
 
 
 def test_the_default_is_shipped_whole():
-    assert shipped() == ("default", "ferplus", "nano")
+    assert shipped() == ("default", "fer2013", "ferplus", "nano")
     bundle = open_bundle()
     assert {f.name for f in bundle.folder.iterdir()} >= {"model.onnx", "spec.json", "metrics.json", "card.md"}
     assert sum(f.stat().st_size for f in bundle.folder.iterdir()) < 12e6
     assert bundle.metrics()
+
+
+def test_models_of_one_network_carry_its_weights_once():
+    files = {name: open_bundle(name).model_path for name in ("default", "fer2013", "ferplus")}
+    assert len(set(files.values())) == 1
+    answers = [Classifier(open_bundle(name)).spec for name in files]
+    assert [len(spec.labels) for spec in answers] == [7, 7, 8]
+    assert [spec.labelled_by for spec in answers] == ["ferplus", "fer2013", "ferplus"]
+
+
+def test_a_bundle_answers_by_the_output_and_with_the_file_that_its_spec_names(tmp_path: Path):
+    whole = tiny_bundle(tmp_path / "a", labels=("x", "y", "z"))
+    graph = onnx.load(whole.model_path)
+    (answer,) = graph.graph.output
+    graph.graph.node.append(helper.make_node("Neg", [answer.name], ["mirror"]))
+    graph.graph.output.append(helper.make_tensor_value_info("mirror", onnx.TensorProto.FLOAT, ["n", 3]))
+    spec = whole.spec.updated(output_name=answer.name)
+    one = write_bundle(tmp_path / "a", graph.SerializeToString(), spec)
+    other = write_bundle(tmp_path / "b", None, spec.updated(name="b", weights_of="a", output_name="mirror"))
+    chips = np.random.default_rng(0).integers(0, 256, (4, 48, 48), dtype=np.uint8)
+    assert np.array_equal(Classifier(open_bundle(one.folder)).logits(chips), -Classifier(open_bundle(other.folder)).logits(chips))
+
+    (tmp_path / "a" / "model.onnx").unlink()
+    with pytest.raises(BundleError, match=r"weights are those of the bundle 'a' beside it.*mien export b --out"):
+        open_bundle(tmp_path / "b")
+
+
+@pytest.mark.parametrize("name", ["../default", "/etc", "a\\b", ".."])
+def test_a_spec_names_no_file_outside_of_its_own_folder(name):
+    with pytest.raises(BundleError, match="weights_of must be the name of a folder beside this one"):
+        InputSpec("x", "1", weights_of=name)
+
+
+def test_a_bundle_of_version_0_1_answers_as_it_did():
+    golden = Path(__file__).parent / "golden"
+    told = json.loads((golden / "bundle_0_1.json").read_text(encoding="utf-8"))
+    classifier = Classifier(open_bundle(golden / "bundle_0_1"))
+    chips = np.stack([np.full((48, 48), level, np.uint8) for level in told["grey"]])
+    assert classifier.logits(chips) == pytest.approx(np.array(told["logits"]), abs=1e-5)
+    assert classifier.probabilities(chips) == pytest.approx(np.array(told["probabilities"]), abs=1e-7)
+    assert InputSpec.read(golden / "bundle_0_1" / "spec.json").to_json() == (golden / "bundle_0_1" / "spec.json").read_text(
+        encoding="utf-8"
+    )
 
 
 @pytest.mark.parametrize(

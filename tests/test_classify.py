@@ -38,9 +38,9 @@ def test_temperature_softens(tmp_path):
 
 def test_uncertain_is_below_the_threshold_only(tmp_path):
     classifier = Classifier(tiny_bundle(tmp_path, ("a", "b"), uncertain_below=0.6))
-    assert classifier.emotions(np.array([0.55, 0.45]))[1] is True
-    assert classifier.emotions(np.array([0.60, 0.40]))[1] is False
-    record, _ = classifier.emotions(np.array([0.25, 0.75]))
+    assert classifier.is_uncertain(classifier.emotions(np.array([0.55, 0.45])))
+    assert not classifier.is_uncertain(classifier.emotions(np.array([0.60, 0.40])))
+    record = classifier.emotions(np.array([0.25, 0.75]))
     assert record.to_dict() == {"a": 0.25, "b": 0.75}
 
 

@@ -11,7 +11,10 @@ from mien.bundles import open_bundle, write_bundle
 from mien.classify import Classifier
 from mien.contract import FER2013_TEMPLATE, InputSpec
 from mien.errors import UsageError
-from mien.explain import DECISIVE, by_part, occlusion_map, overlay, strongest
+from mien.explain import DECISIVE, by_part, explain_face, occlusion_map, overlay, strongest
+from mien.geometry import grown
+from mien.results import Emotions, Face
+from tests.support import detection, tiny_bundle
 
 SPEC = InputSpec("mouth", "1", labels=("closed", "open"))
 
@@ -93,3 +96,25 @@ def test_no_support_is_no_division_by_zero() -> None:
     assert by_part(np.zeros((48, 48)), SPEC) == {"eyes": 0, "nose": 0, "mouth": 0, "rest": 0}
     frame = np.zeros((48, 48, 3), np.uint8)
     assert (overlay(frame, np.zeros((48, 48)), FER2013_TEMPLATE, SPEC) == frame).all()
+
+
+def test_an_explanation_shows_the_face_with_a_margin_and_in_grey_but_for_the_map(tmp_path: Path) -> None:
+    spec = tiny_bundle(tmp_path / "tiny").spec
+    frame = np.random.default_rng(0).integers(0, 255, (400, 600, 3), dtype=np.uint8)
+    found = detection(200, 100, 4)
+    face = Face(found.box_xyxy, 0.9, found.landmarks, Emotions(spec.labels, (1.0,) + (0.0,) * 6), uncertain=False)
+    heat = np.zeros((48, 48))
+    plain = explain_face(frame, face, heat, spec)
+    x0, y0, x1, y1 = plain.box_xyxy
+    assert (x0, y0, x1, y1) == grown(face.box_xyxy, 0.15, 600, 400)
+    assert np.array_equal(plain.crop_rgb, frame[y0:y1, x0:x1])
+    assert plain.marked_rgb.shape == plain.crop_rgb.shape
+    assert (np.ptp(plain.marked_rgb, axis=2) == 0).all()
+    heat[24, 24] = 1.0
+    marked = explain_face(frame, face, heat, spec, max_side=100)
+    assert max(marked.marked_rgb.shape) == 100
+    coloured = np.argwhere(np.ptp(marked.marked_rgb, axis=2) > 0).mean(0)
+    assert coloured / marked.marked_rgb.shape[:2] == pytest.approx(
+        [(100 + 4 * 24.5 - y0) / (y1 - y0), (200 + 4 * 24.5 - x0) / (x1 - x0)], abs=0.02
+    )
+    assert (marked.shares, marked.strongest) == (by_part(heat, spec), strongest(heat))

@@ -38,14 +38,14 @@ FAULTS = {
     ),
     "track.py": (
         ("self._next_id += 1", "self._next_id += 0"),
-        ("KEEP_S = 2.0", "KEEP_S = 0.5"),
-        ("if score >= SURE", "if score >= 0"),  # an unsure detection starts a track
+        ("MAX_LOST_S = 2.0", "MAX_LOST_S = 0.5"),
+        ("if score >= self._high_score", "if score >= 0"),  # an unsure detection starts a track
         ("self._place + self._speed * dt", "self._place"),
         ("self._speed[:2] += gain[1] * surprise[:2]", "self._speed[:2] -= gain[1] * surprise[:2]"),
         ("if not time_s >= self._time_s", "if time_s < self._time_s"),  # lets NaN through
         ("track.shift(jump)", "track.shift(0 * jump)"),
         ("before + (1 - math.exp(", "before + (0.3 + 0 * math.exp("),  # counts frames instead of seconds
-        ("SMALLEST_PROBABILITY = 0.005", "SMALLEST_PROBABILITY = 1e-9"),
+        ("MIN_PROBABILITY = 0.005", "MIN_PROBABILITY = 1e-9"),
         ("odds / odds.sum()", "odds"),
     ),
 }

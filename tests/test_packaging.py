@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email
+import re
 import subprocess
 import sys
 import tarfile
@@ -50,7 +51,7 @@ def test_every_file_of_the_package_is_in_the_wheel(wheel: Path) -> None:
     for kind in (
         "weights/default/model.onnx",
         "train/recipes/nano.toml",
-        "train/templates/report.html.j2",
+        "train/report/templates/report.html.j2",
         "serve/page/index.html",
         "py.typed",
     ):
@@ -76,8 +77,8 @@ def test_the_sdist_has_what_its_tests_and_pages_need(dist: Path) -> None:
         "mkdocs.yml",
         "docs/index.md",
         "examples/one_photo.py",
-        "tests/test_readme.py",
-        "benchmarks/readme.py",
+        "tests/tools/test_readme.py",
+        "tools/readme.py",
     }
     assert needed <= there
     assert not [name for name in there if "pyvenv.cfg" in name]
@@ -102,3 +103,9 @@ mien.cli.main()
     assert done.stdout.startswith(str(site))
     assert "happy" in done.stdout
     assert (tmp_path / "mien-demo.jpg").is_file()
+
+
+def test_the_version_is_read_from_its_leaf_module_and_not_from_the_top_package() -> None:
+    """import-linter cannot forbid an import of the root package."""
+    outside_training = [file for file in PACKAGE.rglob("*.py") if file.parent != PACKAGE and "train" not in file.relative_to(PACKAGE).parts]
+    assert [file for file in outside_training if re.search(r"^\s*(import mien$|from mien import)", file.read_text(), re.MULTILINE)] == []

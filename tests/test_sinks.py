@@ -7,7 +7,7 @@ import pytest
 
 from mien.errors import UsageError
 from mien.results import Emotions, ErrorResult, Face, FrameResult, ModelRef, record_from_dict
-from mien.sinks import csv_columns, in_words, open_sink, printable
+from mien.sinks import csv_columns, open_sink
 
 LABELS = ("happy", "sad")
 SURE = Face((1.5, 2.0, 30.0, 40.0), 0.9, ((1.0, 2.0),) * 5, Emotions(LABELS, (0.9, 0.1)), uncertain=False)
@@ -67,20 +67,3 @@ def test_a_table_of_nothing_is_nothing():
 def test_an_unknown_format_names_the_known_ones():
     with pytest.raises(UsageError, match="table, jsonl, csv"):
         open_sink("xml", io.StringIO(), LABELS)
-
-
-def test_words():
-    assert in_words(SURE) == "happy"
-    assert in_words(UNSURE) == "not sure (sad or happy)"
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        pytest.param("plain é.jpg", "plain é.jpg", id="text"),
-        pytest.param("a\nb\x1b[31m", "a\\nb\\x1b[31m", id="control-characters"),
-        pytest.param(os.fsdecode(b"caf\xe9"), "caf\\udce9", id="not-utf-8"),
-    ],
-)
-def test_printable(text, expected):
-    assert printable(text) == expected

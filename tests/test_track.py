@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linear_sum_assignment
 
 from mien.errors import UsageError
-from mien.track import ACCELERATION, BOX_NOISE, FIRST_SPEED, KEEP_S, SURE, TIME_CONSTANT_S, Smoother, Tracker, assign
+from mien.track import ACCELERATION, BOX_NOISE, FIRST_SPEED, HIGH_SCORE, MAX_LOST_S, TIME_CONSTANT_S, Smoother, Tracker, assign
 
 SIDE = 60.0
 
@@ -101,7 +101,7 @@ def test_an_id_is_never_used_twice():
 
 def test_sampling_slower_than_people_are_remembered_still_joins_neighbours():
     tracker = Tracker()
-    assert [tracker.update(t * 3 * KEEP_S, [box(100)], [0.9]) for t in range(4)] == [(1,)] * 4
+    assert [tracker.update(t * 3 * MAX_LOST_S, [box(100)], [0.9]) for t in range(4)] == [(1,)] * 4
 
 
 def test_an_unsure_detection_keeps_a_track_but_starts_none():
@@ -184,7 +184,7 @@ def test_the_move_of_one_is_not_taken_for_a_jump_of_the_camera():
     assert moving[0] > box(415)[0]
 
 
-@pytest.mark.parametrize(("away_s", "same"), [(KEEP_S, True), (KEEP_S + 0.1, False)], ids=["just remembered", "just forgotten"])
+@pytest.mark.parametrize(("away_s", "same"), [(MAX_LOST_S, True), (MAX_LOST_S + 0.1, False)], ids=["just remembered", "just forgotten"])
 def test_how_long_a_person_may_be_away(away_s, same):
     tracker = Tracker()
     tracker.update(0.0, [box(100)], [0.9])
@@ -195,7 +195,7 @@ def test_how_long_a_person_may_be_away(away_s, same):
 
 
 def test_a_score_on_the_border_is_sure():
-    assert Tracker().update(0.0, [box(100), box(300)], [SURE, SURE - 0.01]) == (1, None)
+    assert Tracker().update(0.0, [box(100), box(300)], [HIGH_SCORE, HIGH_SCORE - 0.01]) == (1, None)
 
 
 def test_only_who_was_just_seen_is_expected():
@@ -318,14 +318,14 @@ def test_people_are_smoothed_apart_and_forgotten():
     smoother = Smoother()
     smoother.smooth(1, 0, (0.9, 0.1))
     assert smoother.smooth(2, 0, (0.2, 0.8)) == pytest.approx((0.2, 0.8))
-    smoother.forget(KEEP_S + 1)
-    assert smoother.smooth(1, KEEP_S + 1, (0.2, 0.8)) == pytest.approx((0.2, 0.8))
+    smoother.forget(MAX_LOST_S + 1)
+    assert smoother.smooth(1, MAX_LOST_S + 1, (0.2, 0.8)) == pytest.approx((0.2, 0.8))
 
 
 def test_who_was_here_a_moment_ago_is_not_forgotten():
     smoother = Smoother()
     smoother.smooth(1, 5.0, (0.9, 0.1))
-    smoother.forget(5.0 + KEEP_S)
+    smoother.forget(5.0 + MAX_LOST_S)
     assert smoother.smooth(1, 5.01, (0.2, 0.8))[0] > 0.8
 
 
@@ -339,3 +339,28 @@ def test_expected_boxes_have_one_row_a_face(people):
 def test_a_time_constant_of_nothing_is_refused():
     with pytest.raises(UsageError, match="above 0"):
         Smoother(0)
+
+
+def test_the_tracker_takes_its_parameters():
+    strict = Tracker(high_score=0.8)
+    assert strict.update(0.0, [box(100), box(300)], [0.8, 0.79]) == (1, None)
+    same_place_only = Tracker(min_iou=0.95)
+    same_place_only.update(0.0, [box(100)], [0.9])
+    assert same_place_only.update(0.1, [box(120)], [0.9]) == (2,)
+    patient = Tracker(max_lost_s=5 * MAX_LOST_S)
+    patient.update(0.0, [box(100)], [0.9])
+    patient.update(4 * MAX_LOST_S, [], [])
+    assert patient.update(4 * MAX_LOST_S, [box(100)], [0.9]) == (1,)
+    smoother = Smoother(60.0, max_lost_s=5 * MAX_LOST_S)
+    smoother.smooth(1, 0.0, (0.9, 0.1))
+    smoother.forget(4 * MAX_LOST_S)
+    assert smoother.smooth(1, 4 * MAX_LOST_S, (0.2, 0.8))[0] > 0.5  # it still knows the person
+
+
+@pytest.mark.parametrize(
+    "given", [{"high_score": 1.1}, {"high_score": float("nan")}, {"min_iou": 0}, {"max_lost_s": -1}, {"max_lost_s": float("nan")}], ids=str
+)
+def test_a_parameter_out_of_range_is_refused(given):
+    (name,) = given
+    with pytest.raises(UsageError, match=f"expected {name} to be"):
+        Tracker(**given)

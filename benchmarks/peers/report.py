@@ -16,7 +16,7 @@ from benchmarks.scenes import MATCH_IOU, Scene
 from benchmarks.timing import markdown
 from mien.contract import LABELS
 from mien.geometry import iou
-from mien.train.metrics import summary
+from mien.train.evaluation.metrics import summary
 
 Figures = dict[str, Any]
 

@@ -37,8 +37,9 @@ class Bundle:
 
     @property
     def model_files(self) -> tuple[Path, ...]:
-        """Every file that holds weights."""
-        return tuple(self.folder / name for name in MODEL_FILES[self.spec.engine])
+        """Every file that holds weights, in this folder or in the one beside it that ``weights_of`` names."""
+        folder = self.folder.parent / self.spec.weights_of if self.spec.weights_of else self.folder
+        return tuple(folder / name for name in MODEL_FILES[self.spec.engine])
 
     def metrics(self) -> dict[str, Any] | None:
         """Return the measured figures, or None where the bundle has none."""
@@ -84,7 +85,13 @@ def open_bundle(name_or_path: str | Path = DEFAULT) -> Bundle:
     bundle = Bundle(folder, spec)
     for file in bundle.model_files:
         if not file.is_file():
-            raise BundleError(f"{folder} has a spec.json but no {file.name}; copy the whole bundle folder")
+            advice = (
+                f"its weights are those of the bundle {spec.weights_of!r} beside it; copy that folder too, or export this model as a "
+                f"folder of its own: mien export {folder.name} --out FOLDER"
+                if spec.weights_of
+                else "copy the whole bundle folder"
+            )
+            raise BundleError(f"{folder} has a spec.json but no {file.name}; {advice}")
     if (found := sha256(*bundle.model_files)) != spec.model_sha256:
         names = " and ".join(str(file) for file in bundle.model_files)
         raise BundleError(
@@ -95,22 +102,24 @@ def open_bundle(name_or_path: str | Path = DEFAULT) -> Bundle:
 
 
 def write_bundle(
-    folder: Path, model: bytes | Sequence[bytes], spec: InputSpec, metrics: Mapping[str, Any] | None = None, card: str | None = None
+    folder: Path, model: bytes | Sequence[bytes] | None, spec: InputSpec, metrics: Mapping[str, Any] | None = None, card: str | None = None
 ) -> Bundle:
     """Write a bundle and return it; the checksum is filled in here.
 
     Args:
         folder: made if it is not there.
-        model: the weights; where the engine has several files, one part a file, in the order of :data:`MODEL_FILES`.
+        model: the weights; where the engine has several files, one part per file, in the order of :data:`MODEL_FILES`. None where
+            ``spec.weights_of`` names the bundle that has them.
         spec: its ``format`` names the files.
         metrics: content of metrics.json.
         card: text of card.md.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    parts = [model] if isinstance(model, bytes) else list(model)
     files = Bundle(folder, spec).model_files
-    for file, content in zip(files, parts, strict=True):
-        file.write_bytes(content)
+    if model is not None:
+        parts = [model] if isinstance(model, bytes) else list(model)
+        for file, content in zip(files, parts, strict=True):
+            file.write_bytes(content)
     spec = spec.updated(model_sha256=sha256(*files))
     (folder / SPEC_FILE).write_text(spec.to_json(), encoding="utf-8")
     if metrics is not None:

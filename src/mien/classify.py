@@ -28,11 +28,13 @@ class Classifier:
         self.bundle = bundle
         self.spec: InputSpec = bundle.spec
         self._session = open_session(bundle, threads=threads, providers=providers)
-        if len(self._session.inputs) != 1 or len(self._session.outputs) != 1:
+        outputs = [self.spec.output_name] if self.spec.output_name else list(self._session.outputs)
+        if len(self._session.inputs) != 1 or len(outputs) != 1 or outputs[0] not in self._session.outputs:
             raise BundleError(
-                f"{bundle.model_path} should have one input and one output, has {self._session.inputs}, {self._session.outputs}"
+                f"{bundle.model_path} should have one input and {f'the output {outputs[0]!r}' if self.spec.output_name else 'one output'}, "
+                f"has {self._session.inputs}, {self._session.outputs}"
             )
-        (self._input,), (self._output,) = self._session.inputs, self._session.outputs
+        (self._input,), (self._output,) = self._session.inputs, outputs
         shape = (1, *(s for s in (self.spec.chip_size, self.spec.chip_size, 3 if self.spec.channels == 3 else None) if s))
         try:
             logits = self.logits(np.zeros(shape, np.uint8))
@@ -53,7 +55,7 @@ class Classifier:
         parts = []
         for start in range(0, len(chips), MICRO_BATCH):
             values = model_input(chips[start : start + MICRO_BATCH], self.spec)
-            parts.append(self._session.run({self._input: values})[self._output])
+            parts.append(self._session.run({self._input: values}, [self._output])[self._output])
         logits = np.concatenate(parts).astype(np.float32)
         if not np.isfinite(logits).all():
             raise BundleError(f"model {self.spec.name!r} answered values that are not finite; its weights are damaged")
@@ -63,10 +65,13 @@ class Classifier:
         """Return calibrated probabilities (N, labels), rows summing to 1."""
         return softmax(self.logits(chips), self.spec.temperature)
 
-    def emotions(self, probabilities: NDArray[np.float64]) -> tuple[Emotions, bool]:
-        """Return one row of :meth:`probabilities` as a record, and whether it is too close to call."""
-        record = Emotions(self.spec.labels, tuple(float(p) for p in probabilities))
-        return record, record.confidence < self.spec.uncertain_below
+    def emotions(self, probabilities: NDArray[np.float64]) -> Emotions:
+        """Return one row of :meth:`probabilities` as a record."""
+        return Emotions(self.spec.labels, tuple(float(p) for p in probabilities))
+
+    def is_uncertain(self, emotions: Emotions) -> bool:
+        """Return whether the confidence is below the model's threshold ``uncertain_below``."""
+        return emotions.confidence < self.spec.uncertain_below
 
 
 def softmax(logits: ArrayLike, temperature: float = 1.0) -> NDArray[np.float64]:

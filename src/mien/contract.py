@@ -24,6 +24,9 @@ LABELS = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 # Where FER2013 puts left eye, right eye, nose and mouth corners in a 48x48 crop: the mean over 1,841 training faces.
 FER2013_TEMPLATE = ((14.3, 17.8), (32.7, 18.0), (22.9, 27.8), (15.9, 36.3), (30.9, 36.6))
 FER2013_SIDE = 48
+# Whose labels a model answers: FER2013's own, those that FER+'s raters gave the same pictures, or those of other data.
+LABELLERS = ("", "fer2013", "ferplus")
+OPTIONAL = ("weights_of", "output_name", "labelled_by")  # keys of spec.json that versions before 0.2 do not know
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,11 @@ class InputSpec:
 
     ``template`` holds five points in pixels of the chip; ``temperature`` divides the logits before the softmax (Guo et al. 2017,
     arXiv:1706.04599); a face whose confidence is below ``uncertain_below`` is reported as uncertain. ``format`` is one of
-    :data:`FORMATS`; ``model_sha256`` is the checksum of the weights beside it.
+    :data:`FORMATS`; ``model_sha256`` is the checksum of the weights.
+
+    Three keys are optional, and spec.json leaves them out where they are empty. ``weights_of`` names a bundle folder beside this one
+    whose file holds the weights, so that models that share a network share its file. ``output_name`` names the output of the graph that
+    answers, in a graph with several. ``labelled_by`` says whose labels the model answers: one of :data:`LABELLERS`.
     """
 
     name: str
@@ -51,6 +58,9 @@ class InputSpec:
     format: str = "onnx"
     model_sha256: str = ""
     contract_version: int = CONTRACT_VERSION
+    weights_of: str = ""
+    output_name: str = ""
+    labelled_by: str = ""
 
     def __post_init__(self) -> None:
         """Check every value.
@@ -78,6 +88,9 @@ class InputSpec:
             ("temperature", 0 < self.temperature < 100, "a number in (0, 100)"),
             ("uncertain_below", 0 <= self.uncertain_below <= 1, "a probability"),
             ("format", self.format in FORMATS, f"one of {', '.join(FORMATS)}"),
+            ("weights_of", is_plain_name(self.weights_of), "the name of a folder beside this one, or empty"),
+            ("output_name", isinstance(self.output_name, str), "the name of an output, or empty"),
+            ("labelled_by", self.labelled_by in LABELLERS, f"one of {', '.join(map(repr, LABELLERS))}"),
         )
         for key, good, expected in checks:
             if not good:
@@ -99,7 +112,8 @@ class InputSpec:
 
     def to_json(self) -> str:
         """Return the text of spec.json."""
-        return json.dumps(asdict(self), indent=2) + "\n"
+        values = {key: value for key, value in asdict(self).items() if value or key not in OPTIONAL}
+        return json.dumps(values, indent=2) + "\n"
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> InputSpec:
@@ -131,6 +145,15 @@ class InputSpec:
         if not isinstance(values, dict):
             raise BundleError(f"{file} should hold a JSON object, got {type(values).__name__}")
         return cls.from_dict(values)
+
+
+def is_plain_name(name: object) -> bool:
+    """Return whether ``name`` is empty or names something inside one folder.
+
+    >>> is_plain_name("default"), is_plain_name("../default")
+    (True, False)
+    """
+    return isinstance(name, str) and not set(name) & set("/\\:\0") and name not in (".", "..")
 
 
 def template_for(size: int) -> tuple[tuple[float, float], ...]:

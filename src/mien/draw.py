@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from mien.arrays import Frame
 from mien.results import Box, Face, FrameResult
-from mien.sinks import in_words
+from mien.wording import in_words
 
 # One colour a label, apart in hue and in lightness (after Okabe and Ito's palette for colour-blind readers).
 COLOURS = {
@@ -30,11 +30,11 @@ CLOSEUP_SIDE = 192  # pixels
 CLOSEUP_TEXT = 13
 WHITE = (255, 255, 255)
 CHART_SIZES = (1.0, 0.75, 0.6)  # of the label's text
-SMALLEST_TEXT = 9
-HIGHEST_CHART_SHARE = 0.6  # of the frame's height; a taller chart would hide the photo
+MIN_TEXT = 9
+MAX_CHART_SHARE = 0.6  # of the frame's height; a taller chart would hide the photo
 
 
-def annotate(frame_rgb: NDArray[np.uint8], result: FrameResult) -> NDArray[np.uint8]:
+def annotate(frame_rgb: Frame, result: FrameResult) -> Frame:
     """Return a copy of the frame, uint8 (H, W, 3), with every face of ``result`` marked.
 
     Text and lines grow with the frame; the chart of a face goes where it covers no other face and no other chart, and is left out
@@ -62,15 +62,13 @@ def annotate(frame_rgb: NDArray[np.uint8], result: FrameResult) -> NDArray[np.ui
 class Closeup:
     """One face, large: as it is and as it is marked, both uint8 (H, W, 3), and two lines about it."""
 
-    plain: NDArray[np.uint8]
-    marked: NDArray[np.uint8]
+    plain: Frame
+    marked: Frame
     title: str
     detail: str
 
 
-def add_closeups(
-    picture: NDArray[np.uint8], closeups: Sequence[Closeup], legend: Sequence[tuple[tuple[int, int, int], str]]
-) -> NDArray[np.uint8]:
+def add_closeups(picture: Frame, closeups: Sequence[Closeup], legend: Sequence[tuple[tuple[int, int, int], str]]) -> Frame:
     """Return ``picture``, uint8 (H, W, 3), with close-ups in rows below it, and last what their colours mean.
 
     The picture is widened with dark margins where one close-up is wider.
@@ -175,9 +173,9 @@ def _chart_place(face: Face, style: _Style, size: tuple[int, int], taken: list[B
     x0, y0, x1, y1 = face.box_xyxy
     gap = 2 * style.line
     for share in CHART_SIZES:
-        text = max(SMALLEST_TEXT, int(style.text * share))
+        text = max(MIN_TEXT, int(style.text * share))
         width, height = text * 9.5, len(face.emotions.labels) * text * 1.05 + 2 * style.pad
-        if height > size[1] * HIGHEST_CHART_SHARE:
+        if height > size[1] * MAX_CHART_SHARE:
             continue
         above, below = y0 - gap - height - style.text * 2, y1 + gap
         for x in (x1 + gap, x0 - gap - width):
@@ -203,7 +201,7 @@ def _overlap(a: Box, b: Box) -> bool:
 
 def _chart(draw: ImageDraw.ImageDraw, face: Face, place: Box, text: int, style: _Style) -> None:
     emotions = face.smoothed or face.emotions
-    font = _font(max(SMALLEST_TEXT, int(text * 0.78)))
+    font = _font(max(MIN_TEXT, int(text * 0.78)))
     draw.rectangle(place, fill=PANEL)
     _leader(draw, face, place, style)
     row = (place[3] - place[1] - 2 * style.pad) / len(emotions.labels)

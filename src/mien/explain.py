@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
+from mien.arrays import Frame
 from mien.classify import Classifier, softmax
 from mien.contract import InputSpec
 from mien.errors import UsageError
-from mien.geometry import similarity
+from mien.geometry import grown, similarity
+from mien.results import Face
 
 PATCH, STEP = 1 / 6, 1 / 16  # side and stride of the cover, shares of the chip's side
+MARGIN = 0.15  # shown around the box of a face, in sides of the box
 WARM, COLD = (255, 120, 20), (40, 120, 255)
 STRONGEST = 0.6  # opacity of the colour where the effect is largest
 DECISIVE = 0.1  # nats: a part whose cover takes a tenth of the label's probability; in weaker maps the colour stays fainter
@@ -82,6 +87,48 @@ def overlay(
     image = Image.fromarray(frame_rgb).convert("RGBA")
     image.alpha_composite(placed)
     return np.asarray(image.convert("RGB"), np.uint8)
+
+
+@dataclass(frozen=True, eq=False)
+class FaceExplanation:
+    """What the answer for one face rests on.
+
+    ``box_xyxy`` is the shown part of the frame in whole pixels: the box of the face and a margin. ``crop_rgb`` is this part, and
+    ``marked_rgb`` the same in grey with the map in colour, both uint8 (H, W, 3). ``shares`` is as :func:`by_part` returns it, and
+    ``strongest`` as :func:`strongest`.
+    """
+
+    box_xyxy: tuple[int, int, int, int]
+    crop_rgb: Frame
+    marked_rgb: Frame
+    shares: dict[str, float]
+    strongest: float
+
+
+def explain_face(
+    frame_rgb: Frame, face: Face, heat: NDArray[np.float64], spec: InputSpec, *, full_at: float = DECISIVE, max_side: int | None = None
+) -> FaceExplanation:
+    """Return the explanation of one face of a frame.
+
+    Args:
+        frame_rgb: uint8 (H, W, 3).
+        face: a face of this frame.
+        heat: (S, S), the map of the chip of this face, such as :func:`occlusion_map` returns.
+        spec: chip size and template of the model.
+        full_at: as for :func:`overlay`.
+        max_side: scale ``marked_rgb`` down to at most this longer side, in pixels; not scaled if None.
+    """
+    height, width = frame_rgb.shape[:2]
+    x0, y0, x1, y1 = box = grown(face.box_xyxy, MARGIN, width, height)
+    crop = frame_rgb[y0:y1, x0:x1]
+    scale = min(1.0, max_side / max(crop.shape[:2])) if max_side else 1.0
+    shown = Image.fromarray(crop)
+    if scale < 1:
+        size = (max(1, round(crop.shape[1] * scale)), max(1, round(crop.shape[0] * scale)))
+        shown = shown.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+    grey = np.asarray(shown.convert("L").convert("RGB"), np.uint8)  # warm colours are hard to see on skin
+    landmarks = [((x - x0) * scale, (y - y0) * scale) for x, y in face.landmarks]
+    return FaceExplanation(box, crop, overlay(grey, heat, landmarks, spec, full_at=full_at), by_part(heat, spec), strongest(heat))
 
 
 def by_part(heat: NDArray[np.float64], spec: InputSpec) -> dict[str, float]:

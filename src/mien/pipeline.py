@@ -1,6 +1,6 @@
-"""The one composer: read, detect, align, classify.
+"""Connects all steps: read, detect, align, classify, track.
 
-:func:`analyze` is the one-shot door; :class:`Pipeline` holds warm models for everything else.
+:func:`analyze` is for a single call. :class:`Pipeline` keeps the models loaded for everything else.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.ahead import ahead
 from mien.align import chip
+from mien.arrays import Frame
 from mien.bundles import DEFAULT, open_bundle
 from mien.classify import Classifier
 from mien.detect import Detection, Detector, find_detector
 from mien.detect.base import SURE_FACE, check_min_face
 from mien.errors import DetectorError, MienError, UsageError
-from mien.follow import DETECT_EVERY, Follower
+from mien.face_tracker import DETECT_EVERY, FaceTracker
 from mien.media.images import ReadLimits, display_name, read_photo
 from mien.media.sources import Source
 from mien.media.video import VideoFrame
-from mien.results import Emotions, ErrorResult, Face, FrameResult, ModelRef
+from mien.prefetch import prefetch
+from mien.results import Emotions, ErrorResult, Face, FrameResult, ModelRef, Record
 from mien.runtime import check_threads
 from mien.track import TIME_CONSTANT_S, Smoother
 
-Frame = NDArray[np.uint8]
 # The classifier runs when this many faces have come together, or this many photos: full batches in a crowd, a steady flow elsewhere.
 FACES_AHEAD = 32
 PHOTOS_AHEAD = 16
 
 
 def analyze(image: Any, *, model: str | Path = DEFAULT, detector: str = "auto", min_face: float = 20) -> FrameResult:
-    """Return every face of one photo with its emotions; the pipeline behind it is built once and kept.
+    """Return every face of one photo with its emotions. The pipeline is built at the first call and then kept.
 
     Args:
         image: path, http(s) URL, encoded bytes, RGB array uint8 (H, W, 3), or a Pillow image.
@@ -67,9 +67,9 @@ def _kept_pipeline(model: str, detector: str, min_face: float) -> Pipeline:
 
 
 class Pipeline:
-    """Warm detector and classifier; safe to share between threads.
+    """A loaded detector and classifier; several threads may share one pipeline.
 
-    ``model`` names the weights, ``classifier`` is what holds them.
+    ``model`` is the name and version of the weights, and ``classifier`` holds them.
     """
 
     def __init__(
@@ -84,21 +84,21 @@ class Pipeline:
         limits: ReadLimits | None = None,
         on_photo: Callable[[str, float], None] | None = None,
     ) -> None:
-        """Load what is not passed in.
+        """Load the parts that are not passed in.
 
         Args:
             model: a shipped model's name or a bundle folder; ignored when ``classifier`` is given.
             detector: a name for :func:`mien.detect.find_detector`, or any :class:`mien.detect.Detector`.
-            classifier: a warm classifier to share.
+            classifier: a loaded classifier to share.
             min_face: shorter side of the smallest face reported, pixels of the original photo.
-            threads: CPU threads in all; every core if None.
+            threads: CPU threads in total; every core if None.
             providers: onnxruntime execution providers by name.
             limits: bounds on what is read.
-            on_photo: told the name of every photo of :meth:`analyze_many` and the seconds that reading and searching it took, in the
-                thread that did it.
+            on_photo: receives the name of every photo of :meth:`analyze_many` and the seconds for reading and detection. It is called in
+                the thread that did this work.
 
         Raises:
-            BundleError, DetectorError, UsageError: the model or detector cannot be had, or an argument is out of range.
+            BundleError, DetectorError, UsageError: the model or the detector cannot be loaded, or an argument is out of range.
         """
         check_min_face(min_face)
         check_threads(threads)
@@ -126,16 +126,16 @@ class Pipeline:
         """
         return self.finish([self.prepare(image)])[0]
 
-    def analyze_many(self, images: Iterable[Any]) -> Iterator[FrameResult | ErrorResult]:
-        """Yield one record an input, in their order; an input that cannot be read becomes an :class:`ErrorResult`.
+    def analyze_many(self, images: Iterable[Any]) -> Iterator[Record]:
+        """Yield one record per input, in their order. An input that cannot be read gives an :class:`ErrorResult`.
 
-        Photos are read and searched by several threads, and the classifier takes the faces of many photos in one batch. At most a few
-        photos are in memory at once, however long ``images`` is.
+        Several threads read photos and detect faces, and the classifier takes the faces of many photos in one batch. Only a few photos
+        are in memory at a time, however long ``images`` is.
         """
         return (record for record, _ in self._run(images, keep_frames=False))
 
-    def analyze_with_frames(self, images: Iterable[Any]) -> Iterator[tuple[FrameResult | ErrorResult, Frame | None]]:
-        """Yield (record, RGB frame uint8 (H, W, 3)), for callers that draw; the frame of an error is None."""
+    def analyze_with_frames(self, images: Iterable[Any]) -> Iterator[tuple[Record, Frame | None]]:
+        """Yield (record, RGB frame uint8 (H, W, 3)), for callers that draw. The frame of an error record is None."""
         return self._run(images, keep_frames=True)
 
     def prepare(self, image: Any, keep_frame: bool = False) -> Prepared:
@@ -143,7 +143,7 @@ class Pipeline:
 
         Args:
             image: as in :func:`analyze`, or a :class:`mien.media.sources.Source`.
-            keep_frame: keep the pixels, too.
+            keep_frame: also keep the pixels of the photo.
 
         Raises:
             MediaError: the input is not a readable picture.
@@ -163,14 +163,14 @@ class Pipeline:
             raise DetectorError(f"{self._detector.name} gave landmarks that are no face's ({error}); try another detector") from None
 
     def finish(self, prepared: Sequence[Prepared]) -> list[FrameResult]:
-        """Return one record a prepared photo; the faces of all of them are classified in the same batches."""
+        """Return one record per prepared photo. The faces of all photos are classified in the same batches."""
         chips = [one for item in prepared for one in item.chips]
         rows = iter(self.classifier.probabilities(np.stack(chips)) if chips else ())
         results = []
         for item in prepared:
             faces = []
             for detection in item.faces:
-                emotions, _ = self.classifier.emotions(next(rows))
+                emotions = self.classifier.emotions(next(rows))
                 uncertain = self._is_uncertain(emotions, detection.score)
                 faces.append(Face(detection.box_xyxy, detection.score, detection.landmarks, emotions, uncertain))
             results.append(FrameResult(item.source, item.width, item.height, tuple(faces), self.model, notes=item.notes))
@@ -186,19 +186,20 @@ class Pipeline:
         max_faces: int | None = None,
         smoothing_s: float = TIME_CONSTANT_S,
     ) -> Generator[FrameResult]:
-        """Yield one record a frame of a video, with track ids and smoothed probabilities.
+        """Yield one record per frame of a video, with track ids and smoothed probabilities.
 
-        Reading, detection and classification each run in a thread of their own, a few frames ahead of the caller; stop early by
-        closing the iterator. ``uncertain`` is about the smoothed probabilities here, and the frame's score. An exception of ``frames``
-        arrives after the records of the frames before it.
+        Reading, detection and classification each run in their own thread, a few frames ahead of the caller. Close the iterator to stop
+        early. ``uncertain`` is computed from the smoothed probabilities and the score in this frame. An exception of ``frames`` is raised
+        after the records of the frames before it.
 
         Args:
-            frames: in the order of their times, such as :meth:`mien.media.video.Video.frames`.
-            source: the name that the records carry, but for frames that are pictures with names of their own.
-            detect_every: look for newcomers every so many frames, see :class:`mien.follow.Follower`; 1 is slowest and misses least.
-            live: take a frame only when the one before is done, so that the answer is about now; slower, for cameras.
-            max_faces: report no more faces a frame, the largest ones; all if None.
-            smoothing_s: time constant of the smoothing, seconds.
+            frames: in the order of their times, for example from :meth:`mien.media.video.Video.frames`.
+            source: the source name in the records; a frame that is a picture file has the name of this file instead.
+            detect_every: frames from one search for new faces to the next, see :class:`mien.face_tracker.FaceTracker`; 1 is slowest
+                and misses fewest faces.
+            live: take a frame only when the frame before is done, so that answers have no delay; for cameras; slower.
+            max_faces: report no more faces per frame, the largest ones; all if None.
+            smoothing_s: time constant of the smoothing, in seconds.
 
         Raises:
             UsageError: ``detect_every`` or ``max_faces`` is below 1, or ``smoothing_s`` is not above zero.
@@ -220,16 +221,16 @@ class Pipeline:
         """Yield (record, RGB frame uint8 (H, W, 3)) as :meth:`stream` does, for callers that draw."""
         if max_faces is not None and max_faces < 1:
             raise UsageError(f"expected max_faces of 1 or more, got {max_faces}; leave it out for all faces")
-        follower = Follower(self._detector, min_face=self._min_face, detect_every=detect_every)
+        tracker = FaceTracker(self._detector, min_face=self._min_face, detect_every=detect_every)
         smoother = Smoother(smoothing_s)
         if live:
-            return self._steady(self._follow(frames, follower, source, max_faces), smoother)
-        return ahead(self._steady(ahead(self._follow(ahead(frames), follower, source, max_faces)), smoother))
+            return self._steady(self._follow(frames, tracker, source, max_faces), smoother)
+        return prefetch(self._steady(prefetch(self._follow(prefetch(frames), tracker, source, max_faces)), smoother))
 
-    def _follow(self, frames: Iterable[VideoFrame], follower: Follower, source: str, max_faces: int | None) -> Iterator[_Followed]:
+    def _follow(self, frames: Iterable[VideoFrame], tracker: FaceTracker, source: str, max_faces: int | None) -> Iterator[_Followed]:
         for frame in frames:
             height, width = frame.frame_rgb.shape[:2]
-            found = follower.find(frame.time_s, frame.frame_rgb)[:max_faces]
+            found = tracker.find(frame.time_s, frame.frame_rgb)[:max_faces]
             faces = tuple(face for face, _ in found)
             chips = self._chips(frame.frame_rgb, faces)
             prepared = Prepared(frame.picture or source, width, height, faces, chips, frame.notes, frame.frame_rgb)
@@ -250,9 +251,9 @@ class Pipeline:
         return replace(face, track_id=track_id, smoothed=smoothed, uncertain=self._is_uncertain(smoothed, face.score))
 
     def _is_uncertain(self, emotions: Emotions, score: float) -> bool:
-        return emotions.confidence < self.classifier.spec.uncertain_below or score < SURE_FACE
+        return self.classifier.is_uncertain(emotions) or score < SURE_FACE
 
-    def _run(self, images: Iterable[Any], keep_frames: bool) -> Iterator[tuple[FrameResult | ErrorResult, Frame | None]]:
+    def _run(self, images: Iterable[Any], keep_frames: bool) -> Iterator[tuple[Record, Frame | None]]:
         queue: deque[Future[Prepared | ErrorResult]] = deque()
         waiting: list[Prepared | ErrorResult] = []
         source = iter(images)
@@ -273,7 +274,7 @@ class Pipeline:
                 for future in queue:
                     future.cancel()
 
-    def _flush(self, waiting: list[Prepared | ErrorResult]) -> Iterator[tuple[FrameResult | ErrorResult, Frame | None]]:
+    def _flush(self, waiting: list[Prepared | ErrorResult]) -> Iterator[tuple[Record, Frame | None]]:
         results = iter(self.finish([item for item in waiting if isinstance(item, Prepared)]))
         for item in waiting:
             yield (item, None) if isinstance(item, ErrorResult) else (next(results), item.frame)
@@ -294,7 +295,7 @@ class Pipeline:
 
 @dataclass(frozen=True)
 class Prepared:
-    """One photo after detection: what is left to do is to classify its chips, uint8 (S, S) or (S, S, 3), one a face, largest first."""
+    """One photo after detection, before classification. ``chips`` are uint8 (S, S) or (S, S, 3), one per face, largest face first."""
 
     source: str
     width: int

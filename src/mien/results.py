@@ -203,7 +203,10 @@ class ErrorResult:
         return cls(values["source"], error["code"], error["message"], values.get("frame_index"), values.get("time_s"))
 
 
-def record_from_dict(values: Mapping[str, Any]) -> FrameResult | ErrorResult:
+Record = FrameResult | ErrorResult
+
+
+def record_from_dict(values: Mapping[str, Any]) -> Record:
     """Return the result or error record in ``values``."""
     return ErrorResult.from_dict(values) if "error" in values else FrameResult.from_dict(values)
 

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from mien.errors import BundleError, UsageError
 
-MOST_THREADS = 1024  # more only costs memory
+MAX_THREADS = 1024  # more only costs memory
 
 
 def check_threads(threads: int | None) -> None:
-    """Raise UsageError if ``threads`` is neither None nor 1 to :data:`MOST_THREADS`."""
-    if threads is not None and not 1 <= threads <= MOST_THREADS:
-        raise UsageError(f"threads must be 1 to {MOST_THREADS:,}, got {threads:,}")
+    """Raise UsageError if ``threads`` is neither None nor 1 to :data:`MAX_THREADS`."""
+    if threads is not None and not 1 <= threads <= MAX_THREADS:
+        raise UsageError(f"threads must be 1 to {MAX_THREADS:,}, got {threads:,}")
 
 
 class Session:
@@ -37,7 +37,7 @@ class Session:
 
         Raises:
             BundleError: the file is missing or is not an ONNX graph that this onnxruntime can run.
-            UsageError: ``threads`` is not 1 to :data:`MOST_THREADS`, or a provider is not in this build of onnxruntime.
+            UsageError: ``threads`` is not 1 to :data:`MAX_THREADS`, or a provider is not in this build of onnxruntime.
         """
         check_threads(threads)
         wanted = list(providers or ["CPUExecutionProvider"])

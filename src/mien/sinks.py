@@ -5,16 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Literal, Protocol, Self, TextIO
 
+from mien.atomic import atomic_write
 from mien.errors import MissingExtraError, UsageError
-from mien.results import SCHEMA, ErrorResult, Face, FrameResult
+from mien.results import SCHEMA, ErrorResult, Face, Record
+from mien.wording import in_words, printable
 
-Record = FrameResult | ErrorResult
 Format = Literal["table", "jsonl", "csv", "parquet"]
 FORMATS: tuple[Format, ...] = ("table", "jsonl", "csv", "parquet")
 WIDE = 110  # columns from which the table spells labels out; also its width where there is no terminal
@@ -168,13 +168,8 @@ class Parquet(_Closing):
     def _set_aside(self, folder: Path) -> None:
         folder.mkdir(exist_ok=True)
         group = folder / f"{len(self._groups):06d}.parquet"
-        part = folder / f".{group.name}.part"
-        try:
-            self._parquet.write_table(self._to_table(self._rows, schema=self._schema), part)
-            os.replace(part, group)
-        except OSError:
-            part.unlink(missing_ok=True)
-            raise
+        with atomic_write(group) as draft:
+            self._parquet.write_table(self._to_table(self._rows, schema=self._schema), draft)
         self._groups.append(group)
         self._rows.clear()
 
@@ -219,23 +214,6 @@ class Table(_Closing):
         """Print the table."""
         if self._table.row_count:
             self._console.print(self._table)
-
-
-def in_words(face: Face) -> str:
-    """Return the answer as a person would say it: the label, or that it is not sure.
-
-    The smoothed probabilities speak where there are any.
-    """
-    emotions = face.smoothed or face.emotions
-    if not face.uncertain:
-        return emotions.top
-    (first, _), (second, _) = emotions.ranked()[:2]
-    return f"not sure ({first} or {second})"
-
-
-def printable(text: str) -> str:
-    """Return ``text`` with control characters and bytes that are not text written as escapes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def csv_columns(labels: Sequence[str]) -> list[str]:

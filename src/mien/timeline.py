@@ -1,4 +1,4 @@
-"""Results of a video -> who showed which expression, and when: seconds a person, a picture with a lane a person, small running graphs."""
+"""Sums up a video: who showed which expression, and when. Seconds per person, a picture with one lane per person, small graphs."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from mien.arrays import Frame
 from mien.draw import colour_of
 from mien.geometry import Floats
 from mien.results import FrameResult
 
-Frame = NDArray[np.uint8]
 WIDTH, LANE, GAP, LEFT, HEAD, FOOT, RIGHT = 1280, 72, 16, 150, 56, 44, 24  # of the picture, in pixels
-MOST_LANES = 24
+MAX_LANES = 24
 PAPER, INK, FAINT, AWAY = (255, 255, 255), (30, 33, 38), (120, 125, 132), (236, 238, 240)
 GRAPH_S = 4.0  # how far back a running graph reaches
-GRAPH_SHARE, LEAST_GRAPH_PX = 0.18, 14  # its height in box heights, and in pixels
+GRAPH_SHARE, MIN_GRAPH_PX = 0.18, 14  # its height in box heights, and in pixels
 
 
 @dataclass(frozen=True)
 class Presence:
-    """How long one person was seen: ``seconds_by_label`` is by the most probable smoothed label and sums to ``seconds``."""
+    """How long one person was visible. ``seconds_by_label`` counts by the most probable smoothed label, and sums to ``seconds``."""
 
     track_id: int
     first_s: float
@@ -35,9 +35,9 @@ class Presence:
 
 
 class Timeline:
-    """What every tracked person showed over time; some 40 bytes a face and frame.
+    """The expressions of every tracked person over time; needs about 40 bytes per face and frame.
 
-    A face counts from its frame to the next frame, whether it is seen again there or not.
+    A face counts from its frame until the next frame, whether it is detected there again or not.
     """
 
     def __init__(self, labels: Sequence[str]) -> None:
@@ -48,7 +48,7 @@ class Timeline:
         self.end_s = 0.0
 
     def add(self, result: FrameResult) -> None:
-        """Take the next frame of a stream; faces without an id are left out."""
+        """Add the next frame of a stream; faces without an id are ignored."""
         time_s = result.time_s or 0.0
         if self._time_s is not None:
             self._step_s = time_s - self._time_s
@@ -65,15 +65,15 @@ class Timeline:
                 person.values.extend((face.smoothed or face.emotions).probabilities)
 
     def presences(self) -> list[Presence]:
-        """Return one entry a person, in the order of their ids."""
+        """Return one entry per person, in the order of their ids."""
         return [self._presence(track_id, person) for track_id, person in sorted(self._people.items())]
 
     def picture(self, title: str = "") -> Frame:
-        """Return the timeline, uint8 RGB (H, 1280, 3): a lane a person, expressions stacked by probability, grey where away.
+        """Return the timeline as a picture, uint8 RGB (H, 1280, 3): one lane per person, expressions stacked by probability, grey if away.
 
-        Of more than 24 people, those seen longest are shown.
+        With more than 24 people, those who were visible longest are shown.
         """
-        shown = sorted(sorted(self.presences(), key=lambda presence: -presence.seconds)[:MOST_LANES], key=lambda p: (p.first_s, p.track_id))
+        shown = sorted(sorted(self.presences(), key=lambda presence: -presence.seconds)[:MAX_LANES], key=lambda p: (p.first_s, p.track_id))
         height = HEAD + max(1, len(shown)) * (LANE + GAP) + FOOT
         image = Image.new("RGB", (WIDTH, height), PAPER)
         draw = ImageDraw.Draw(image)
@@ -95,16 +95,16 @@ class Timeline:
         return np.asarray(image, np.uint8)
 
     def draw_graphs(self, frame_rgb: Frame, result: FrameResult) -> Frame:
-        """Return a copy of the frame with the last seconds of everybody's expressions in a strip under the face."""
+        """Return a copy of the frame with a graph under each face: the expressions of its last seconds."""
         out = frame_rgb.copy()
         for face in result.faces:
             if face.track_id not in self._people:
                 continue
             x0, _, x1, y1 = (round(v) for v in face.box_xyxy)
-            height = max(LEAST_GRAPH_PX, round(GRAPH_SHARE * (face.box_xyxy[3] - face.box_xyxy[1])))
+            height = max(MIN_GRAPH_PX, round(GRAPH_SHARE * (face.box_xyxy[3] - face.box_xyxy[1])))
             x0, x1 = max(x0, 0), min(x1, out.shape[1])
             top = max(0, min(y1 + 3, out.shape[0] - height))
-            if x1 - x0 < LEAST_GRAPH_PX or height > out.shape[0]:
+            if x1 - x0 < MIN_GRAPH_PX or height > out.shape[0]:
                 continue
             edges = np.linspace(self.end_s - GRAPH_S, self.end_s, x1 - x0 + 1)
             out[top : top + height, x0:x1] = self._stack(self._people[face.track_id], edges, height, INK)
@@ -144,7 +144,7 @@ class Timeline:
 
 
 class _Person:
-    """When one person was seen, and with which probabilities; arrays that grow in place."""
+    """When one person was visible, and the probabilities at each time; arrays that grow in place."""
 
     def __init__(self) -> None:
         self.begins, self.ends, self.values = array("d"), array("d"), array("f")
@@ -159,9 +159,9 @@ class _Person:
         )
 
     def columns(self, edges: Floats) -> tuple[Floats, NDArray[np.bool_]]:
-        """Return the mean probabilities between every two edges (columns, labels), and whether the person was there at all.
+        """Return the mean probabilities between every two edges (columns, labels), and whether the person was visible there (columns,).
 
-        Time seen and probability x time are summed up once; what lies between two edges is then a difference.
+        The visible time and probability x time are summed up once; the value between two edges is then a difference.
         """
         begins, ends, values = self.arrays(self._sightings_after(float(edges[0])))
         corners = np.column_stack([begins, ends]).ravel()
@@ -196,7 +196,7 @@ def tick_step(length_s: float) -> float:
 
 
 def clock(time_s: float, step_s: float = 1.0) -> str:
-    """Return a time as people write it, with tenths where steps are that small.
+    """Return a time as h:mm:ss or m:ss, with tenths if ``step_s`` is below one second.
 
     >>> clock(75), clock(3725), clock(0.5, 0.5)
     ('1:15', '1:02:05', '0:00.5')

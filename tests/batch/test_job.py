@@ -3,7 +3,9 @@
 import json
 import os
 import shutil
+from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -15,6 +17,7 @@ from mien.media.video import open_video
 from mien.pipeline import Pipeline
 from mien.results import record_from_dict
 from tests.batch.support import contents, face, folder_of_faces, manifest_lines, rows, run
+from tests.batch.test_listing import pack_tar
 from tests.media.clips import damage, noise, write_clip
 from tests.support import tiny_bundle
 
@@ -144,7 +147,7 @@ def test_a_folder_of_something_else_is_left_alone(place, name):
 
 
 def test_a_folder_whose_planning_was_stopped_is_used_again(place):
-    for name in ("lock", "plan.draft", "plan.jsonl.part", "records/", "scratch/"):
+    for name in ("lock", "plan.draft", ".plan.jsonl.part", "plan.jsonl.part", "records/", "scratch/"):
         path = place / "out" / name
         path.mkdir(parents=True) if name.endswith("/") else (path.parent.mkdir(exist_ok=True), path.touch())
     assert run(place / "out", "in").tally.inputs == 20
@@ -256,3 +259,14 @@ def test_names_that_are_no_text_reach_the_parts(place):
         assert run(place / kind, "odd", format=kind).tally.faces == 1
     (row,) = rows(place / "parquet")
     assert row["source"] == r"odd/caf\udce9" + "\n.jpg"
+
+
+def test_a_broken_video_of_an_archive_is_named_as_in_the_archive_and_not_by_its_copy_here(tmp_path):
+    whole = write_clip(tmp_path / "whole.mp4", np.random.default_rng(0).integers(0, 255, (40, 64, 96, 3), dtype=np.uint8)).read_bytes()
+    cut = write_clip(tmp_path / "cut.mkv", np.random.default_rng(0).integers(0, 255, (40, 64, 96, 3), dtype=np.uint8)).read_bytes()
+    pack_tar(tmp_path / "in.tar", {"head.mp4": whole[:300], "tail.mkv": cut[: len(cut) * 6 // 10]})
+    run(tmp_path / "out", tmp_path / "in.tar")
+    errors = [record for record in records(tmp_path / "out") if hasattr(record, "code")]
+    assert len(errors) == 2
+    assert all("mien-batch-" not in error.message for error in errors), errors
+    assert all(Path(error.source).name in error.message for error in errors), errors

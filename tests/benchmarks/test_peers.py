@@ -17,9 +17,9 @@ from benchmarks.peers.inputs import Inputs, photo
 from benchmarks.peers.report import in_scenes, picture, quality, tables
 from benchmarks.peers.roster import PEERS, Peer, mien
 from benchmarks.peers.runs import cost, predict
-from benchmarks.readme import rewritten
 from benchmarks.scenes import Pasted, Scene
 from mien.contract import LABELS
+from tools.readme import rewritten
 
 ADAPTERS = Path(__file__).parents[2] / "benchmarks" / "peers" / "adapters"
 FER2013_ORDER = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.training import compare_memory, measure
+from tests.train.loop.test_backends import QUICK_COMPILING
 from tests.train.shapes import tiny_recipe, write_shapes
-from tests.train.test_backends import QUICK_COMPILING
 
 
 def test_the_figures_are_those_of_a_run(tmp_path: Path) -> None:

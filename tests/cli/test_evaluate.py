@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner, Result
 
 from mien.assets import demo_photo
@@ -16,7 +17,7 @@ from mien.bundles import weights_dir
 from mien.cli import app
 from mien.contract import LABELS, InputSpec
 from mien.errors import DataError, UsageError
-from mien.train.splits import CONTEMPT
+from mien.train.data.splits import CONTEMPT
 from tests.support import tiny_bundle
 from tests.train import made_up
 
@@ -103,14 +104,40 @@ def test_own_data_is_called_by_its_own_folders(home: Path, tmp_path: Path, monke
     assert "PublicTest" not in everything["protocol"]
 
 
-def test_a_folder_of_whole_photos_is_told_how_to_cut_them(mien, home: Path, tmp_path: Path) -> None:
+def test_a_folder_of_whole_photos_is_told_of_the_option_for_photos(mien, home: Path, tmp_path: Path) -> None:
     for label in ("happy", "sad"):
         (tmp_path / label).mkdir()
         shutil.copy(demo_photo(), tmp_path / label)
     said = mien("evaluate", "--model", str(home / "good"), "--split", str(tmp_path)).stderr
     assert "in 2 of 2 pictures looked at" in said
-    assert f"mien data align {tmp_path}" in said
+    assert f"mien evaluate --photos {tmp_path}" in said
     assert "note" not in mien("evaluate", "--model", str(home / "good"), "--split", str(home / "data" / "train")).stderr
+
+
+def test_photos_come_first_and_a_photo_without_an_answer_is_named(mien, home: Path, tmp_path: Path) -> None:
+    for label in ("happy", "sad"):
+        (tmp_path / "photos" / label).mkdir(parents=True)
+    shutil.copy(demo_photo(), tmp_path / "photos" / "happy")
+    Image.new("L", (90, 90), 99).save(tmp_path / "photos" / "sad" / "wall.png")
+    asked = ("evaluate", "--model", str(home / "good"), "--photos", str(tmp_path / "photos"))
+    alone = CliRunner().invoke(app, [*asked, "--report", str(tmp_path / "a")])
+    assert "counted as wrong: sad/wall.png (no face)" in alone.stderr
+    assert list(json.loads((tmp_path / "a" / "metrics.json").read_text(encoding="utf-8"))["splits"]) == ["photos"]
+    assert "sad/wall.png" in (tmp_path / "a" / "report.html").read_text(encoding="utf-8")
+    mien(*asked, "--report", str(tmp_path / "b"))
+    told = json.loads((tmp_path / "b" / "metrics.json").read_text(encoding="utf-8"))["splits"]
+    assert list(told) == ["photos", "private"]
+    assert told["photos"]["n"] == 2
+
+
+def test_calibrate_takes_photos(mien, tmp_path: Path) -> None:
+    bundle = made_up.brightness_bundle(tmp_path / "bundle", uncertain_below=0.0)
+    for label in LABELS:
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        shutil.copy(demo_photo(), tmp_path / "photos" / label)
+    out = mien("calibrate", str(bundle.folder), "--photos", str(tmp_path / "photos"), "--target-accuracy", "0.14").stdout
+    assert "answered on photos" in out
+    assert InputSpec.read(bundle.folder / "spec.json").temperature != bundle.spec.temperature
 
 
 def test_compare_says_who_is_better_and_how_sure_that_is(mien, home: Path) -> None:
@@ -126,7 +153,7 @@ def test_calibrate_rewrites_the_spec_and_never_sees_what_is_reported(mien, tmp_p
     spec = InputSpec.read(bundle.folder / "spec.json")
     assert spec.temperature != 1
     assert spec.uncertain_below > 0
-    with pytest.raises(UsageError, match="public, ferplus-public, val or a folder"):
+    with pytest.raises(UsageError, match="public, ferplus-public, ferplus7-public, val or a folder"):
         mien("calibrate", str(bundle.folder), "--split", "private")
 
 

@@ -32,7 +32,10 @@ NOT_RUN = {
     ("README.md", "pip install -e '.[dev]' && pytest"): "is the run that this test is part of",
     ("docs/web.md", "mien web install-runtime"): "fetches 33 MB; tests/page/test_runtime.py does it with a small one",
     ("docs/batch.md", "pip install '.[ray]'\nmien batch s3://"): "needs a cluster and a bucket; tests/batch/test_cluster.py makes both",
-    ("docs/edge.md", "mien export --format litert-int8"): "sets 8-bit ranges on FER2013; tests/train/formats does it for a small network",
+    (
+        "docs/edge.md",
+        "mien export --format litert-int8",
+    ): "sets 8-bit ranges on FER2013; tests/train/export does it for a small network",
     ("docs/experiments.md", "python -m mien.train.campaign"): "trains large networks on an accelerator; test_campaign runs a small one",
 }
 # What a page takes for granted.

@@ -15,11 +15,11 @@ from mien.classify import MICRO_BATCH, Classifier
 from mien.contract import InputSpec, template_for
 from mien.engines import open_session
 from mien.errors import BundleError, MissingExtraError, UsageError
-from mien.train.formats.openvino import to_openvino
+from mien.train.export.formats.openvino import to_openvino
 from tests.support import linear_graph
 
 SIDE, LABELS = 16, ("dark", "grey", "bright")
-# tests.support.linear_graph(3, 16) as LiteRT: a flatten and a dense layer, converted by mien.train.formats.litert.to_litert.
+# tests.support.linear_graph(3, 16) as LiteRT: a flatten and a dense layer, converted by mien.train.export.formats.litert.to_litert.
 LINEAR_LITERT = Path(__file__).parent.parent / "golden" / "linear.tflite"
 
 

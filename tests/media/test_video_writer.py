@@ -183,3 +183,11 @@ def test_a_colon_in_a_name_is_no_protocol(tmp_path, monkeypatch):
             writer.write(frame.time_s, frame.frame_rgb)
     with open_video("12:31.mp4") as clip:
         assert (len(list(clip.frames())), clip.has_sound) == (3, True)
+
+
+def test_the_sound_of_strangers_comes_from_their_own_file_too(tmp_path):
+    write_clip(tmp_path / "own.mp4", 12, sound="aac")
+    (tmp_path / "list.mp4").write_text("ffconcat version 1.0\nfile own.mp4\n")
+    for untrusted in (False, True):  # FFmpeg opens what the list names, unless it is told not to
+        with VideoWriter(tmp_path / "out.mp4", sound_from=str(tmp_path / "list.mp4"), untrusted=untrusted) as writer:
+            assert bool(writer.sound_lost) == untrusted

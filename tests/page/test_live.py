@@ -144,7 +144,7 @@ def test_a_full_session_says_so_once(open_page, service, tmp_path, shot):
 
     def shorten(route):
         answer = route.fetch()
-        route.fulfill(response=answer, body=answer.text().replace("MOST_RECORDS = 100_000;", "MOST_RECORDS = 5;"))
+        route.fulfill(response=answer, body=answer.text().replace("MAX_RECORDS = 100_000;", "MAX_RECORDS = 5;"))
 
     page.route("**/page/live.js", shorten)
     page.reload()

@@ -7,8 +7,9 @@ from mien.assets import demo_photo
 from mien.contract import LABELS
 from mien.draw import COLOURS
 from mien.results import Emotions, Face
-from mien.serve.keys import hash_of
-from mien.sinks import csv_columns, in_words
+from mien.serve.guard.keys import hash_of
+from mien.sinks import csv_columns
+from mien.wording import in_words
 from tests.page.conftest import PHONE, Service
 
 TABS = ("live", "photo", "video")

@@ -1,10 +1,13 @@
 """One real service for all tests that change none of its settings."""
 
 import httpx
+import numpy as np
 import pytest
+from PIL import Image
 
 from mien.assets import demo_photo
 from mien.pipeline import Pipeline
+from tests.media.clips import write_clip
 from tests.serve.running import running
 
 
@@ -28,3 +31,19 @@ def http(address):
 @pytest.fixture(scope="session")
 def portrait():
     return demo_photo().read_bytes()
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    with Image.open(demo_photo()) as photo:
+        face = np.asarray(photo.crop((120, 20, 330, 180)).convert("RGB"))
+    return write_clip(tmp_path_factory.mktemp("clips") / "talk.mp4", [face] * 12, sound="aac")
+
+
+@pytest.fixture
+def temp_root(tmp_path, monkeypatch):
+    """A folder for temporary files of this test alone."""
+    root = tmp_path / "tmp"
+    root.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(root))
+    return root

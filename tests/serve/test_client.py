@@ -12,7 +12,7 @@ from mien.client import AsyncClient, Client
 from mien.client.transport import saving
 from mien.errors import NotFoundError, ServiceError, UsageError
 from mien.results import ErrorResult
-from mien.serve.keys import hash_of, new_key
+from mien.serve.guard.keys import hash_of, new_key
 from tests.media.clips import write_clip
 from tests.media.pictures import corners
 from tests.serve.held import held_pipeline

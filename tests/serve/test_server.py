@@ -1,13 +1,23 @@
 """Connections as callers hold them: each gets its answer, and none is held open for nothing."""
 
+import asyncio
+import inspect
 import socket
 import time
+import tomllib
 from contextlib import contextmanager, suppress
+from importlib.metadata import version
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
+import uvicorn
+from packaging.requirements import Requirement
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
 
+from mien.serve.server import _Connection
 from tests.serve.running import running
 
 PATIENCE_S = 20.0
@@ -101,3 +111,30 @@ def test_who_does_not_take_the_answers_holds_no_connection(pipeline):
         for sock in held:
             sock.close()
     assert (statuses[0], statuses[-1]) == (503, 200)
+
+
+def test_uvicorns_protocol_has_what_the_connection_builds_on():
+    """The class is not public: when this fails, read what changed in uvicorn before the cap in pyproject.toml is raised."""
+    overridden = {name for name, value in vars(_Connection).items() if callable(value) and not name.startswith("_")}
+    assert overridden == {
+        "connection_made", "on_message_begin", "on_headers_complete", "on_response_complete", "data_received", "connection_lost"
+    }  # fmt: skip
+    for name in overridden:
+        ours, theirs = (list(inspect.signature(getattr(kind, name)).parameters) for kind in (_Connection, HttpToolsProtocol))
+        assert ours == theirs, name
+    config = uvicorn.Config(lambda *_: None, log_config=None)
+    config.load()
+    loop = asyncio.new_event_loop()
+    try:
+        protocol = HttpToolsProtocol(config, ServerState(), {}, _loop=loop)
+    finally:
+        loop.close()
+    assert {"loop", "transport", "cycle"} <= set(vars(protocol))
+    assert "response_complete" in inspect.getsource(RequestResponseCycle.__init__)
+
+
+def test_the_installed_uvicorn_is_one_that_the_package_asks_for():
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    (asked,) = (Requirement(line) for line in project["optional-dependencies"]["serve"] if line.startswith("uvicorn"))
+    assert "<" in str(asked.specifier)
+    assert asked.specifier.contains(version("uvicorn"))

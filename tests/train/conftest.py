@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mien.train.data import Dataset, load
+from mien.train.data.dataset import Dataset, load
 from tests.train.shapes import SIDE, write_shapes
 
 # What Keras 3.15 says under NumPy 2 when it saves; its to mend.

@@ -12,10 +12,10 @@ from PIL import Image
 
 from mien.bundles import Bundle, write_bundle
 from mien.contract import LABELS, InputSpec
-from mien.train.data import VOTE_COLUMNS, VOTE_LABELS, Dataset, load
-from mien.train.evaluate import Evaluation, evaluate, open_model
-from mien.train.robustness import robustness
-from mien.train.splits import ALL, select
+from mien.train.data.dataset import VOTE_COLUMNS, VOTE_LABELS, Dataset, load
+from mien.train.data.splits import ALL, select
+from mien.train.evaluation.evaluate import Evaluation, evaluate, open_model
+from mien.train.evaluation.robustness import robustness
 
 
 def chip(label: int, seed: int, spread: float = 0.3, side: int = 48) -> np.ndarray:

@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from mien.contract import LABELS
-from mien.train.data import Dataset
-from mien.train.fit import fit
+from mien.train.data.dataset import Dataset
+from mien.train.loop.fit import fit
 from mien.train.recipe import Recipe
 
 SIDE = 24

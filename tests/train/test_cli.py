@@ -10,7 +10,7 @@ import pytest
 from mien.cli import main
 from mien.cli.train import parse_settings
 from mien.errors import UsageError
-from mien.train.data import load
+from mien.train.data.dataset import load
 from tests.train.shapes import SIDE, write_shapes
 
 TINY = f"""

@@ -23,7 +23,7 @@ import numpy as np
 Found = tuple[Sequence[float], Sequence[float]]  # (box_xyxy in pixels of the photo, scores in the order of the peer's labels)
 CHUNK = 32
 WARM_UP = 2
-LEAST_REPEATS = 5
+MIN_REPEATS = 5
 
 
 class Peer(Protocol):
@@ -101,7 +101,7 @@ def median_ms(work: Callable[[], object], seconds: float) -> float:
     for _ in range(WARM_UP):
         work()
     times: list[float] = []
-    while len(times) < LEAST_REPEATS or sum(times) < seconds:
+    while len(times) < MIN_REPEATS or sum(times) < seconds:
         began = time.perf_counter()
         work()
         times.append(time.perf_counter() - began)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
+from mien.atomic import atomic_write
 from mien.errors import JobError
 
 
@@ -16,7 +16,7 @@ class WholeFile:
     """A file that gets its name when everything is written and on the disk; ``size`` and ``sha256`` tell what went in."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._part = path, path.with_name(f"{path.name}.part")
+        self._path = path
         self._hash = hashlib.sha256()
         self.size = 0
 
@@ -32,21 +32,14 @@ class WholeFile:
         self.size += len(data)
 
     def __enter__(self) -> Self:
-        self._out = self._part.open("wb")
+        with ExitStack() as opening:
+            draft = opening.enter_context(atomic_write(self._path, durable=True))
+            self._out = opening.enter_context(draft.open("wb"))
+            self._open = opening.pop_all()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        try:
-            with self._out:
-                self._out.flush()
-                os.fsync(self._out.fileno())
-        except OSError:
-            self._part.unlink(missing_ok=True)
-            raise
-        if kind is None:
-            put(self._part, self._path)
-        else:
-            self._part.unlink(missing_ok=True)
+    def __exit__(self, *raised: Any) -> None:
+        self._open.__exit__(*raised)
 
 
 @contextmanager
@@ -73,13 +66,3 @@ def sha256_of(path: Path) -> str:
     """Return the hexadecimal SHA-256 of a file."""
     with path.open("rb") as data:
         return hashlib.file_digest(data, "sha256").hexdigest()
-
-
-def put(finished: Path, path: Path) -> None:
-    """Give a file that is on the disk its name, and make the name last."""
-    os.replace(finished, path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

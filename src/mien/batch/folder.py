@@ -3,7 +3,7 @@
 ::
 
     job.json         what tells this job from another, and how much was planned; written last, so that a plan is whole or not there
-    plan.jsonl       a line an input;  shards.jsonl  how they are cut
+    plan.jsonl       one line per input;  shards.jsonl  how they are cut
     manifest.jsonl   a line a finished shard: its part, checksum and tally; the last line of a shard counts
     records/         part-000000.parquet, ...: one a shard, whole or not there
     progress.json    what a running job is at;  summary.json, report.html  what a finished one came to
@@ -21,14 +21,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from mien.batch.files import put, room, sha256_of, write_whole
+from mien.atomic import atomic_write, draft_of, publish
+from mien.batch.files import room, sha256_of, write_whole
 from mien.batch.plan import Plan, Planned
 from mien.batch.tally import Tally
 from mien.batch.workers import Done
 from mien.errors import JobError, UsageError
 
 # What a planning that was stopped may leave: these files, and the two folders without anything in them.
-DRAFTS = ("lock", "plan.draft", "plan.jsonl", "plan.jsonl.part", "shards.jsonl", "shards.jsonl.part", "job.json.part")
+WRITTEN = ("plan.jsonl", "shards.jsonl", "job.json")
+OLDER_DRAFTS = ("plan.jsonl.part", "shards.jsonl.part", "job.json.part")  # of earlier versions
+DRAFTS = ("lock", "plan.draft", "plan.jsonl", "shards.jsonl", *(draft_of(Path(name)).name for name in WRITTEN), *OLDER_DRAFTS)
 EMPTY = ("records", "scratch")
 
 
@@ -98,10 +101,8 @@ class JobFolder:
 
     def write_progress(self, values: Mapping[str, Any]) -> None:
         """Say where the job is; it may be lost with the power, and a full disk does not stop the work for it."""
-        part = self.path / "progress.json.part"
-        with suppress(OSError):
-            part.write_text(json.dumps(values), encoding="ascii")
-            os.replace(part, self.path / "progress.json")
+        with suppress(OSError), atomic_write(self.path / "progress.json") as draft:
+            draft.write_text(json.dumps(values), encoding="ascii")
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -140,7 +141,7 @@ class JobFolder:
         entry = Entry(done.shard, name, done.sha256, done.size, done.tally)
         with room(self.path):
             if done.part is not None:
-                put(done.part, self.records / name)
+                publish(done.part, self.records / name)
             else:
                 write_whole(self.records / name, done.content or b"")
             self._note(entry)

@@ -1,6 +1,6 @@
-"""Inputs -> a plan: one file with a line an input, cut into shards, each input once.
+"""Inputs -> a plan: one file with one line per input, cut into shards, each input once.
 
-Memory holds eight bytes an input while the plan is made, and one line a shard afterwards.
+Memory holds eight bytes per input while the plan is made, and one line per shard afterwards.
 """
 
 from __future__ import annotations

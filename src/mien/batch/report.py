@@ -9,13 +9,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from mien import __version__
 from mien.batch.folder import Entry, JobFolder
 from mien.batch.plan import Planned
 from mien.batch.tally import BINS, MAY_PASS, Tally, total
 from mien.draw import colour_of
 from mien.errors import JobError, MissingExtraError
-from mien.sinks import printable
+from mien.version import __version__
+from mien.wording import printable
 
 TEMPLATES = Path(__file__).parent / "templates"
 EXAMPLES = 20  # error records shown in full

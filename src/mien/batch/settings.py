@@ -13,7 +13,7 @@ from mien.bundles import DEFAULT, open_bundle
 from mien.detect import find_detector
 from mien.detect.base import check_min_face
 from mien.errors import MissingExtraError, UsageError
-from mien.follow import DETECT_EVERY
+from mien.face_tracker import DETECT_EVERY
 from mien.media.images import ReadLimits
 from mien.media.video import check_every
 from mien.results import SCHEMA

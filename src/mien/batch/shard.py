@@ -7,8 +7,9 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 
@@ -18,12 +19,12 @@ from mien.batch.reading import Reader
 from mien.batch.settings import Settings
 from mien.batch.tally import Tally
 from mien.errors import CrashedError, JobError, MediaError
-from mien.media.video import Video, left_out_before
+from mien.media.images import display_name
+from mien.media.video import Video
 from mien.pipeline import Pipeline
-from mien.results import ErrorResult, FrameResult
+from mien.results import ErrorResult, Record
 from mien.sinks import Parquet, Sink, open_sink
-
-Record = FrameResult | ErrorResult
+from mien.video_job import named, video_records
 
 
 class ShardRunner:
@@ -106,28 +107,29 @@ class ShardRunner:
             yield item, self._frames(item)
 
     def _frames(self, item: Input) -> Iterator[Record]:
-        """Yield a record a frame, and an error record where the video breaks or is damaged."""
-        time_s = None
-        told = 0
-        left_out: list[ErrorResult] = []
+        """Yield one record per frame, and an error record where the video breaks off."""
         began = time.perf_counter()
         try:
-            with tempfile.TemporaryDirectory(prefix="mien-batch-") as scratch, ExitStack() as stack:
-                video = stack.enter_context(Video(self._reader.file(item, Path(scratch)), limits=self._settings.limits, name=item.name))
-                frames = video.frames(self._settings.every_s)
-                left_out = video.left_out
-                stream = self.pipeline.stream(frames, source=item.name, detect_every=self._settings.detect_every)
-                for record in stack.enter_context(closing(stream)):
-                    time_s = record.time_s
-                    for error in left_out_before(left_out[told:], record.frame_index):
-                        told += 1
-                        yield error
-                    yield record
-            yield from left_out[told:]
-        except MediaError as error:
-            yield _portable(ErrorResult(item.name, error.code, str(error), time_s=time_s), item)
+            with tempfile.TemporaryDirectory(prefix="mien-batch-") as scratch:
+                records = video_records(
+                    self.pipeline,
+                    partial(self._open, item, Path(scratch)),
+                    name=item.name,
+                    every_s=self._settings.every_s,
+                    detect_every=self._settings.detect_every,
+                )
+                with closing(records), suppress(MediaError):  # the last record says it
+                    for record in records:
+                        yield _portable(record, item)
         finally:
             self._took(item.name, time.perf_counter() - began)
+
+    def _open(self, item: Input, scratch: Path) -> Video:
+        path = self._reader.file(item, scratch)
+        try:
+            return Video(path, limits=self._settings.limits, name=item.name)
+        except MediaError as error:
+            raise named(error, display_name(path), item.name) from None
 
     @contextmanager
     def _sink(self, part: Path) -> Iterator[Sink]:

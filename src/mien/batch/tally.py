@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from mien.results import ErrorResult, FrameResult
+from mien.results import ErrorResult, Record
 
 SLOWEST_OF_SHARD, SLOWEST = 5, 20  # inputs that are remembered by name
 BINS = 20  # of the histogram of confidence
@@ -17,7 +17,7 @@ MAY_PASS = ("fetch_failed", "unreadable", "crashed")  # codes of errors that ano
 
 @dataclass
 class Tally:
-    """Counts of inputs and records. A video is one input with a record a frame; ``errors`` are by code.
+    """Counts of inputs and records. A video is one input with one record per frame; ``errors`` are by code.
 
     ``confidence`` counts faces in 20 equal bins from 0 to 1; ``slowest`` are (seconds, name), slowest first.
     """
@@ -37,7 +37,7 @@ class Tally:
     confidence: list[int] = field(default_factory=lambda: [0] * BINS)
     slowest: list[tuple[float, str]] = field(default_factory=list)
 
-    def add_record(self, record: FrameResult | ErrorResult) -> None:
+    def add_record(self, record: Record) -> None:
         """Count one record."""
         self.records += 1
         if isinstance(record, ErrorResult):

@@ -10,13 +10,13 @@ from typing import Annotated
 
 import typer
 
-from mien import __version__
 from mien.cli import data, web
 from mien.cli.analyze import analyze
 from mien.cli.audit import audit
 from mien.cli.batch import batch
 from mien.cli.calibrate import calibrate
 from mien.cli.compare import compare
+from mien.cli.console import fail, stay_readable
 from mien.cli.demo import demo
 from mien.cli.ensemble import ensemble, soft_labels
 from mien.cli.evaluate import evaluate
@@ -28,8 +28,8 @@ from mien.cli.train import train
 from mien.cli.verb import Verb
 from mien.cli.video import video
 from mien.cli.webcam import webcam
-from mien.cli.words import fail, stay_readable
 from mien.errors import MienError, UsageError
+from mien.version import __version__
 
 app = typer.Typer(
     help="Facial emotion recognition: photos in, seven calibrated probabilities a face out. Mien reports expressions as labelled by "

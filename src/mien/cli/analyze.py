@@ -10,21 +10,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mien.cli.console import check_free, check_no_input, counted, say
 from mien.cli.endings import in_order
+from mien.cli.options import Detector, MinFace, Model, Overwrite
 from mien.cli.output import text_output
-from mien.cli.words import check_free, check_no_input, counted, say
 from mien.errors import UsageError
-from mien.results import ErrorResult, FrameResult
+from mien.results import ErrorResult
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
+    from mien.arrays import Frame
     from mien.media.sources import Source
     from mien.pipeline import Pipeline
+    from mien.results import Record
 
-    Record = FrameResult | ErrorResult
-    Pair = tuple[Record, NDArray[np.uint8] | None]
+    Pair = tuple[Record, Frame | None]
 
 # a file's ending -> its format; a name without one, as /dev/null or a named pipe has, is JSON Lines
 ENDINGS = {".jsonl": "jsonl", ".csv": "csv", ".txt": "table", ".parquet": "parquet"}
@@ -38,17 +37,18 @@ def analyze(
     ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the records here instead of to stdout.")] = None,
     annotate: Annotated[Path | None, typer.Option(help="Folder for copies of the photos with boxes, labels and charts.")] = None,
-    model: Annotated[str, typer.Option(help="default, nano, ferplus, or a bundle folder.")] = "default",
-    detector: Annotated[str, typer.Option(help="auto, or a YuNet .onnx file.")] = "auto",
-    min_face: Annotated[float, typer.Option(help="Leave out faces whose shorter side is smaller, in pixels.")] = 20,
+    model: Model = "default",
+    detector: Detector = "auto",
+    min_face: MinFace = 20,
     threads: Annotated[int | None, typer.Option(help="CPU threads in all. Default: every core.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Find every face and print its emotion probabilities, one record a photo."""
     from mien.cli.pictures import Pictures
     from mien.media.sources import Source, expand
     from mien.pipeline import Pipeline
-    from mien.sinks import FORMATS, open_sink, printable
+    from mien.sinks import FORMATS, open_sink
+    from mien.wording import printable
 
     if format and format not in FORMATS:
         raise UsageError(f"unknown format {format!r}; expected one of {', '.join(FORMATS)}")

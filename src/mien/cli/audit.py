@@ -10,27 +10,31 @@ from typing import Annotated, Any
 
 import typer
 
-from mien.cli.words import say, show, training_wing
+from mien.atomic import atomic_write
+from mien.cli.console import say, show, training_wing
+from mien.cli.options import TrainingData
 from mien.errors import UsageError
 
 SUMMARY, REPORT = "audit.json", "audit.html"
 
 
 def audit(
-    data: Annotated[Path, typer.Option(help="Folder with train/<label>/*.jpg, or fer2013.csv.")],
+    data: TrainingData,
     report: Annotated[Path, typer.Option(help="Folder for findings.csv, exclude.csv, audit.json and audit.html.")],
     faces: Annotated[bool, typer.Option("--faces/--no-faces", help="Look for pictures without a face.")] = True,
-    folds: Annotated[int, typer.Option(help="Train this many models to find doubtful labels, 4 for example; 0 leaves that out.")] = 0,
+    folds: Annotated[int, typer.Option(help="Train this many models to find doubtful labels, for example 4; 0 skips that search.")] = 0,
     recipe: Annotated[str, typer.Option(help="Recipe of those models; they learn from the labels alone.")] = "nano",
     epochs: Annotated[int, typer.Option(min=1, help="How long each of those models trains.")] = 12,
-    votes: Annotated[Path | None, typer.Option(help="FER+ votes, a CSV: does the crowd doubt the same labels? Needs --folds.")] = None,
+    votes: Annotated[
+        Path | None, typer.Option(help="FER+ votes, a CSV: shows whether FER+'s raters doubt the same labels. Needs --folds.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an audit that exists.")] = False,
 ) -> None:
     """Find copies, leaks from test to training, conflicting labels, near copies, pictures without a face, and doubtful labels."""
     with training_wing():
-        from mien.train import audit as search
-        from mien.train import data as datasets
-        from mien.train.audit_report import audit_html
+        from mien.train.data import audit as search
+        from mien.train.data import dataset as datasets
+        from mien.train.report.audit import audit_html
 
     if (report / SUMMARY).exists() and not overwrite:
         raise UsageError(f"{report} holds an audit; add --overwrite to replace it, or choose another folder")
@@ -48,7 +52,7 @@ def audit(
         findings += search.faceless(loaded, detectors)
     if folds:
         with training_wing(networks=True):
-            from mien.train.folds import labels_only, out_of_fold
+            from mien.train.loop.folds import labels_only, out_of_fold
 
         chosen = labels_only(recipe, epochs)
         chips = datasets.load(data, size=chosen.size, channels=chosen.channels)
@@ -58,9 +62,11 @@ def audit(
     if votes:
         counts["crowd_disagrees"] = search.crowd_disagrees(loaded, findings)
     report.mkdir(parents=True, exist_ok=True)
-    (report / SUMMARY).write_text(json.dumps(counts, indent=1) + "\n", encoding="utf-8")
+    with atomic_write(report / SUMMARY) as draft:
+        draft.write_text(json.dumps(counts, indent=1) + "\n", encoding="utf-8")
     _, exclusions = search.write_findings(loaded, findings, report)
-    (report / REPORT).write_text(audit_html(loaded, counts, findings), encoding="utf-8")
+    with atomic_write(report / REPORT) as draft:
+        draft.write_text(audit_html(loaded, counts, findings), encoding="utf-8")
     _print(counts)
     say(f"report: {(report / REPORT).resolve()}\nexclusion list for --exclude: {exclusions.resolve()}")
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mien.cli.console import counted, say
 from mien.cli.endings import in_order
-from mien.cli.words import counted, say
+from mien.cli.options import Detector, MinFace, Model
 from mien.errors import UsageError
 
 if TYPE_CHECKING:
@@ -39,9 +40,9 @@ def batch(
     column: Annotated[str | None, typer.Option(help="Column of a .csv or .parquet list that names the inputs.")] = None,
     every: Annotated[float | None, typer.Option(help="Analyse one frame of a video every so many seconds. Default: all frames.")] = None,
     detect_every: Annotated[int, typer.Option(help="Look for newcomers in a video every so many frames.")] = 5,
-    model: Annotated[str, typer.Option(help="default, nano, ferplus, or a bundle folder.")] = "default",
-    detector: Annotated[str, typer.Option(help="auto, or a YuNet .onnx file.")] = "auto",
-    min_face: Annotated[float, typer.Option(help="Leave out faces whose shorter side is smaller, in pixels.")] = 20,
+    model: Model = "default",
+    detector: Detector = "auto",
+    min_face: MinFace = 20,
     provider: Annotated[list[str] | None, typer.Option(help="onnxruntime execution provider, such as CUDAExecutionProvider.")] = None,
     shard: Annotated[int, typer.Option(help="Photos that are done, and lost in a kill, together.")] = 256,
     retry_errors: Annotated[bool, typer.Option("--retry-errors", help="Try inputs again that could not be fetched or read.")] = False,

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mien.cli.console import show, training_wing
 from mien.cli.evaluate import UNLESS_SAID, load_splits
-from mien.cli.words import show, training_wing
+from mien.cli.options import FacesData, SplitVotes, Threads
 from mien.errors import UsageError
 
 if TYPE_CHECKING:
-    from mien.train.evaluate import Evaluation, Model
+    from mien.train.evaluation.evaluate import Evaluation, Model
 
 SHOWN = 10  # most frequent disagreements printed
 
@@ -21,22 +21,22 @@ SHOWN = 10  # most frequent disagreements printed
 def compare(
     model_a: Annotated[str, typer.Argument(metavar="A", help="A shipped model's name, a bundle folder, or a run folder.")],
     model_b: Annotated[str, typer.Argument(metavar="B", help="The other one.")],
-    data: Annotated[Path | None, typer.Option(help="Folder with train/ and test/, or fer2013.csv. Not needed for --split FOLDER.")] = None,
+    data: FacesData = None,
     split: Annotated[
         str | None,
         typer.Option(
             help="private, public, test, clean, ferplus, ferplus-public, val, or a folder of faces, <label>/*.jpg. " + UNLESS_SAID
         ),
     ] = None,
-    votes: Annotated[Path | None, typer.Option(help="FER+ votes, a CSV; needed for the splits ferplus and ferplus-public.")] = None,
-    threads: Annotated[int | None, typer.Option(help="CPU threads. Default: every core.")] = None,
+    votes: SplitVotes = None,
+    threads: Threads = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON instead of tables.")] = False,
 ) -> None:
     """Test whether two models differ, say by how much, and show where they disagree."""
     with training_wing():
-        from mien.train.compare import compare as compare_evaluations
-        from mien.train.evaluate import evaluate, open_model
-        from mien.train.splits import FERPLUS_NAMES
+        from mien.train.data.splits import FERPLUS_NAMES
+        from mien.train.evaluation.compare import compare as compare_evaluations
+        from mien.train.evaluation.evaluate import evaluate, open_model
 
     if split == "all":
         raise UsageError("compare takes one split at a time; 'all' is for mien evaluate")

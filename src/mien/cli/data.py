@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from mien.cli.console import fail, say, show, training_wing
 from mien.cli.verb import Verb
-from mien.cli.words import fail, say, show, training_wing
 
 app = typer.Typer(help="Training data.", no_args_is_help=True)
 
@@ -26,8 +26,8 @@ def check(
     with training_wing():
         from rich.table import Table
 
-        from mien.train.check import HOW_TO_GET_FER2013
-        from mien.train.check import check as check_data
+        from mien.train.data.check import HOW_TO_GET_FER2013
+        from mien.train.data.check import check as check_data
 
     if not folder.exists():
         say(HOW_TO_GET_FER2013)
@@ -61,7 +61,7 @@ def align(
         from rich.progress import Progress
 
         from mien.detect import find_detector
-        from mien.train.alignment import write_aligned
+        from mien.train.data.alignment import write_aligned
 
     with Progress(console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("aligning", total=None)

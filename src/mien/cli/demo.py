@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from mien.cli.words import PICTURE_ENDINGS, check_ending, check_free, say, show
+from mien.atomic import atomic_write
+from mien.cli.console import PICTURE_ENDINGS, check_ending, check_free, say, show
 
 
 def demo(
@@ -23,7 +24,7 @@ def demo(
     from mien.draw import annotate
     from mien.media.images import read_photo
     from mien.pipeline import Pipeline
-    from mien.sinks import in_words
+    from mien.wording import in_words
 
     file = output or _free_name()
     check_ending(file, PICTURE_ENDINGS)
@@ -40,7 +41,8 @@ def demo(
     show(table)
     box = ", ".join(f"{v:.0f}" for v in face.box_xyxy)
     typer.echo(f"\nReads as: {in_words(face)}. One face, at x0, y0, x1, y1 = {box}; model {result.model.name} {result.model.version}.")
-    Image.fromarray(annotate(read_photo(demo_photo()).frame_rgb, result)).save(file, quality=90)
+    with atomic_write(file, ending=f".part{file.suffix}") as draft:
+        Image.fromarray(annotate(read_photo(demo_photo()).frame_rgb, result)).save(draft, quality=90)
     typer.echo(f"Annotated picture: {file.resolve()}")
     say("These are expressions as annotators would label them, not what a person feels.")
 

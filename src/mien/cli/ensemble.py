@@ -1,4 +1,4 @@
-"""``mien ensemble`` and ``mien soft-labels``: what several trained runs are good for together."""
+"""``mien ensemble`` and ``mien soft-labels``: combine several trained runs."""
 
 from __future__ import annotations
 
@@ -7,40 +7,58 @@ from typing import Annotated
 
 import typer
 
+from mien.atomic import atomic_write
 from mien.bundles import check_replaceable
-from mien.cli.words import check_free, check_head, say, training_wing
+from mien.cli.console import HEADS, check_free, check_head, counted, say, training_wing
+from mien.cli.options import HeadVotes, OverwriteBundle
 from mien.errors import UsageError
 
 Members = Annotated[
     list[Path], typer.Argument(help="Run folders of mien train, or .keras files; two or more of the same chips and labels.")
 ]
-Data = Annotated[Path, typer.Option(help="The members' data set; the validation split of each calibrates it.")]
+DATA_HELP = "The members' data set; the validation split of each calibrates it."
 
 
 def ensemble(
     members: Members,
-    data: Data,
-    out: Annotated[Path, typer.Option(help="Bundle folder to write.")],
+    out: Annotated[Path, typer.Option(help="Bundle folder to write; with --average-weights the run folder.")],
+    data: Annotated[Path | None, typer.Option(help=f"{DATA_HELP} Needed without --average-weights.")] = None,
     head: Annotated[
         str, typer.Option(help="emotion (the data's labels) or votes (FER+'s eight, of runs that learned from the votes).")
     ] = "emotion",
-    votes: Annotated[Path | None, typer.Option(help="FER+ votes, a CSV; needed for --head votes.")] = None,
+    votes: HeadVotes = None,
     mirror: Annotated[
-        bool, typer.Option("--mirror", help="Let every member look at the mirror image, too: twice the work a face.")
+        bool, typer.Option("--mirror", help="Let every member also classify the mirror image: twice the work per face.")
     ] = False,
     choose: Annotated[
         int | None,
         typer.Option(
-            metavar="COUNT", help="Keep only that many of the networks: those of lowest log loss together on the validation split."
+            metavar="COUNT",
+            help="Keep only that many of the networks: the ones whose mean has the lowest log loss on the validation split.",
         ),
     ] = None,
     name: Annotated[str, typer.Option(help="Name in spec.json.")] = "ensemble",
     release: Annotated[str, typer.Option(help="Version in spec.json.")] = "1.0",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that exists.")] = False,
+    average_weights: Annotated[
+        bool,
+        typer.Option(
+            "--average-weights",
+            help="Write a run folder instead, whose network has the mean of the members' weights and costs no more than one of them. The "
+            "members are runs of one network that began alike, such as two endings of one run.",
+        ),
+    ] = False,
+    overwrite: OverwriteBundle = False,
 ) -> None:
-    """Write one bundle that answers the mean of the members' calibrated probabilities; an ensemble's .keras file stands for its members."""
+    """Write one bundle that answers the mean of the members' calibrated probabilities. An ensemble's .keras file counts as its members."""
+    if average_weights:
+        if data or votes or mirror or choose is not None or overwrite or head != HEADS[0]:
+            raise UsageError("--average-weights takes run folders and --out alone; mien export then makes a bundle of the new run")
+        _average_weights(members, out)
+        return
+    if data is None:
+        raise UsageError("--data DIR is missing: the members are calibrated on the validation images of their data set")
     with training_wing(networks=True):
-        from mien.train.ensemble import calibrated, export_ensemble, load_for, ranked
+        from mien.train.export.ensemble import calibrated, export_ensemble, load_for, ranked
 
     check_head(head)
     check_replaceable(out, overwrite)
@@ -60,23 +78,31 @@ def ensemble(
     say(f"{bundle.folder}: {bundle.spec.name} {bundle.spec.version}, {len(networks)} member{'s' * (len(networks) > 1)}")
 
 
+def _average_weights(runs: list[Path], out: Path) -> None:
+    with training_wing(networks=True):
+        from mien.train.loop.weight_average import average_weights
+
+    model = average_weights(runs, out)
+    say(f"{model}: the mean of the weights of {counted(len(runs), 'run')}")
+
+
 def soft_labels(
     teachers: Annotated[list[Path], typer.Argument(help="Run folders or .keras files of the teachers, one or more.")],
-    data: Data,
+    data: Annotated[Path, typer.Option(help=DATA_HELP)],
     out: Annotated[Path, typer.Option(help="File to write, .npy.")],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that exists.")] = False,
 ) -> None:
-    """Write the teachers' mean probabilities of every image, for mien train --soft-labels."""
+    """Write the mean of the teachers' probabilities for every image, for mien train --soft-labels."""
     with training_wing(networks=True):
         import numpy as np
 
-        from mien.train.ensemble import calibrated, load_for
-        from mien.train.ensemble import soft_labels as average
+        from mien.train.export.ensemble import calibrated, load_for
+        from mien.train.export.ensemble import soft_labels as average
 
     check_free(out, overwrite)
     loaded = load_for(teachers[0], data)
     values = average(calibrated(teachers, loaded), loaded)
-    with out.open("wb") as file:
+    with atomic_write(out) as draft, draft.open("wb") as file:
         np.save(file, values)
     many = "s" * (len(teachers) > 1)
     say(f"{out}: probabilities of {values.shape[1]} labels for {values.shape[0]} images, from {len(teachers)} teacher{many}")

@@ -8,46 +8,54 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mien.bundles import CARD_FILE, METRICS_FILE
-from mien.cli.words import say, show, training_wing
+from mien.cli.console import say, show, training_wing
+from mien.cli.options import Exclude, FacesData, SplitVotes, Threads
 from mien.errors import UsageError
 
 if TYPE_CHECKING:
     from mien.contract import InputSpec
-    from mien.train.data import Dataset
-    from mien.train.splits import Split
+    from mien.train.data.dataset import Dataset
+    from mien.train.data.splits import Split
 
 REPORT = "report.html"
-UNLESS_SAID = "Default: private (of a model of FER+'s labels, ferplus), or test in data other than FER2013."
+UNLESS_SAID = "Default: private (of a model that FER+'s raters taught, ferplus7 or ferplus), or test in data other than FER2013."
 
 
 def evaluate(
-    data: Annotated[Path | None, typer.Option(help="Folder with train/ and test/, or fer2013.csv. Not needed for --split FOLDER.")] = None,
+    data: FacesData = None,
     model: Annotated[str, typer.Option(help="A shipped model's name, a bundle folder, or a run folder.")] = "default",
     split: Annotated[
         str | None,
         typer.Option(
-            help="private, public, test, clean, ferplus, ferplus-public, train, val, all, or a folder of face crops, <label>/*.jpg. "
-            + UNLESS_SAID
+            help="private, public, test, clean, ferplus, ferplus-public, ferplus7, ferplus7-public, train, val, all, or a folder of face "
+            "crops, <label>/*.jpg. " + UNLESS_SAID
+        ),
+    ] = None,
+    photos: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of whole photos, <label>/*.jpg: Mien finds the faces, the largest one counts, no face is a wrong answer."
         ),
     ] = None,
     keras: Annotated[bool, typer.Option("--keras", help="Evaluate the Keras source of a run instead of the shipped file.")] = False,
-    votes: Annotated[Path | None, typer.Option(help="FER+ votes, a CSV; needed for the splits ferplus and ferplus-public.")] = None,
-    exclude: Annotated[Path | None, typer.Option(help="CSV with a column 'file': images to leave out, as mien audit writes.")] = None,
-    groups: Annotated[Path | None, typer.Option(help="CSV with a column 'file' and one column a grouping: figures per group.")] = None,
+    votes: SplitVotes = None,
+    exclude: Exclude = None,
+    groups: Annotated[Path | None, typer.Option(help="CSV with a column 'file' and one column per grouping: figures per group.")] = None,
     robustness: Annotated[bool, typer.Option("--robustness", help="Also measure accuracy on blurred, dark, turned, ... pictures.")] = False,
     report: Annotated[Path | None, typer.Option(help="Folder for metrics.json, predictions, card.md and report.html.")] = None,
     into_bundle: Annotated[bool, typer.Option("--into-bundle", help="Also store metrics.json and card.md in the model's bundle.")] = False,
-    threads: Annotated[int | None, typer.Option(help="CPU threads. Default: every core.")] = None,
+    threads: Threads = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a report that exists.")] = False,
 ) -> None:
     """Run a model over labelled faces and print its figures, each accuracy with its 95 % interval."""
     with training_wing():
-        from mien.train.card import card
-        from mien.train.evaluate import evaluate as measure
-        from mien.train.evaluate import find_bundle, open_model, write_metrics, write_predictions
-        from mien.train.groups import read_groups
-        from mien.train.report import evaluation_html
-        from mien.train.robustness import robustness as measure_robustness
+        from mien.train.evaluation.evaluate import Evaluation, find_bundle, joined, open_model, write_metrics, write_predictions
+        from mien.train.evaluation.evaluate import evaluate as measure
+        from mien.train.evaluation.groups import read_groups
+        from mien.train.evaluation.photos import labelled_photos
+        from mien.train.evaluation.robustness import robustness as measure_robustness
+        from mien.train.report.card import card
+        from mien.train.report.evaluation import evaluation_html
 
     if into_bundle and keras:
         raise UsageError("--into-bundle stores the figures of the shipped file; leave out --keras")
@@ -55,11 +63,24 @@ def evaluate(
     if report and (report / METRICS_FILE).exists() and not overwrite:
         raise UsageError(f"{report} holds a report; add --overwrite to replace it, or choose another folder")
     judged = open_model(model, keras=keras, threads=threads)
-    loaded, splits = load_splits(judged.spec, data, split, votes, exclude)
-    result = measure(judged, loaded, splits, read_groups(groups, loaded.names) if groups else None)
+    sets: list[tuple[Dataset, list[Split]]] = []
+    if photos:
+        whole, found = labelled_photos(photos, judged.spec, threads=threads)
+        sets.append((whole, [found]))
+        say_without_answer(found)
+    if data or split or not photos:
+        sets.append(load_splits(judged.spec, data, split, votes, exclude))
+    results: list[Evaluation] = []
+    for faces, chosen in sets:
+        grouping = read_groups(groups, faces.names) if groups and faces is sets[-1][0] else None
+        results.append(measure(judged, faces, chosen, grouping))
+    (loaded, _), result = sets[0], results[0]  # told in full; of the others, the figures
+    for other in results[1:]:
+        result.metrics.update(joined(result, other))
     if robustness:
-        say(f"robustness on {splits[0].title} ...")
-        result.metrics["robustness"] = measure_robustness(judged, loaded, splits[0])
+        crops, views = sets[-1]
+        say(f"robustness on {views[0].title} ...")
+        result.metrics["robustness"] = measure_robustness(judged, crops, views[0])
     print_table(result.metrics)
     if report:
         report.mkdir(parents=True, exist_ok=True)
@@ -81,8 +102,8 @@ def load_splits(
 
     Where it is left out, these are the images that are reported or, with ``choose``, those that calibrate.
     """
-    from mien.train import data as datasets
-    from mien.train import splits
+    from mien.train.data import dataset as datasets
+    from mien.train.data import splits
 
     if split is not None and split not in (*splits.PUBLISHED, "all"):
         folder = splits.labelled_folder(split, spec.labels, size=spec.chip_size, channels=spec.channels)
@@ -94,19 +115,25 @@ def load_splits(
     if exclude:
         loaded = loaded.exclude(datasets.read_exclusions(exclude))
     if split is None and choose:
-        split = splits.choosing(loaded, spec.labels)
-    return loaded, [splits.select(loaded, name, spec.labels) for name in splits.asked(loaded, split, spec.labels)]
+        split = splits.choosing(loaded, spec.labels, spec.labelled_by)
+    return loaded, [splits.select(loaded, name, spec.labels) for name in splits.asked(loaded, split, spec.labels, spec.labelled_by)]
+
+
+def say_without_answer(split: Split) -> None:
+    """Name the photos that count as wrong because they gave no face, on stderr."""
+    for one in split.missing:
+        say(f"counted as wrong: {one.file} ({one.reason})")
 
 
 def _say_if_photos(folder: Dataset) -> None:
     from mien.detect import find_detector
-    from mien.train.alignment import loosely_cut
+    from mien.train.data.alignment import loosely_cut
 
     loose, looked_at = loosely_cut(folder.root, folder.names, find_detector())
     if loose:
         say(
             f"note: in {loose} of {looked_at} pictures looked at, the face fills less than half of the width, and a folder's pictures "
-            f"are taken as faces already cut out. If they are photos: mien data align {folder.root} --out NEW, then --split NEW"
+            f"are taken as faces already cut out. If they are photos: mien evaluate --photos {folder.root}"
         )
 
 
@@ -116,7 +143,7 @@ def print_table(metrics: dict[str, Any]) -> None:
 
     table = Table(show_edge=False, title=f"{metrics['model']['name']} {metrics['model']['version']}", title_style="")
     table.add_column("faces of")
-    for column in ("n", "accuracy (95 %)", "macro-F1", "balanced", "top 2", "log loss", "ECE", "answered", "accuracy then"):
+    for column in ("n", "accuracy (95 %)", "mean recall", "macro-F1", "top 2", "log loss", "ECE", "answered", "accuracy then"):
         table.add_column(column, justify="right")
     for s in metrics["splits"].values():
         a, kept = s["accuracy"], s["kept"]
@@ -124,7 +151,8 @@ def print_table(metrics: dict[str, Any]) -> None:
             s["title"],
             str(s["n"]),
             f"{a['value']:.2%} ({a['low']:.2%} to {a['high']:.2%})",
-            *("-" if s[key] is None else f"{s[key]:.4f}" for key in ("macro_f1", "balanced_accuracy", "top2", "log_loss", "ece")),
+            f"{s['mean_recall']['value']:.2%} of {len(s['mean_recall']['labels'])}",
+            *("-" if s[key] is None else f"{s[key]:.4f}" for key in ("macro_f1", "top2", "log_loss", "ece")),
             f"{kept['coverage']:.1%}",
             f"{kept['accuracy']['value']:.2%}" if kept["accuracy"] else "-",
         )

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mien.bundles import DEFAULT
-from mien.cli.words import HEADS, check_head, say, training_wing
+from mien.cli.console import HEADS, check_head, say, training_wing
+from mien.cli.options import HeadVotes, OverwriteBundle
 from mien.contract import FORMATS
 from mien.errors import UsageError
 
 if TYPE_CHECKING:
-    from mien.train.formats import Export
-    from mien.train.formats.sources import RunOptions
+    from mien.train.export.formats import Export
+    from mien.train.export.sources import RunOptions
 
 
 def export(
@@ -24,28 +25,29 @@ def export(
     format: Annotated[str, typer.Option(help=f"One of {', '.join(FORMATS)}.")] = "onnx",  # noqa: A002
     data: Annotated[
         Path | None,
-        typer.Option(help="The model's data set: a run is calibrated on its validation split, 8-bit ranges come from training chips."),
+        typer.Option(help="The model's data set. A run is calibrated on its validation split; 8-bit ranges come from training chips."),
     ] = None,
     keras: Annotated[Path | None, typer.Option(help="Keras source of a bundle, for LiteRT. Default: model.keras in it.")] = None,
     head: Annotated[
         str, typer.Option(help="For a run: emotion, or votes, which answers FER+'s eight labels, contempt among them.")
     ] = "emotion",
-    votes: Annotated[Path | None, typer.Option(help="FER+ votes, a CSV; needed for --head votes.")] = None,
+    votes: HeadVotes = None,
     name: Annotated[str | None, typer.Option(help="Name in spec.json, for a run. Default: the recipe's.")] = None,
     release: Annotated[str, typer.Option(help="Version in spec.json, for a run.")] = "1.0",
     target_accuracy: Annotated[
         float | None,
         typer.Option(help="For a run: accuracy wanted on the faces that are not 'uncertain'. Default: 0.8, or the best that can be had."),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that exists.")] = False,
+    overwrite: OverwriteBundle = False,
 ) -> None:
-    """Write a model as a bundle of a format of your choice, compared with its source before it gets its place."""
+    """Write a model as a bundle in a format of your choice. The result is compared with its source before it is written."""
     if source and model:
         raise UsageError(f"the source is given twice, as {source} and as --model {model}")
     start = source or model or DEFAULT
     with training_wing():
-        from mien.train.formats import check_free, convert
-        from mien.train.formats.sources import is_run, load_for_run, open_source
+        from mien.train.export.formats import check_free, convert
+        from mien.train.export.sources import load_for_run, open_source
+        from mien.train.loop.run_folder import is_run
 
     check_head(head)
     if head != HEADS[0] and not is_run(start):
@@ -54,7 +56,7 @@ def export(
     options: RunOptions = {"head": head, "name": name, "version": release, "target_accuracy": target_accuracy}
     if is_run(start) and format == "onnx":
         with training_wing(networks=True):
-            from mien.train.export import export_run
+            from mien.train.export.bundle import export_run
 
         bundle = export_run(Path(start), load_for_run(Path(start), data, votes), out, overwrite=overwrite, **options)
     else:

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
-from mien.cli.words import check_free, say
+from mien.cli.console import check_free, say
 
 PARQUET = b"PAR1"  # what a whole Parquet file starts and ends with
 

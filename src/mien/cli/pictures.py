@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path, PurePath
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
+from mien.arrays import Frame
+from mien.atomic import atomic_write
 from mien.draw import annotate
 from mien.errors import UsageError
 from mien.results import FrameResult
@@ -32,7 +32,7 @@ class Pictures:
         self._folder, self._overwrite = folder, overwrite
         self._used: set[str] = set()
 
-    def save(self, result: FrameResult, frame_rgb: NDArray[np.uint8]) -> str | None:
+    def save(self, result: FrameResult, frame_rgb: Frame) -> str | None:
         """Write the annotated copy of one photo; return what went wrong, or None.
 
         Photos of the same name from different folders get ``-2``, ``-3``, ... in the order they come.
@@ -41,7 +41,8 @@ class Pictures:
         if file.exists() and not self._overwrite:
             return f"{file} exists; add --overwrite to replace it"
         try:
-            Image.fromarray(annotate(frame_rgb, result)).save(file, quality=JPEG_QUALITY)
+            with atomic_write(file, ending=f".part{file.suffix}") as draft:
+                Image.fromarray(annotate(frame_rgb, result)).save(draft, quality=JPEG_QUALITY)
         except OSError as error:
             return f"{file} could not be written: {error.strerror or error}"
         return None

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mien.cli.words import check_ending, check_free, counted, say
+from mien.cli.console import check_ending, check_free, counted, say
 
 
 def report(

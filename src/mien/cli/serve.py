@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mien.cli.words import say
+from mien.cli.console import say
 from mien.errors import MissingExtraError, UsageError
-from mien.serve.words import SETTINGS
+from mien.serve.setting_texts import SETTINGS
 
 if TYPE_CHECKING:
     from mien.serve.settings import Settings
@@ -68,7 +68,7 @@ def serve(
 
 def print_new_key() -> None:
     """Print a fresh key and what the service is told of it."""
-    from mien.serve.keys import hash_of, new_key
+    from mien.serve.guard.keys import hash_of, new_key
 
     key = new_key()
     typer.echo(f"key     {key}")

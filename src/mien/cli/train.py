@@ -8,12 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
-from mien.cli.words import fail, say, training_wing
+from mien.cli.console import fail, say, training_wing
+from mien.cli.options import Exclude, TrainingData
 from mien.errors import UsageError
 
 
 def train(
-    data: Annotated[Path, typer.Option(help="Folder with train/<label>/*.jpg, or fer2013.csv.")],
+    data: TrainingData,
     run: Annotated[Path, typer.Option(help="Run folder to write.")],
     recipe: Annotated[str, typer.Option(help="Name of a shipped recipe, or a .toml file.")] = "compact",
     settings: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one recipe key; repeatable.")] = None,
@@ -23,24 +24,27 @@ def train(
         str | None, typer.Option(help="Split that chooses the epoch: public, val or holdout. Default: the first there is.")
     ] = None,
     votes: Annotated[Path | None, typer.Option(help="FER+ votes, a CSV.")] = None,
-    exclude: Annotated[Path | None, typer.Option(help="CSV with a column 'file': images to leave out, as mien audit writes.")] = None,
-    soft_labels: Annotated[Path | None, typer.Option(help="Teacher probabilities, as mien soft-labels writes.")] = None,
+    exclude: Exclude = None,
+    soft_labels: Annotated[
+        Path | None, typer.Option(help="Probabilities that replace the labels: the file that mien soft-labels writes.")
+    ] = None,
     teacher: Annotated[
         list[Path] | None,
-        typer.Option(help="Run folder or .keras file of a teacher that answers every batch instead of the labels; repeatable."),
+        typer.Option(help="Run folder or .keras file of a teacher whose predictions replace the labels of each batch. Repeatable."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the folder after its last complete epoch.")] = False,
     devices: Annotated[int, typer.Option(min=1, help="Devices that share each batch (JAX backend).")] = 1,
 ) -> None:
-    """Train a network; its state is saved after every epoch, so that a run can be stopped at any moment and continued with --resume."""
+    """Train a network. Its state is saved after every epoch, so you can stop a run at any moment and continue it with --resume."""
     with training_wing(networks=True):
         from rich.console import Console
         from rich.progress import Progress
 
-        from mien.train import data as datasets
-        from mien.train.ensemble import read_soft_labels, teacher_of
-        from mien.train.fit import fit
-        from mien.train.memory import keep_freed_memory
+        from mien.train.data import dataset as datasets
+        from mien.train.export.ensemble import read_soft_labels, teacher_of
+        from mien.train.loop.fit import fit
+        from mien.train.loop.memory import keep_freed_memory
+        from mien.train.loop.run_folder import is_run
         from mien.train.recipe import Recipe
 
     keep_freed_memory()
@@ -50,7 +54,7 @@ def train(
     loaded = datasets.load(data, size=chosen.size, channels=chosen.channels, votes=votes)
     if exclude:
         loaded = loaded.exclude(datasets.read_exclusions(exclude))
-    if resume and not (run / "config.json").exists():
+    if resume and not is_run(run):
         say(f"no run in {run} yet; this one starts at its first epoch")
     soft = read_soft_labels(soft_labels) if soft_labels else None
     network = teacher_of(teacher, loaded, chosen.precision) if teacher else None

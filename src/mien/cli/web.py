@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
+from mien.cli.console import say
 from mien.cli.verb import Verb
-from mien.cli.words import say
 
 app = typer.Typer(help="The web page's own parts.", no_args_is_help=True)
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mien.cli.console import counted, say
 from mien.cli.endings import Ending, in_order
-from mien.cli.words import counted, say
+from mien.cli.options import Detector, MinFace, Model, ModelThreads
 from mien.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,10 +27,10 @@ BAR = 24  # characters
 def webcam(
     device: Annotated[str, typer.Option(help="The camera's number or path, or a stream's address.")] = "0",
     frames: Annotated[int | None, typer.Option(help="Stop after so many frames. Default: at Ctrl-C.")] = None,
-    model: Annotated[str, typer.Option(help="default, nano, ferplus, or a bundle folder.")] = "default",
-    detector: Annotated[str, typer.Option(help="auto, or a YuNet .onnx file.")] = "auto",
-    min_face: Annotated[float, typer.Option(help="Leave out faces whose shorter side is smaller, in pixels.")] = 40,
-    threads: Annotated[int, typer.Option(help="CPU threads for the model, beside those that read and search.")] = 1,
+    model: Model = "default",
+    detector: Detector = "auto",
+    min_face: MinFace = 40,
+    threads: ModelThreads = 1,
     terminal: Annotated[bool, typer.Option("--terminal", help="Stay in the terminal, also where the page could be opened.")] = False,
 ) -> None:
     """Show what the faces before the camera show; the newest frame counts, the ones that there is no time for are dropped.
@@ -100,7 +101,7 @@ def _show_table(results: Iterable[FrameResult]) -> None:
 def _table(result: FrameResult) -> Table:
     from rich.table import Table
 
-    from mien.sinks import in_words
+    from mien.wording import in_words
 
     table = Table(
         title=f"{result.time_s or 0:.1f} s, {counted(len(result.faces), 'face')}; expressions as labelled by annotators", title_style="dim"

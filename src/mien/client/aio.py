@@ -13,9 +13,9 @@ import httpx
 from websockets.asyncio.client import connect
 
 from mien.client import flows
-from mien.client.flows import Answer, Call, Flow, Pause, Photo, Record, T
+from mien.client.flows import Answer, Call, Flow, Pause, Photo, T
 from mien.client.transport import ADDRESS, answer_of, failure_of, headers_of, open_files, reaching, saving, timeout_of
-from mien.results import FrameResult
+from mien.results import FrameResult, Record
 
 
 class AsyncClient:
@@ -31,7 +31,7 @@ class AsyncClient:
         return await self._do(flows.analyze(photo, {"max_faces": max_faces}, self._retries))
 
     async def analyze_many(self, photos: Sequence[Photo], *, max_faces: int | None = None) -> list[Record]:
-        """Return one record a photo; see :meth:`mien.client.Client.analyze_many`."""
+        """Return one record per photo; see :meth:`mien.client.Client.analyze_many`."""
         return await self._do(flows.analyze_many(photos, {"max_faces": max_faces}, self._retries))
 
     async def video(
@@ -42,7 +42,7 @@ class AsyncClient:
         annotated: str | Path | None = None,
         on_progress: Callable[[dict[str, Any]], None] | None = None,
     ) -> list[FrameResult]:
-        """Return one record a frame of a video file; see :meth:`mien.client.Client.video`."""
+        """Return one record per frame of a video file; see :meth:`mien.client.Client.video`."""
         copy = Path(annotated) if annotated else None
         address = await self._do(flows.hand_in(Path(path), every_s, copy, self._retries))
         try:
@@ -57,7 +57,7 @@ class AsyncClient:
     async def stream(
         self, frames: AsyncIterable[bytes], *, max_faces: int | None = None, smoothing_s: float | None = None
     ) -> AsyncIterator[Record]:
-        """Yield one record a frame; see :meth:`mien.client.Client.stream`."""
+        """Yield one record per frame; see :meth:`mien.client.Client.stream`."""
         async with AsyncExitStack() as stack:
             with reaching():
                 socket = await stack.enter_async_context(connect(flows.live_address(self._base_url), compression=None, max_size=None))

@@ -13,16 +13,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mien.errors import MediaError, NotFoundError, ServiceError, TooLargeError, UnreadableError, UsageError
-from mien.results import ErrorResult, FrameResult, record_from_dict
+from mien.results import ErrorResult, FrameResult, Record, record_from_dict
 
 T = TypeVar("T")
 Photo = str | Path | bytes
-Record = FrameResult | ErrorResult
 RETRIED = (429, 502, 503, 504)
 TOO_LARGE = 413
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 10.0
+FIRST_PAUSE_S, MAX_PAUSE_S = 0.2, 10.0
 FILES_A_REQUEST, BYTES_A_REQUEST = 16, 50_000_000
-POLL_S, LONGEST_POLL_S = 0.2, 2.0
+POLL_S, MAX_POLL_S = 0.2, 2.0
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ def analyze(photo: Photo, options: Mapping[str, Any], retries: int) -> Flow[Fram
 
 
 def analyze_many(photos: Sequence[Photo], options: Mapping[str, Any], retries: int) -> Flow[list[Record]]:
-    """Return one record a photo, in their order; what cannot be read, here or there, or is too large is an error record."""
+    """Return one record per photo, in their order. A photo that is too large or unreadable, here or there, gives an error record."""
     records: list[Record] = []
     for group in _groups(photos):
         answered = iter((yield from _answered([item for item in group if not isinstance(item, ErrorResult)], options, retries)))
@@ -84,7 +83,7 @@ def analyze_many(photos: Sequence[Photo], options: Mapping[str, Any], retries: i
 
 
 def _answered(files: Sequence[tuple[str, bytes]], options: Mapping[str, Any], retries: int) -> Flow[list[Record]]:
-    """Return one record a file; what is too large for the service together is sent in halves."""
+    """Return one record per file. Files that are too large for one request are sent in halves."""
     if not files:
         return []
     try:
@@ -162,7 +161,7 @@ def _until_done(address: str, on_progress: Callable[[dict[str, Any]], None] | No
             error = job["error"] or {"code": job["state"], "message": "the video was cancelled"}
             raise ServiceError(f"{error['message']} [{error['code']}]", status=200, reason=error["code"])
         yield Pause(pause_s)
-        pause_s = min(1.5 * pause_s, LONGEST_POLL_S)
+        pause_s = min(1.5 * pause_s, MAX_POLL_S)
 
 
 def _reliably(call: Call, retries: int) -> Flow[Answer]:
@@ -186,9 +185,9 @@ def back_off(attempt: int, retry_after_s: float | None) -> float:
     >>> 0.1 <= back_off(0, None) <= 0.2 and 5 <= back_off(20, None) <= 10, back_off(0, 3.0) >= 3
     (True, True)
     """
-    longest = min(FIRST_PAUSE_S * 2**attempt, LONGEST_PAUSE_S)
+    longest = min(FIRST_PAUSE_S * 2**attempt, MAX_PAUSE_S)
     chance = random.uniform(longest / 2, longest)  # noqa: S311  (not a secret)
-    return chance if retry_after_s is None else min(retry_after_s, LONGEST_PAUSE_S) + chance
+    return chance if retry_after_s is None else min(retry_after_s, MAX_PAUSE_S) + chance
 
 
 def _error(answer: Answer) -> ServiceError:

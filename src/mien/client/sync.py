@@ -13,9 +13,9 @@ import httpx
 from websockets.sync.client import connect
 
 from mien.client import flows
-from mien.client.flows import Answer, Call, Flow, Pause, Photo, Record, T
+from mien.client.flows import Answer, Call, Flow, Pause, Photo, T
 from mien.client.transport import ADDRESS, answer_of, failure_of, headers_of, open_files, reaching, saving, timeout_of
-from mien.results import FrameResult
+from mien.results import FrameResult, Record
 
 
 class Client:
@@ -43,7 +43,7 @@ class Client:
         return self._do(flows.analyze(photo, {"max_faces": max_faces}, self._retries))
 
     def analyze_many(self, photos: Sequence[Photo], *, max_faces: int | None = None) -> list[Record]:
-        """Return one record a photo, in their order; one that is missing, too large, or cannot be read is an error record.
+        """Return one record per photo, in their order. A photo that is missing, too large or unreadable gives an error record.
 
         Photos that are too many or too large together for one request are sent in smaller ones. Raises as :meth:`analyze` where the
         service itself fails or does not answer.
@@ -58,7 +58,7 @@ class Client:
         annotated: str | Path | None = None,
         on_progress: Callable[[dict[str, Any]], None] | None = None,
     ) -> list[FrameResult]:
-        """Return one record a frame of a video file; nothing of it stays on the service.
+        """Return one record per frame of a video file. The service keeps nothing of it.
 
         Args:
             path: the video.
@@ -83,7 +83,7 @@ class Client:
         return self._do(flows.models(self._retries))
 
     def stream(self, frames: Iterable[bytes], *, max_faces: int | None = None, smoothing_s: float | None = None) -> Iterator[Record]:
-        """Yield one record a frame, with track ids; the next encoded frame is taken when the one before is answered.
+        """Yield one record per frame, with track ids. The next encoded frame is taken after the answer to the frame before.
 
         Raises:
             ServiceError: the service ends the stream, or is not there.

@@ -10,9 +10,10 @@ from typing import IO
 import httpx
 from websockets.exceptions import WebSocketException
 
-from mien import __version__
+from mien.atomic import atomic_write
 from mien.client.flows import Answer, Call
 from mien.errors import ServiceError
+from mien.version import __version__
 
 ADDRESS = "http://127.0.0.1:8000"
 CONNECT_TIMEOUT_S = 10.0
@@ -41,14 +42,8 @@ def open_files(call: Call, stack: ExitStack) -> list[tuple[str, tuple[str, IO[by
 @contextmanager
 def saving(file: Path) -> Iterator[IO[bytes]]:
     """Open a file that takes its name, and the place of an older one, when it is whole."""
-    part = file.with_name(f".{file.name}.part")
-    try:
-        with part.open("wb") as out:
-            yield out
-        part.replace(file)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    with atomic_write(file) as draft, draft.open("wb") as out:
+        yield out
 
 
 def answer_of(response: httpx.Response, body: bytes) -> Answer:

@@ -1,4 +1,4 @@
-"""A camera -> its newest frame, whenever one is asked for."""
+"""Reads a camera, and gives its newest frame whenever one is requested."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable, Generator
 from dataclasses import replace
 from pathlib import Path
-from threading import Condition, Event, Thread
+from threading import Event, Thread
 
 from mien.errors import MediaError, UsageError
+from mien.latest import Latest
 from mien.media.ffmpeg import import_av
 from mien.media.video import Video, VideoFrame
 
@@ -18,24 +19,24 @@ SYSTEMS = {"linux": "v4l2", "darwin": "avfoundation", "win32": "dshow"}  # what 
 
 
 def camera_frames(device: str = "0", *, tell: Callable[[str], None]) -> Generator[VideoFrame]:
-    """Yield the newest frame each time one is asked for, without end; frames that came in between are dropped.
+    """Yield the newest frame on each request, without end; frames between two requests are dropped.
 
-    A camera that is absent, busy or unplugged is waited for. ``index`` counts the frames that the camera gave, so that gaps show what was
-    dropped; ``time_s`` counts from the first call.
+    If the camera is missing, busy or unplugged, the generator waits for it. ``index`` counts all frames of the camera, so that gaps show
+    which frames were dropped. ``time_s`` counts from the first request.
 
     Args:
-        device: the camera's number or path, or anything else that gives frames: an address, or a file that plays over and over.
-        tell: takes a sentence when the camera goes, and when it comes back.
+        device: number or path of the camera; or an address, or a file, which is played again and again.
+        tell: receives a sentence when the camera disappears, and when it comes back.
 
     Raises:
-        UsageError: this platform names its cameras otherwise.
+        UsageError: cameras have other names on this platform.
         MissingExtraError: PyAV is not installed.
     """
     import_av()
     source, system = find_camera(device)
-    slot = _Slot()
-    thread = Thread(target=_watch, args=(source, system, slot, tell), name="mien-camera", daemon=True)
-    return _newest(slot, thread)
+    slot, stopped = Latest[VideoFrame | Exception](), Event()
+    thread = Thread(target=_watch, args=(source, system, slot, stopped, tell), name="mien-camera", daemon=True)
+    return _newest(slot, stopped, thread)
 
 
 def find_camera(device: str, platform: str = sys.platform) -> tuple[str, str | None]:
@@ -60,54 +61,34 @@ def find_camera(device: str, platform: str = sys.platform) -> tuple[str, str | N
     return (f"/dev/video{device}" if platform == "linux" and device.isdecimal() else device), SYSTEMS[platform]
 
 
-class _Slot:
-    """Room for one frame, which a newer one replaces, or for the error that ended it all."""
-
-    def __init__(self) -> None:
-        self.stopped = Event()
-        self._changed = Condition()
-        self._content: VideoFrame | Exception | None = None
-
-    def put(self, content: VideoFrame | Exception) -> None:
-        with self._changed:
-            self._content = content
-            self._changed.notify()
-
-    def take(self) -> VideoFrame | Exception:
-        with self._changed:
-            while self._content is None:
-                self._changed.wait()
-            content, self._content = self._content, None
-            return content
-
-
-def _newest(slot: _Slot, thread: Thread) -> Generator[VideoFrame]:
+def _newest(slot: Latest[VideoFrame | Exception], stopped: Event, thread: Thread) -> Generator[VideoFrame]:
     thread.start()
     try:
         while isinstance(content := slot.take(), VideoFrame):
             yield content
-        raise content
+        if content is not None:  # nobody but this generator ends the thread, so it is the error that ended it
+            raise content
     finally:
-        slot.stopped.set()
+        stopped.set()
         thread.join()
 
 
-def _watch(source: str, system: str | None, slot: _Slot, tell: Callable[[str], None]) -> None:
+def _watch(source: str, system: str | None, slot: Latest[VideoFrame | Exception], stopped: Event, tell: Callable[[str], None]) -> None:
     try:
-        _fill(source, system, slot, tell)
-    except Exception as error:  # raised in the asker's thread
+        _fill(source, system, slot, stopped, tell)
+    except Exception as error:  # raised again in the thread of the consumer
         slot.put(error)
 
 
-def _fill(source: str, system: str | None, slot: _Slot, tell: Callable[[str], None]) -> None:
+def _fill(source: str, system: str | None, slot: Latest[VideoFrame | Exception], stopped: Event, tell: Callable[[str], None]) -> None:
     began, count, away = time.monotonic(), 0, ""
-    while not slot.stopped.is_set():
+    while not stopped.is_set():
         reason = "it stopped sending"
         try:
             with Video(source, device=system) as video:
                 for frame in video.frames():
                     video.left_out.clear()  # a picture that was damaged is one that was dropped
-                    if slot.stopped.is_set():
+                    if stopped.is_set():
                         return
                     if away:
                         tell(f"the camera {source} is back")
@@ -119,4 +100,4 @@ def _fill(source: str, system: str | None, slot: _Slot, tell: Callable[[str], No
         if reason != away:
             tell(f"no picture from the camera {source}: {reason}; waiting for it")
             away = reason
-        slot.stopped.wait(RETRY_S)
+        stopped.wait(RETRY_S)

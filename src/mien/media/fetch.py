@@ -1,4 +1,4 @@
-"""An http(s) address -> the bytes behind it, within a total time, a size and a number of redirects."""
+"""Downloads an http(s) address, with limits on the total time, the size and the number of redirects."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import urllib.request
 from queue import Empty, SimpleQueue
 from threading import Thread
 
-from mien import __version__
 from mien.errors import FetchError, MediaError, NotFoundError, TooLargeError, UnsupportedMediaError
 from mien.media.connections import Connections
 from mien.media.public import is_public
+from mien.version import __version__
 
 CHUNK_BYTES = 2**16
 
@@ -22,15 +22,15 @@ CHUNK_BYTES = 2**16
 def fetch(url: str, *, max_bytes: int, timeout_s: float, max_redirects: int, public_only: bool = False) -> bytes:
     """Return the body at ``url``; ``timeout_s`` covers everything from the name look-up to the last byte.
 
-    The download runs in a thread of its own: name look-up, handshake and headers know no total deadline, the wait for a thread does. When
-    it is over, the connection is cut, so that the thread of a server that drips ends too.
-    With ``public_only``, addresses that are not public are refused, also after redirects, and proxies are left aside.
+    urllib has no overall timeout, so the download runs in a thread, and this function stops waiting for it after ``timeout_s``. It then
+    closes the connection, so that the thread ends even if the server keeps sending a few bytes at a time.
+    With ``public_only``, addresses that are not public are refused, also after redirects, and no proxy is used.
 
     Raises:
-        NotFoundError: HTTP 404 or 410.
-        UnsupportedMediaError: a web page instead of a file.
-        TooLargeError: more than ``max_bytes``.
-        FetchError: anything else that kept the body from arriving whole and in time.
+        NotFoundError: the server answers with HTTP 404 or 410.
+        UnsupportedMediaError: the body is a web page.
+        TooLargeError: the body has more than ``max_bytes``.
+        FetchError: the body does not arrive completely and in time for any other reason.
     """
     answers: SimpleQueue[bytes | Exception] = SimpleQueue()
     connections = Connections(is_public if public_only else None)
@@ -38,7 +38,7 @@ def fetch(url: str, *, max_bytes: int, timeout_s: float, max_redirects: int, pub
     def download() -> None:
         try:
             answers.put(_download(url, max_bytes, timeout_s, _opener(connections, max_redirects), max_redirects))
-        except Exception as error:  # raised in the caller's thread, below
+        except Exception as error:  # raised again in the thread of the caller, below
             answers.put(error)
         finally:
             connections.close()
@@ -55,7 +55,7 @@ def fetch(url: str, *, max_bytes: int, timeout_s: float, max_redirects: int, pub
 
 
 def _in_ascii(url: str) -> str:
-    """Return an address as HTTP wants it: the host in IDNA (RFC 3490), everything else quoted.
+    """Return an address in ASCII, as HTTP requires: the host in IDNA (RFC 3490), all other parts quoted.
 
     >>> _in_ascii("https://bücher.example:8080/ä b.jpg?x=1")
     'https://xn--bcher-kva.example:8080/%C3%A4%20b.jpg?x=1'
@@ -77,7 +77,7 @@ def _download(url: str, max_bytes: int, timeout_s: float, opener: urllib.request
             kind = response.headers.get_content_type()
             if kind in ("text/html", "application/xhtml+xml"):
                 raise UnsupportedMediaError(f"expected an image at {url}, got a web page ({kind}); use the address of the picture itself")
-            expected = response.length  # None when the server does not say
+            expected = response.length  # None if the server does not send the length
             if expected is not None and expected > max_bytes:
                 raise _too_large(url, f"{expected:,}", max_bytes)
             while chunk := response.read1(CHUNK_BYTES):
@@ -90,7 +90,7 @@ def _download(url: str, max_bytes: int, timeout_s: float, opener: urllib.request
         error.close()
         raise _refused(url, error.code, max_redirects) from None
     except (OSError, ValueError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", error)  # URLError wraps the real cause
+        reason = getattr(error, "reason", error)  # URLError wraps the actual error
         if isinstance(reason, TimeoutError):
             raise _timed_out(url, timeout_s) from None
         line = " ".join(str(reason).split())
@@ -103,7 +103,7 @@ def _download(url: str, max_bytes: int, timeout_s: float, opener: urllib.request
 
 
 def _opener(connections: Connections, max_redirects: int) -> urllib.request.OpenerDirector:
-    """Return an opener that knows http and https and nothing else, also after redirects."""
+    """Return an opener that supports only http and https, also after redirects."""
 
     class Redirects(urllib.request.HTTPRedirectHandler):
         max_redirections = max_repeats = max_redirects

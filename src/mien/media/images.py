@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile
 
+from mien.arrays import Frame
 from mien.errors import (
     CorruptMediaError,
     FetchError,
@@ -31,7 +32,6 @@ from mien.errors import (
 )
 from mien.media.fetch import fetch
 
-Frame = NDArray[np.uint8]
 PhotoSource = str | Path | bytes | bytearray | memoryview | NDArray[Any] | Image.Image
 
 
@@ -58,7 +58,7 @@ FORMATS = {
     "HEIF": Format(rb".{4}ftyp(?:hei[cxms]|hev[cxms]|mif1|msf1)", "pillow_heif", "HeifImageFile", (".heic", ".heif", ".hif")),
 }
 # Every scan of a progressive JPEG is a pass over the whole picture; usual ones have about ten, and a malicious one has as many as fit.
-MOST_SCANS = 100
+MAX_SCANS = 100
 START_OF_SCAN, END_OF_PICTURE = b"\xda", b"\xd9"
 JPEG_MARKER = re.compile(rb"\xff([^\0\x01\xd0-\xd7\xff])")  # without those that stand alone inside a scan
 # What videos of the common containers start with: a file that FFmpeg cannot open, and that does not start so, is none.
@@ -201,7 +201,7 @@ def _photo_of_bytes(data: bytes, name: str, limits: ReadLimits) -> Photo:
             f"expected one of {', '.join(FORMATS)}, got {name}, which starts with {start!r}; convert it to JPEG or PNG"
         )
     if kind == "JPEG" and _has_many_scans(data):
-        raise TooLargeError(f"expected a JPEG of at most {MOST_SCANS} scans, got more in {name}; save it again")
+        raise TooLargeError(f"expected a JPEG of at most {MAX_SCANS} scans, got more in {name}; save it again")
     with _decoding(f"a whole {kind} file in {name}"):
         try:
             reader: type[ImageFile.ImageFile] = getattr(import_module(FORMATS[kind].module), FORMATS[kind].reader)
@@ -214,12 +214,12 @@ def _photo_of_bytes(data: bytes, name: str, limits: ReadLimits) -> Photo:
 
 
 def _has_many_scans(jpeg: bytes) -> bool:
-    """Return whether a JPEG's picture has more than MOST_SCANS; what stands inside a segment, or behind the picture's end, is none."""
+    """Return whether a JPEG's picture has more than MAX_SCANS; what stands inside a segment, or behind the picture's end, is none."""
     count, at = 0, 2
-    while count <= MOST_SCANS and (found := JPEG_MARKER.search(jpeg, at)) and found[1] != END_OF_PICTURE:
+    while count <= MAX_SCANS and (found := JPEG_MARKER.search(jpeg, at)) and found[1] != END_OF_PICTURE:
         count += found[1] == START_OF_SCAN
         at = found.end() + int.from_bytes(jpeg[found.end() : found.end() + 2])
-    return count > MOST_SCANS
+    return count > MAX_SCANS
 
 
 @contextmanager

@@ -15,10 +15,9 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
+from mien.arrays import Frame
 from mien.errors import (
     CorruptMediaError,
     MediaError,
@@ -38,9 +37,8 @@ from mien.results import ErrorResult
 if TYPE_CHECKING:
     import av.video.stream
 
-Frame = NDArray[np.uint8]
-SEQUENCE_RATE = 25.0  # frames a second of an image sequence, FFmpeg's own convention
-SHORTEST_STEP_S = 1e-6  # between two frames that are looked at
+SEQUENCE_RATE = 25.0  # frames per second of an image sequence, FFmpeg's own convention
+MIN_STEP_S = 1e-6  # between two frames that are looked at
 SHORT_BY_S = 0.5  # a file that ends this much before its header says was cut
 STILLS = ("JPEG", "TIFF", "BMP", "PPM", "JPEG 2000", "HEIF")  # photos that never move; of these FFmpeg would read damaged ones, too
 TERMINAL_ART = "tty"  # what FFmpeg takes any file for that ends in .txt
@@ -206,7 +204,7 @@ class Video:
 
 
 class ImageSequence:
-    """Pictures of a folder or a glob, sorted by name, or a single one, as a video of :data:`SEQUENCE_RATE` frames a second.
+    """Pictures of a folder or a glob, sorted by name, or a single one, as a video of :data:`SEQUENCE_RATE` frames per second.
 
     A picture that cannot be read leaves a gap and, once its turn has come, a record in ``left_out``; the next one stands in
     for it when not every frame is wanted. Every picture that the folder or the glob shows is a frame of its own, also where several are
@@ -233,6 +231,7 @@ class ImageSequence:
         self.rate: float | None = SEQUENCE_RATE
         self.duration_s: float | None = len(self._pictures) / SEQUENCE_RATE
         self.has_sound = False
+        self.sound_from: str | None = None
 
     def frames(self, every_s: float | None = None) -> Iterator[VideoFrame]:
         """Yield the pictures as frames, once; see :meth:`Video.frames`.
@@ -356,9 +355,9 @@ def left_out_before(errors: Sequence[ErrorResult], index: int | None) -> list[Er
 
 
 def check_every(every_s: float | None) -> float | None:
-    """Return ``every_s`` if it is None or a finite time of SHORTEST_STEP_S or more, raise UsageError otherwise."""
-    if every_s is not None and not SHORTEST_STEP_S <= every_s < math.inf:
-        raise UsageError(f"expected a sampling step above 0 s, at least {SHORTEST_STEP_S:g}, got {every_s}; leave it out for every frame")
+    """Return ``every_s`` if it is None or a finite time of MIN_STEP_S or more, raise UsageError otherwise."""
+    if every_s is not None and not MIN_STEP_S <= every_s < math.inf:
+        raise UsageError(f"expected a sampling step above 0 s, at least {MIN_STEP_S:g}, got {every_s}; leave it out for every frame")
     return every_s
 
 

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mien.arrays import Frame
+from mien.atomic import draft_of
 from mien.errors import UsageError
 from mien.media.clock import MAX_GAP_S, MAX_JITTER_S, RESTARTS
 from mien.media.ffmpeg import SELF_CONTAINED, as_ffmpeg, import_av
@@ -44,7 +45,7 @@ class VideoWriter:
 
         Args:
             path: ends in ``.mp4``.
-            rate: about how many frames a second will come, which guides the encoder; their times are kept exactly.
+            rate: approximate number of frames per second, a hint for the encoder; the exact times of the frames are kept.
             sound_from: a file whose first audio track goes along; None, or a file without one, for silence.
             untrusted: take that file as :class:`~mien.media.video.Video` takes one of strangers.
 
@@ -53,7 +54,7 @@ class VideoWriter:
         """
         if path.suffix.lower() != ".mp4":
             raise UsageError(f"an annotated video is an .mp4 file, got {path.name!r}; choose such a name")
-        self._path, self._part = path, path.with_name(f".{path.name}.part")
+        self._path, self._part = path, draft_of(path)
         av = import_av()
         try:
             self._part.touch()  # FFmpeg opens it with the first packet, which would be late to complain
@@ -76,7 +77,7 @@ class VideoWriter:
         """Why sound of the source is missing; empty if none is."""
         return self._sound.lost if self._sound else self._sound_lost
 
-    def write(self, time_s: float, frame_rgb: NDArray[np.uint8]) -> None:
+    def write(self, time_s: float, frame_rgb: Frame) -> None:
         """Append a frame, uint8 (H, W, 3); an odd side is filled up by repeating its last line, later sizes are scaled to the first.
 
         Raises:

@@ -1,4 +1,4 @@
-"""The web page, the REST service and the live socket: decode, pipeline, encode.
+"""The web page, the REST service and the live stream: decode a request, run the pipeline, encode the answer.
 
-``mien.serve.app.create_app(settings)`` is the application, ``mien serve`` runs it.
+``mien.serve.app.create_app(settings)`` returns the application, and ``mien serve`` runs it.
 """

@@ -1,4 +1,4 @@
-"""The application: settings and a pipeline in, everything wired."""
+"""Builds the application from its settings and a pipeline."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ from contextlib import asynccontextmanager
 from fastapi import Depends, FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from mien import __version__
 from mien.errors import MienError
 from mien.pipeline import Pipeline
-from mien.serve import answers, health, models, pages, photos, streams, videos
-from mien.serve.engine import Engine
-from mien.serve.guard import Gate, Guard
-from mien.serve.jobs import Jobs
+from mien.serve import refusals
+from mien.serve.guard.gate import Gate
+from mien.serve.guard.middleware import Guard
 from mien.serve.metrics import Metrics
+from mien.serve.routes import health, models, pages, photos, streams, videos
 from mien.serve.service import Service, load_pipeline
 from mien.serve.settings import Settings
-from mien.serve.streams import Streams
+from mien.serve.work.batcher import Batcher
+from mien.serve.work.jobs import Jobs
+from mien.serve.work.live import Streams
+from mien.version import __version__
 
 ABOUT = (
     "Faces in photos, videos and live frames, and the expression of each *as annotators would label it*, never what a person feels. "
@@ -29,11 +31,11 @@ ABOUT = (
 
 
 def create_app(settings: Settings | None = None, pipeline: Pipeline | None = None) -> FastAPI:
-    """Return the service as an ASGI application; models load when it starts, not here.
+    """Return the service as an ASGI application. The models load when it starts, not in this call.
 
     Args:
-        settings: limits, keys and the like; from the environment if None.
-        pipeline: what analyses; the one that the settings describe if None.
+        settings: limits, keys and other options; read from the environment if None.
+        pipeline: analyses the pictures; built from the settings if None.
     """
     settings = settings or Settings()
     gate, metrics = Gate(settings.max_in_flight), Metrics()
@@ -43,7 +45,7 @@ def create_app(settings: Settings | None = None, pipeline: Pipeline | None = Non
         try:
             service = app.state.service = await asyncio.to_thread(_start, settings, pipeline, gate, metrics)
         except MienError as error:
-            app.state.failure = error  # for the command, which says it in one line
+            app.state.failure = error  # for the command, which prints it in one line
             raise
         service.start()
         try:
@@ -54,11 +56,11 @@ def create_app(settings: Settings | None = None, pipeline: Pipeline | None = Non
     app = FastAPI(title="Mien", version=__version__, description=ABOUT, docs_url=None, redoc_url=None, lifespan=running)
     app.state.gate = gate
     for part in (photos, videos, models):
-        app.include_router(part.router, dependencies=[Depends(answers.known_keys)])
+        app.include_router(part.router, dependencies=[Depends(refusals.known_keys)])
     for part in (streams, health):
         app.include_router(part.router)
     pages.mount(app)
-    answers.install(app)
+    refusals.install(app)
     app.add_middleware(Guard, settings=settings, gate=gate, metrics=metrics)
     if settings.cors_origins:
         app.add_middleware(
@@ -72,9 +74,9 @@ def create_app(settings: Settings | None = None, pipeline: Pipeline | None = Non
 
 
 def _start(settings: Settings, pipeline: Pipeline | None, gate: Gate, metrics: Metrics) -> Service:
-    """Return the parts of a running service, its models warm."""
+    """Return the running service with its models loaded."""
     warm = pipeline or load_pipeline(settings)
     workers = settings.workers or os.cpu_count() or 1
     wait_s = settings.batch_wait_ms / 1000
-    engine = Engine(warm, workers=workers, batch_wait_s=wait_s, max_batch=settings.max_batch, on_batch=metrics.on_batch)
-    return Service(settings, gate, metrics, engine, Streams(warm, settings, metrics), Jobs(warm, settings, metrics))
+    batcher = Batcher(warm, workers=workers, batch_wait_s=wait_s, max_batch=settings.max_batch, on_batch=metrics.on_batch)
+    return Service(settings, gate, metrics, batcher, Streams(warm, settings, metrics), Jobs(warm, settings, metrics))

@@ -1,6 +1,6 @@
-"""The files that let the page classify in the browser alone: ONNX Runtime Web, one pinned release, in the user's cache folder.
+"""ONNX Runtime Web, with which the page classifies in the browser alone: one pinned release, stored in the user's cache folder.
 
-It comes from the npm registry, the one that npm is set to, and npm itself is not needed. Three files of the package are kept; a folder is
+It comes from the npm registry that npm is configured for; npm itself is not needed. Three files of the package are kept. The folder is
 either complete or absent.
 """
 
@@ -19,37 +19,37 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from mien import __version__
 from mien.errors import FetchError, UsageError
+from mien.version import __version__
 
 PACKAGE, VERSION = "onnxruntime-web", "1.30.0"
-# What npm calls integrity: SHA-512 of the tarball, in base64.
+# The "integrity" value of npm: SHA-512 of the tarball, in base64.
 INTEGRITY = "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
 FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 MANIFEST = "manifest.json"
 NPM = "https://registry.npmjs.org/"
-MOST_BYTES = 64 * 2**20  # the tarball has 33 MB
-MOST_UNPACKED = 64 * 2**20  # of one file; the largest has 14 MB
+MAX_BYTES = 64 * 2**20  # the tarball has 33 MB
+MAX_UNPACKED_BYTES = 64 * 2**20  # of one file; the largest has 14 MB
 CHUNK_BYTES = 2**18
 TIMEOUT_S = 60.0
 
 
 def runtime_folder() -> Path | None:
-    """Return the folder with the runtime's files, or None where they are not installed."""
+    """Return the folder with the files of the runtime, or None if they are not installed."""
     folder = _folder()
     return folder if (folder / MANIFEST).is_file() else None
 
 
 def install(registry: str | None = None, file: Path | None = None, on_bytes: Callable[[int, int | None], None] | None = None) -> Path:
-    """Return the runtime's folder, fetched and unpacked if it is not there yet.
+    """Return the folder of the runtime; download and unpack it first if it is missing.
 
     Args:
         registry: address of an npm registry; :func:`npm_registry` if None.
-        file: the package's tarball, fetched by other means; nothing is downloaded then.
-        on_bytes: is told how many bytes have come, and of how many (None if the server does not say).
+        file: the tarball of the package; if given, nothing is downloaded.
+        on_bytes: receives the number of downloaded bytes and the total (None if the server does not say).
 
     Raises:
-        FetchError: no network, or what came is not the pinned package; nothing is kept then.
+        FetchError: the download failed, or the data is not the pinned package; nothing is kept.
         UsageError: ``file`` cannot be read, or the registry is not an http(s) address.
     """
     if folder := runtime_folder():
@@ -60,7 +60,7 @@ def install(registry: str | None = None, file: Path | None = None, on_bytes: Cal
 
 
 def npm_registry(environment: Mapping[str, str] = os.environ) -> str:
-    """Return the registry that npm would ask: NPM_CONFIG_REGISTRY, then ``registry=`` in ~/.npmrc, then npm's own.
+    """Return the registry that npm would use: NPM_CONFIG_REGISTRY, then ``registry=`` in ~/.npmrc, then the public one.
 
     >>> npm_registry({"npm_config_registry": "https://npm.example.org"})
     'https://npm.example.org/'
@@ -70,7 +70,7 @@ def npm_registry(environment: Mapping[str, str] = os.environ) -> str:
 
 
 def tarball_url(registry: str) -> str:
-    """Return where a registry keeps the pinned tarball.
+    """Return the address of the pinned tarball in a registry.
 
     Raises:
         UsageError: the registry is not an http(s) address.
@@ -94,7 +94,7 @@ def check(data: bytes) -> None:
 
 
 def unpack(data: bytes, folder: Path) -> Path:
-    """Write the wanted files of a tarball, and only those, under names of our own; return ``folder``, which exists when it is complete.
+    """Extract the three files of a tarball into ``folder`` and return it; the folder appears only when it is complete.
 
     Raises:
         FetchError: the tarball lacks one of the files.
@@ -148,8 +148,8 @@ def _download(url: str, on_bytes: Callable[[int, int | None], None] | None) -> b
             expected = answer.length
             while chunk := answer.read(CHUNK_BYTES):
                 body += chunk
-                if len(body) > MOST_BYTES:
-                    raise FetchError(f"expected {PACKAGE} {VERSION} at {url}, got more than {MOST_BYTES:,} bytes; try another registry")
+                if len(body) > MAX_BYTES:
+                    raise FetchError(f"expected {PACKAGE} {VERSION} at {url}, got more than {MAX_BYTES:,} bytes; try another registry")
                 if on_bytes:
                     on_bytes(len(body), expected)
     except (OSError, http.client.HTTPException) as error:
@@ -164,7 +164,7 @@ def _download(url: str, on_bytes: Callable[[int, int | None], None] | None) -> b
 def _member(archive: tarfile.TarFile, name: str) -> bytes:
     try:
         member = archive.getmember(name)
-        stream = archive.extractfile(member) if member.isreg() and member.size <= MOST_UNPACKED else None
+        stream = archive.extractfile(member) if member.isreg() and member.size <= MAX_UNPACKED_BYTES else None
     except (KeyError, tarfile.TarError):
         stream = None
     if stream is None:

@@ -1,4 +1,4 @@
-"""Counts and times for Prometheus, in a registry of each application's own."""
+"""Counters and times for Prometheus. Each application has its own registry."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ SIZES = (1, 2, 4, 8, 16, 32)
 
 
 class Metrics:
-    """What ``/metrics`` tells."""
+    """The metrics that ``/metrics`` returns."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -28,5 +28,5 @@ class Metrics:
         self.faces.inc(faces)
 
     def text(self) -> bytes:
-        """Return everything in Prometheus's text format."""
+        """Return all metrics in the text format of Prometheus."""
         return generate_latest(self._registry)

@@ -1,4 +1,4 @@
-"""Everything about the service that can be set: by ``MIEN_...`` in the environment, or by the flags of ``mien serve``."""
+"""All settings of the service. They come from ``MIEN_...`` variables of the environment or from the flags of ``mien serve``."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import Annotated, Any
 from pydantic import Field, FiniteFloat, PositiveInt, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from mien.serve.words import SETTINGS
+from mien.serve.setting_texts import SETTINGS
 
 PREFIX = "MIEN_"
-ALIKE = 0.85  # of two names, from 0 to 1: a letter or two apart
-Words = Annotated[tuple[str, ...], NoDecode]  # in the environment: words with commas between them
+ALIKE = 0.85  # similarity of two names, from 0 to 1: they differ in one or two letters
+CommaSeparated = Annotated[tuple[str, ...], NoDecode]  # in the environment: one text with commas between the words
 Positive = Annotated[FiniteFloat, Field(gt=0)]
 
 
@@ -26,7 +26,7 @@ def _setting(name: str, **limits: Any) -> Any:
 
 
 class Settings(BaseSettings):
-    """What the service may do and how much one caller may cost it.
+    """The permissions and limits of the service.
 
     >>> Settings(max_faces=5).max_faces
     5
@@ -69,16 +69,16 @@ class Settings(BaseSettings):
     job_ttl_s: Positive = _setting("job_ttl_s")
     jobs_dir: Path | None = _setting("jobs_dir")
 
-    api_keys: Words = _setting("api_keys")
-    cors_origins: Words = _setting("cors_origins")
-    allowed_hosts: Words = _setting("allowed_hosts")
+    api_keys: CommaSeparated = _setting("api_keys")
+    cors_origins: CommaSeparated = _setting("cors_origins")
+    allowed_hosts: CommaSeparated = _setting("allowed_hosts")
     allow_url: bool = _setting("allow_url")
     url_timeout_s: Positive = _setting("url_timeout_s")
 
     @model_validator(mode="before")
     @classmethod
     def _nearly_named(cls, values: object) -> object:
-        """Refuse a variable that means a setting and would be ignored; one key too few leaves the service open."""
+        """Refuse a variable whose name is nearly that of a setting. It would be ignored, and an ignored key leaves the service open."""
         if mistakes := misnamed(os.environ):
             told = "; ".join(f"expected the variable {meant}, got {name}" for name, meant in mistakes.items())
             raise ValueError(f"{told}; rename it or unset it")
@@ -103,7 +103,7 @@ class Settings(BaseSettings):
 
 
 def misnamed(names: Iterable[str]) -> dict[str, str]:
-    """Return the variables of the environment that are nearly a setting's but none, each with the one that is meant.
+    """Return the variables whose names are nearly those of a setting, each with the name that was probably meant.
 
     >>> misnamed(["MIEN_API_KEY", "MIEN_MAX_FACES", "MIEN_SERVICE_HOST", "API_KEY"])
     {'MIEN_API_KEY': 'MIEN_API_KEYS'}
@@ -118,7 +118,7 @@ def misnamed(names: Iterable[str]) -> dict[str, str]:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a name or address is this machine's own.
+    """Return whether a name or an address is the loopback of this machine.
 
     >>> [is_loopback(host) for host in ("localhost", "127.0.0.1", "::1", "0.0.0.0", "example.org")]
     [True, True, True, False, False]

@@ -70,7 +70,7 @@ class OptimizerTable(_Table):
     plateau_factor: float = Field(0.5, gt=0, lt=1)
     plateau_patience: int = Field(5, ge=1)
     clip_norm: float = Field(0.0, ge=0)
-    sam_rho: float = Field(0.0, ge=0)  # radius of sharpness-aware steps (mien.train.sharpness), each twice as long; 0: plain ones
+    sam_rho: float = Field(0.0, ge=0)  # radius of sharpness-aware steps (mien.train.loop.sam), each twice as long; 0: plain ones
 
 
 class FrozenTable(_Table):

@@ -1,4 +1,4 @@
-// The service's answers, and in plain words why there is none.
+// Requests to the service, and a plain sentence when there is no answer.
 
 export const UNREAD = "This file cannot be read any more. Choose it again.";
 const REFUSALS = {
@@ -8,7 +8,7 @@ const REFUSALS = {
 };
 let key = keptKey();
 
-/** What went wrong, as a sentence for people; `code` is the service's stable word, or "gone" when it does not answer. */
+/** An error as a sentence for people; `code` is the stable code of the service, or "gone" when it does not answer. */
 export class ServiceError extends Error {
   constructor(message, code, status = 0) {
     super(message);
@@ -16,7 +16,7 @@ export class ServiceError extends Error {
   }
 }
 
-/** Use a key from now on; true where the browser keeps it when the page is loaded again. */
+/** Use a key from now on; returns true if the browser keeps it after a reload. */
 export function setKey(text) {
   key = text;
   try {
@@ -31,7 +31,7 @@ function keptKey() {
   try {
     return sessionStorage.getItem("mien-key") ?? "";
   } catch {
-    return ""; // a browser that keeps nothing asks for the key again
+    return ""; // a browser without storage asks for the key again
   }
 }
 
@@ -39,7 +39,7 @@ export function authorization() {
   return key ? { Authorization: `Bearer ${key}` } : {};
 }
 
-/** fetch() that throws a ServiceError unless the answer is good. */
+/** fetch() that throws a ServiceError if the answer is an error. */
 export async function call(path, options = {}) {
   const { headers, ...rest } = options;
   let answer;
@@ -62,12 +62,12 @@ async function refusal(answer) {
   return new ServiceError(refusalWords(code, message), code ?? "refused", answer.status);
 }
 
-/** What a refusal means for the person who sent the file. */
+/** The sentence about a refusal, for the person who sent the file. */
 export function refusalWords(code, message) {
   return REFUSALS[code] ?? sentence(message ?? "Mien could not take this.");
 }
 
-/** With a capital and a full stop. */
+/** Adds a capital letter and a full stop. */
 export function sentence(text) {
   const upper = text.charAt(0).toUpperCase() + text.slice(1);
   return /[.!?]$/.test(upper) ? upper : `${upper}.`;
@@ -86,7 +86,7 @@ export async function analyze(file, { explain = false, signal } = {}) {
   return answer.json();
 }
 
-/** Whether the service answers at all. */
+/** Returns whether the service answers. */
 export async function alive() {
   try {
     return (await fetch("/healthz", { cache: "no-store" })).ok;
@@ -95,7 +95,7 @@ export async function alive() {
   }
 }
 
-/** The live socket's address and what has to be said first on it. */
+/** The address of the live stream, and the first message to send. */
 export function streamAddress() {
   return `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/v1/stream`;
 }

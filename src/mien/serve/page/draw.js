@@ -1,4 +1,4 @@
-// Faces marked on a canvas.
+// Draws faces on a canvas.
 
 import { colourOf, emotionsOf, inWords, numberOf, ranked } from "./emotions.js";
 
@@ -9,8 +9,8 @@ const PANEL = "rgb(16 18 22 / 84%)";
  * Draw every face of a result.
  * @param {CanvasRenderingContext2D} context
  * @param {object} result a FrameResult.
- * @param {object} how scale: canvas pixels a pixel of the frame; x, y: where the frame's corner is; unit: canvas pixels a CSS pixel;
- *   mirrored: left and right swapped, but not the words; chosen: the number of the person whose box is strongest.
+ * @param {object} how scale: canvas pixels per pixel of the frame; x, y: position of the frame's corner; unit: canvas pixels per CSS pixel;
+ *   mirrored: swap left and right, except for the text; chosen: the number of the person whose box is emphasised.
  */
 export function drawFaces(context, result, { scale = 1, x = 0, y = 0, unit = 1, mirrored = false, chosen = null } = {}) {
   const boxes = result.faces.map((face) => place(face.box_xyxy, result.width, scale, x, y, mirrored));
@@ -20,7 +20,7 @@ export function drawFaces(context, result, { scale = 1, x = 0, y = 0, unit = 1, 
   result.faces.forEach((face, i) => drawLabel(context, boxes[i], face, numbered ? `${numberOf(face, i)}  ` : "", unit, taken));
 }
 
-/** Index of the face under a point of the frame, the smallest box first; -1 where there is none. */
+/** Index of the face under a point of the frame, smallest box first; -1 if there is none. */
 export function faceAt(result, px, py) {
   let best = -1;
   result.faces.forEach(({ box_xyxy: [x0, y0, x1, y1] }, i) => {
@@ -31,7 +31,7 @@ export function faceAt(result, px, py) {
   return best;
 }
 
-/** Where a frame of this size lies in a box of that size when it is shown whole: { scale, x, y }. */
+/** Scale and position { scale, x, y } that fit a whole frame into a box. */
 export function contain(frame, box) {
   const scale = Math.min(box.width / frame.width, box.height / frame.height);
   return { scale, x: (box.width - frame.width * scale) / 2, y: (box.height - frame.height * scale) / 2 };

@@ -1,4 +1,4 @@
-// Colours and words of the labels: mien/draw.py's and mien/sinks.py's.
+// Colours and wording of the labels, the same as in mien/draw.py and mien/wording.py.
 
 export const COLOURS = {
   angry: [230, 75, 53],
@@ -11,35 +11,35 @@ export const COLOURS = {
   contempt: [50, 185, 170],
 };
 
-/** The CSS colour that stands for a label; labels of other data sets take the palette in their order. */
+/** The CSS colour of a label; labels of other data sets use the palette in order. */
 export function colourOf(label, labels) {
   const palette = Object.values(COLOURS);
   const [r, g, b] = COLOURS[label] ?? palette[labels.indexOf(label) % palette.length];
   return `rgb(${r} ${g} ${b})`;
 }
 
-/** What counts for a person: the smoothed probabilities where there are any. */
+/** The probabilities that are shown: the smoothed ones if there are any. */
 export function emotionsOf(face) {
   return face.smoothed ?? face.emotions;
 }
 
-/** [label, probability] pairs, the most probable first. */
+/** [label, probability] pairs, most probable first. */
 export function ranked(face) {
   return Object.entries(emotionsOf(face)).sort((a, b) => b[1] - a[1]);
 }
 
-/** The answer as a person would say it: the label, or that it is not sure. */
+/** The answer in words: the label, or "not sure" with two labels. */
 export function inWords(face) {
   const [first, second] = ranked(face);
   return face.uncertain ? `not sure (${first[0]} or ${second[0]})` : first[0];
 }
 
-/** The number by which a face is called: its track id, or its place in the picture. */
+/** The number of a face: its track id, or its position in the list. */
 export function numberOf(face, index) {
   return face.track_id ?? index + 1;
 }
 
-/** Everybody in one sentence, for those who cannot see the picture. */
+/** All faces in one sentence, for people who cannot see the picture. */
 export function describe(faces) {
   if (!faces.length) return "No face found.";
   const answer = (face) => `${inWords(face)}, ${ranked(face)[0][1].toFixed(2)}`;

@@ -1,12 +1,12 @@
-// Heat maps over faces: warm parts support the answer, cold ones speak against it (mien/explain.py's colours).
+// Heat maps over faces: warm parts support the answer, cold parts speak against it (colours as in mien/explain.py).
 
 import { similarity, invert } from "./private/geometry.js";
 
 const [WARM, COLD] = [[255, 120, 20], [40, 120, 255]];
-const STRONGEST = 0.6; // opacity where the effect is largest
+const STRONGEST = 0.6; // opacity at the largest effect
 const DECISIVE = 0.1; // nats; in weaker maps the colour stays fainter
 
-/** Numbers (S x S) in nats -> a canvas S x S, the strongest value the most opaque. */
+/** Draws numbers (S x S) in nats on a canvas of S x S; the largest value is the most opaque. */
 export function heatLayer(heat, side) {
   const most = heat.reduce((best, value) => Math.max(best, Math.abs(value)), DECISIVE);
   const image = new ImageData(side, side);
@@ -16,7 +16,7 @@ export function heatLayer(heat, side) {
   return canvas;
 }
 
-/** Lay a map over its face; `scale` is canvas pixels a pixel of the frame. The service's maps come as pictures of a part of the frame. */
+/** Draws a map over its face; `scale` is canvas pixels per pixel of the frame. Maps of the service are pictures of a part of the frame. */
 export function placeHeat(context, { image, box_xyxy, template, landmarks }, scale) {
   context.save();
   if (box_xyxy) {
@@ -30,7 +30,7 @@ export function placeHeat(context, { image, box_xyxy, template, landmarks }, sca
   context.restore();
 }
 
-/** Leave the picture's light and take its colour, on which the map's would be lost. */
+/** Turns the picture grey, because the colours of the map are hard to see on a coloured picture. */
 export function drainColour(context) {
   context.save();
   context.globalCompositeOperation = "saturation";
@@ -39,7 +39,7 @@ export function drainColour(context) {
   context.restore();
 }
 
-/** The largest effect in a map of nats, as a share of the label's probability. */
+/** The largest effect in a map (nats), as a share of the label's probability. */
 export const strongest = (heat) => -Math.expm1(-heat.reduce((best, value) => Math.max(best, Math.abs(value)), 0));
 
 /** Shares of the support by part of the face, as a sentence. */

@@ -1,4 +1,4 @@
-// The Live tab: camera, boxes, bars, the last half minute.
+// The Live tab: camera, boxes, bars, and the last half minute.
 
 import { describe } from "./emotions.js";
 import { contain, drawFaces, faceAt } from "./draw.js";
@@ -7,7 +7,7 @@ import { download, downloadCanvas, stamped, toCsv } from "./save.js";
 import { PrivateStream, RemoteStream } from "./streams.js";
 import { RollingTimeline } from "./timeline.js";
 
-const MOST_RECORDS = 100_000; // kept for the CSV: half an hour at 50 a second, an hour at 25
+const MAX_RECORDS = 100_000; // kept for the CSV: half an hour at 50 per second, an hour at 25
 const NO_CAMERA = {
   NotAllowedError: ["Mien may not use the camera", "Allow the camera for this page in the browser's address bar, then try again."],
   NotFoundError: ["No camera found", "Connect one, then try again. Photos and videos work without."],
@@ -21,14 +21,14 @@ export class Live {
   #analysis = null; // RemoteStream or PrivateStream
   #result = null;
   #records = []; // of the session: from the first start, or the first after "Turn off"
-  #over = true; // no session: the next start begins one
+  #over = true; // there is no session; the next start begins one
   #beganAt = null; // when its first connection began, in ms of performance.now()
   #last = { timeS: 0, frame: -1, id: 0 }; // the largest of the session
-  #offset = { timeS: 0, frame: 0, id: 0 }; // what the connection's own are counted from
-  #times = []; // of the last results, for the pace
+  #offset = { timeS: 0, frame: 0, id: 0 }; // added to the values of the connection
+  #times = []; // of the last results, to compute the frame rate
   #paused = false;
 
-  /** @param {object} page what all tabs share: engine(), emptyEmotions(), setCamera(on), notify(text), askForKey(). */
+  /** @param {object} page functions that all tabs share: engine(), emptyEmotions(), setCamera(on), notify(text), askForKey(). */
   constructor(page) {
     this.page = page;
     this.video = $("video");
@@ -52,7 +52,7 @@ export class Live {
     this.reading.show(null, "Nothing to read yet");
   }
 
-  /** Redraw when the tab comes into sight or the colours change. */
+  /** Redraw when the tab becomes visible or the colours change. */
   refresh() {
     this.timeline.draw(performance.now() / 1000, this.shown);
   }
@@ -104,7 +104,7 @@ export class Live {
     else this.video.play().catch(() => {});
   }
 
-  /** Start to analyse, in the way that is chosen now. */
+  /** Start the analysis, in the service or in the browser as chosen. */
   connect() {
     this.#analysis?.close();
     this.#analysis = null;
@@ -131,7 +131,7 @@ export class Live {
     this.#last = { timeS: 0, frame: -1, id: 0 };
   }
 
-  /** A connection begins, and counts from nothing: who it sees is nobody whom another one saw, and it is later. */
+  /** A connection begins and counts from zero. Its people get new ids, and its times come after those of the connection before. */
   #begin() {
     const now = performance.now();
     this.#beganAt ??= now;
@@ -141,7 +141,7 @@ export class Live {
     this.reading.choose(null);
   }
 
-  /** The result with the session's time, number and ids instead of the connection's. */
+  /** The result with time, frame number and ids of the session instead of the connection. */
   #inSession(result) {
     const { timeS, frame, id } = this.#offset;
     const faces = result.faces.map((face) => ({ ...face, track_id: face.track_id === null ? null : face.track_id + id }));
@@ -150,12 +150,12 @@ export class Live {
     return placed;
   }
 
-  /** Keep a result for the CSV, and say when there is no more room. */
+  /** Keep a result for the CSV, and say when no more results fit. */
   #keep(result) {
-    if (this.#records.length === MOST_RECORDS) return;
+    if (this.#records.length === MAX_RECORDS) return;
     this.#records.push(result);
-    if (this.#records.length < MOST_RECORDS) return;
-    const most = MOST_RECORDS.toLocaleString("en");
+    if (this.#records.length < MAX_RECORDS) return;
+    const most = MAX_RECORDS.toLocaleString("en");
     this.page.notify(`The session has ${most} results, as many as its CSV holds. Save it, then turn the camera off and on to begin another.`);
   }
 
@@ -187,7 +187,7 @@ export class Live {
     requestAnimationFrame(() => this.#tick());
   }
 
-  /** Take the boxes and bars away: what they show is over. */
+  /** Remove the boxes and bars; they are outdated. */
   #forgetResult(words) {
     this.#result = null;
     this.#times = [];
@@ -218,7 +218,7 @@ export class Live {
     $("start").textContent = "Go on";
   }
 
-  /** Let the camera go and show a title and a sentence instead. */
+  /** Release the camera and show a title and a sentence instead. */
   #say(title, words) {
     this.#release();
     $("stage").dataset.state = "off";

@@ -1,4 +1,4 @@
-// The page: tabs, colours, private mode, and what the tabs share.
+// The page: tabs, colours, private mode, and functions that the tabs share.
 
 import { alive, authorization, models, setKey } from "./api.js";
 import { Live } from "./live.js";
@@ -31,7 +31,7 @@ class Page {
     this.#meet();
   }
 
-  /** Show a tab; an unknown name is the first. */
+  /** Show a tab; for an unknown name, the first one. */
   open(name) {
     this.active = TABS.includes(name) ? name : TABS[0];
     for (const tab of TABS) {
@@ -45,7 +45,7 @@ class Page {
     this.tabs.video.refresh();
   }
 
-  /** What analyses in this browser, or null: the service does. */
+  /** The engine of this browser, or null if the service analyses. */
   engine() {
     return this.#engine;
   }
@@ -54,14 +54,14 @@ class Page {
     return Object.fromEntries((this.#model?.labels ?? []).map((label) => [label, 0]));
   }
 
-  /** The one sign that the camera is on. */
+  /** Show whether the camera is on. */
   setCamera(on) {
     $("camera-sign").toggleAttribute("data-on", on);
     $("camera-sign").textContent = on ? "Camera on" : "";
     document.title = on ? "● Mien – camera on" : "Mien";
   }
 
-  /** Say something above everything; an empty text takes it away. */
+  /** Show a message at the top; an empty text removes it. */
   notify(text) {
     const close = element("button", { textContent: "Close", type: "button" });
     close.addEventListener("click", () => this.notify(""));
@@ -69,7 +69,7 @@ class Page {
     $("notice").hidden = !text;
   }
 
-  /** The service has answered: whatever was said about its absence is over. */
+  /** The service has answered: remove the message that it is away. */
   answered() {
     if (this.#gone) this.#back();
   }
@@ -83,7 +83,7 @@ class Page {
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       if (setKey(input.value.trim())) return location.reload();
-      this.notify(""); // a page loaded again would have forgotten the key
+      this.notify(""); // after a reload, the key would be forgotten
       this.#meet();
       this.tabs.live.connect();
       this.tabs.photo.again();
@@ -93,7 +93,7 @@ class Page {
     input.focus();
   }
 
-  /** Ask which model answers here, again and again while nobody does. */
+  /** Ask for the model of the service, and repeat until it answers. */
   async #meet() {
     try {
       [this.#model] = await models();
@@ -153,7 +153,7 @@ class Page {
     await this.tabs.photo.again();
   }
 
-  /** The sentence that says where pictures go. */
+  /** The sentence about where pictures are sent. */
   #whereTo() {
     const here = ["localhost", "127.0.0.1", "[::1]"].includes(location.hostname);
     const service = here ? "Pictures go to Mien on this computer, and nowhere else; it does not keep them." : `Pictures go to Mien at ${location.hostname}; it does not keep them.`;
@@ -184,7 +184,7 @@ class Page {
       if (next === "system") localStorage.removeItem("mien-theme");
       else localStorage.setItem("mien-theme", next);
     } catch {
-      // a browser that keeps nothing forgets it, too
+      // a browser without storage forgets this as well
     }
     this.#showTheme();
     this.tabs.live.refresh();

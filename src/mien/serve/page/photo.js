@@ -1,4 +1,4 @@
-// The Photo tab: drop, paste or choose; the faces marked, their bars, what an answer rests on.
+// The Photo tab: drop, paste or choose a photo; shows the marked faces, their bars, and explanations.
 
 import { analyze, sentence, UNREAD } from "./api.js";
 import { describe, numberOf } from "./emotions.js";
@@ -7,15 +7,15 @@ import { drainColour, heatLayer, placeHeat, restsOn, strongest } from "./heat.js
 import { element, Reading } from "./reading.js";
 import { download, downloadCanvas } from "./save.js";
 
-const LARGEST_SIDE = 2400; // pixels of the marked picture that is shown and saved
+const MAX_SIDE = 2400; // pixels of the marked picture that is shown and saved
 const $ = (id) => document.getElementById(`photo-${id}`);
 
 export class Photo {
   #photos = []; // { file, name, result, error, heat, heatOn, thumb }
   #current = null; // the photo that is shown
-  #next = null; // the one that will be: the same, or one that is being decoded
-  #picture = null; // pixels of the photo that is shown, and of no other: a phone's photo has 50 MB of them
-  #unread = ""; // why there are none, where its file has gone
+  #next = null; // the photo that is shown next: the same one, or one that is being decoded
+  #picture = null; // pixels of the shown photo only: a photo of a phone takes 50 MB
+  #unread = ""; // the reason when there are no pixels because the file is gone
 
   constructor(page) {
     this.page = page;
@@ -40,7 +40,7 @@ export class Photo {
     this.reading.show(null, "Nothing to read yet");
   }
 
-  /** Look at files, one after another, and show the first of them at once. */
+  /** Analyse files one after another, and show the first one at once. */
   async add(files) {
     const added = files.map((file) => ({ file, name: file.name || "pasted picture", heat: null, heatOn: false }));
     if (!added.length) return;
@@ -50,7 +50,7 @@ export class Photo {
     for (const photo of added) await this.#look(photo);
   }
 
-  /** Look again at the photo that is shown, after the way of looking has changed. */
+  /** Analyse the shown photo again, after a switch between service and browser. */
   async again() {
     if (!this.#current) return;
     Object.assign(this.#current, { result: null, error: null, heat: null, heatOn: false });
@@ -80,7 +80,7 @@ export class Photo {
     return engine.analyze(picture, { source: photo.name });
   }
 
-  /** Pixels of a photo to hand over or to close; from memory while it is shown, for its file may have gone. */
+  /** Pixels of a photo, to pass on or to close; from memory while it is shown, because its file may be gone. */
   #copy(photo) {
     return photo === this.#current && this.#picture ? createImageBitmap(this.#picture) : decode(photo.file);
   }
@@ -100,7 +100,7 @@ export class Photo {
     this.#current = photo;
     this.#picture = picture;
     this.#unread = unread;
-    $("busy").hidden = Boolean(photo.result || photo.error); // it may have been answered in between
+    $("busy").hidden = Boolean(photo.result || photo.error); // the answer may have arrived meanwhile
     this.reading.choose(null);
     this.#show(photo);
   }
@@ -128,7 +128,7 @@ export class Photo {
 
   #draw({ result, heat, heatOn }, chosen) {
     const picture = this.#picture;
-    const share = Math.min(1, LARGEST_SIDE / Math.max(picture.width, picture.height));
+    const share = Math.min(1, MAX_SIDE / Math.max(picture.width, picture.height));
     Object.assign(this.canvas, { width: Math.round(picture.width * share), height: Math.round(picture.height * share) });
     $("stage").style.aspectRatio = `${Math.min(Math.max(picture.width / picture.height, 0.8), 2.2)}`;
     const context = this.canvas.getContext("2d");
@@ -225,7 +225,7 @@ export class Photo {
   }
 }
 
-/** Files dropped on an element, and what shows that they may be. */
+/** Accept files that are dropped on an element, and highlight the element meanwhile. */
 export function acceptDrops(target, onFiles) {
   const mark = (on) => target.toggleAttribute("data-drop", on);
   target.addEventListener("dragover", (event) => {
@@ -240,7 +240,7 @@ export function acceptDrops(target, onFiles) {
   });
 }
 
-/** The upright pixels of a file, or null where the browser does not know its kind; throws a sentence for people where it has gone. */
+/** The upright pixels of a file, or null if the browser cannot decode it; throws a sentence for people if the file is gone. */
 async function decode(file) {
   try {
     return await createImageBitmap(file, { imageOrientation: "from-image" });

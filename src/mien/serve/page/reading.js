@@ -1,4 +1,4 @@
-// One person's answer: who is there to choose from, the label in large, a bar for every label.
+// The answer for one person: the people to choose from, the label in large, and a bar per label.
 
 import { colourOf, emotionsOf, inWords, numberOf, ranked } from "./emotions.js";
 
@@ -11,12 +11,12 @@ export class Reading {
   #numbers = "";
   #shown = null;
   #spokenAt = 0;
-  /** The number of the person shown; null follows the largest face. */
+  /** The number of the shown person; null follows the largest face. */
   chosen = null;
   /** Called with a number when a person is chosen here. */
   onChoose = () => {};
 
-  /** @param {HTMLElement} root an empty card. @param {string} empty what it says when there is nobody. */
+  /** @param {HTMLElement} root an empty card. @param {string} empty the text when there is nobody. */
   constructor(root, empty) {
     this.empty = empty;
     this.group = `person-${groups++}`;
@@ -37,19 +37,19 @@ export class Reading {
     this.show(null);
   }
 
-  /** Follow one person, or with null whoever is there. */
+  /** Follow one person; with null, the largest face. */
   choose(number) {
     this.chosen = number;
     this.#shown = null;
     this.#mark(number);
   }
 
-  /** Show a result (null: nothing to show) and return { face, index, number } of who is shown, if anybody. */
+  /** Show a result (null: nothing) and return { face, index, number } of the shown person, if there is one. */
   show(result, waiting = this.empty) {
     const faces = result?.faces ?? [];
     if (faces.length && Object.keys(faces[0].emotions).join() !== this.#labels.join()) this.setLabels(Object.keys(faces[0].emotions));
     this.#offer(faces.map(numberOf));
-    if (faces.length === 1) this.chosen = null; // there is no choice, so nobody could take one back
+    if (faces.length === 1) this.chosen = null; // with one face there is no choice, so a choice could not be undone
     const numbers = faces.map(numberOf);
     let index = numbers.indexOf(this.chosen ?? this.#shown);
     if (index < 0 && this.chosen === null) index = faces.length ? 0 : -1;
@@ -61,7 +61,7 @@ export class Reading {
     return face ? { face, index, number: this.#shown } : null;
   }
 
-  /** Say the answer to a screen reader, seldom enough to be heard out. */
+  /** Announce the answer to a screen reader, with enough time between two announcements. */
   speak(text) {
     if (performance.now() - this.#spokenAt < SPEAK_EVERY_MS) return;
     const spoken = document.getElementById("spoken");

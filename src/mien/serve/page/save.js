@@ -1,8 +1,8 @@
-// Files for people: the columns are those of `mien analyze --format csv`.
+// Files to download; the columns are the same as those of `mien analyze --format csv`.
 
 const POINTS = ["left_eye", "right_eye", "nose", "mouth_left", "mouth_right"];
 
-/** Hand a file to the browser's downloads. */
+/** Download a file in the browser. */
 export function download(content, name, type) {
   const address = URL.createObjectURL(content instanceof Blob ? content : new Blob([content], { type }));
   const link = document.createElement("a");
@@ -24,7 +24,7 @@ export function stamped(stem, ending) {
   return `${stem}-${day}-${two(now.getHours())}${two(now.getMinutes())}${two(now.getSeconds())}.${ending}`;
 }
 
-/** Records (FrameResults) -> CSV, one row a face and one for a frame without any. */
+/** Records (FrameResults) as CSV: one row per face, and one row for a frame without faces. */
 export function toCsv(records, labels) {
   const columns = csvColumns(labels);
   const rows = records.flatMap(flatRows).map((row) => columns.map((name) => quote(row[name])).join(","));

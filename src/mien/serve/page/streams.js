@@ -1,28 +1,28 @@
-// Frames in, results out, one after another: over the service's live socket, or in this browser alone.
+// Frames in, results out, one after another: through the live stream of the service, or in this browser alone.
 
 import { sentence, streamAddress, streamGreeting } from "./api.js";
 
-const LONGEST_SIDE = 640; // pixels of the frames that are looked at
+const MAX_SIDE = 640; // pixels: longer side of the frames that are analysed
 const QUALITY = 0.85;
-const IN_FLIGHT = 2; // one is looked at while the next one travels
-const PATIENCE_MS = 10_000; // without any answer the service counts as gone
-const LONGEST_WAIT_MS = 5000; // between two tries to connect
+const IN_FLIGHT = 2; // one frame is analysed while the next one is sent
+const PATIENCE_MS = 10_000; // without any answer for this time, the service counts as gone
+const MAX_WAIT_MS = 5000; // longest time between two attempts to connect
 
 /**
- * A stream over the service's socket, which comes back by itself after the service does.
- * Handlers: onBegin() when time, ids and frames begin to count from nothing, onResult(result, delay in ms), onGone(), onBack(),
+ * A stream through the service, which connects again by itself when the service is back.
+ * Handlers: onBegin() when time, ids and frame numbers start from zero, onResult(result, delay in ms), onGone(), onBack(),
  * onRefused(code, sentence).
  */
 export class RemoteStream {
   #socket;
-  #sent = new Map(); // number of a frame -> when it left
+  #sent = new Map(); // number of a frame -> time when it was sent
   #frames = 0;
   #tries = 0;
   #timer = 0;
   #heardAt = 0;
   #refusal = ""; // the code with which the service closed
   #closed = false;
-  #resting = false; // the service closed because no frames came; the next one connects
+  #resting = false; // the service closed because no frames arrived; the next frame connects again
   #encoding = false;
   #canvas = document.createElement("canvas");
 
@@ -37,7 +37,7 @@ export class RemoteStream {
     return !this.#encoding && this.#sent.size < IN_FLIGHT;
   }
 
-  /** Send what the video shows now, if there is room for it. */
+  /** Send the current picture of the video, if not too many frames are in flight. */
   send(video) {
     if (this.#resting && video.videoWidth) this.#connect();
     if (!this.ready || !video.videoWidth) return;
@@ -81,7 +81,7 @@ export class RemoteStream {
       this.#tries = 0;
       this.#refusal = "";
       const takenAt = this.#sent.get(message.sequence);
-      for (const number of this.#sent.keys()) if (number <= message.sequence) this.#sent.delete(number); // the skipped ones as well
+      for (const number of this.#sent.keys()) if (number <= message.sequence) this.#sent.delete(number); // including the skipped ones
       this.handlers.onResult(message, performance.now() - (takenAt ?? performance.now()));
     } else if (message.error) {
       this.#sent.clear();
@@ -92,13 +92,13 @@ export class RemoteStream {
 
   #lost() {
     if (this.#closed || this.#refusal === "key") return;
-    if (this.#refusal === "idle") { // a tab that is hidden or paused takes no place
+    if (this.#refusal === "idle") { // a hidden or paused tab takes no place
       this.#refusal = "";
       this.#resting = true;
       return;
     }
     if (this.#tries++ === 0 && !this.#refusal) this.handlers.onGone();
-    this.#timer = setTimeout(() => this.#connect(), Math.min(LONGEST_WAIT_MS, 400 * 2 ** Math.min(this.#tries, 5)));
+    this.#timer = setTimeout(() => this.#connect(), Math.min(MAX_WAIT_MS, 400 * 2 ** Math.min(this.#tries, 5)));
   }
 }
 
@@ -140,6 +140,6 @@ export class PrivateStream {
 }
 
 function frameSize({ videoWidth, videoHeight }) {
-  const scale = Math.min(1, LONGEST_SIDE / Math.max(videoWidth, videoHeight));
+  const scale = Math.min(1, MAX_SIDE / Math.max(videoWidth, videoHeight));
   return { width: Math.round(videoWidth * scale), height: Math.round(videoHeight * scale) };
 }

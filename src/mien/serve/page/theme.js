@@ -1,7 +1,7 @@
-// The colour scheme that was chosen here before, set before anything is painted.
+// Sets the colour scheme that was chosen before, before anything is painted.
 try {
   const chosen = localStorage.getItem("mien-theme");
   if (chosen === "dark" || chosen === "light") document.documentElement.dataset.theme = chosen;
 } catch {
-  // a browser that keeps nothing follows the system
+  // a browser without storage follows the system
 }

@@ -1,13 +1,13 @@
-// Expressions over time on a canvas: for every moment, the labels' colours stacked by probability; empty where the face was away.
+// Draws expressions over time: at every moment, the colours of the labels stacked by probability; empty while the face was away.
 
 import { colourOf, emotionsOf } from "./emotions.js";
 
-const AWAY_S = 0.7; // a longer gap between two frames means that the person was away,
-const AWAY_FRAMES = 3; // unless frames are that far apart anyway
+const AWAY_S = 0.7; // with a longer gap between two frames, the person counts as away,
+const AWAY_FRAMES = 3; // unless the frames are always this far apart
 const FONT = "12px system-ui, sans-serif";
 const AXIS = 20; // CSS pixels under the stacks
 
-/** The last seconds of one person, running. */
+/** The last seconds of one person, as a running graph. */
 export class RollingTimeline {
   #samples = new Map(); // number -> [{ timeS, emotions }]
 
@@ -48,7 +48,7 @@ export class RollingTimeline {
   }
 }
 
-/** A whole video: a lane a person, the place of the player over it. */
+/** A whole video: one lane per person, with a marker at the position of the player. */
 export class VideoTimeline {
   #lanes = new Map();
   lengthS = 0;
@@ -71,7 +71,7 @@ export class VideoTimeline {
     this.canvas.style.height = `${shown * 46 + AXIS}px`;
   }
 
-  /** Seconds of the video under a point of the canvas, `x` in CSS pixels from its left edge. */
+  /** Time of the video at a point of the canvas, in seconds; `x` is in CSS pixels from the left edge. */
   timeAt(x) {
     const { left, width } = this.#area(this.canvas.clientWidth);
     return Math.min(Math.max((x - left) / width, 0), 1) * this.lengthS;
@@ -129,7 +129,7 @@ export class VideoTimeline {
   }
 }
 
-/** Seconds as people write them. */
+/** Seconds as a clock time. */
 export function clock(timeS, tenths = false) {
   const minutes = Math.floor(timeS / 60);
   const seconds = (timeS - 60 * minutes).toFixed(tenths ? 1 : 0).padStart(tenths ? 4 : 2, "0");

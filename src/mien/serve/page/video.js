@@ -1,4 +1,4 @@
-// The Video tab: upload, progress, the marked video with a timeline that follows it and seeks.
+// The Video tab: upload, progress, and the marked video with a timeline that follows the player and can seek.
 
 import { authorization, call, refusalWords, sentence, ServiceError } from "./api.js";
 import { colourOf } from "./emotions.js";
@@ -9,7 +9,7 @@ import { clock, VideoTimeline } from "./timeline.js";
 
 const $ = (id) => document.getElementById(`video-${id}`);
 const ASK_EVERY_MS = 500;
-const PATIENCE = 30; // questions without an answer before the service counts as gone
+const PATIENCE = 30; // requests without an answer before the service counts as gone
 const SEEK_S = 1;
 const WELCOME = $("text").textContent;
 
@@ -74,12 +74,12 @@ export class Video {
     }
   }
 
-  /** Call back a video that is on its way or being analysed; a finished one stays. */
+  /** Cancel a video that is being sent or analysed; a finished one stays. */
   async callBack() {
     if (this.#job && !this.#job.records.length) await this.#forget();
   }
 
-  /** XMLHttpRequest, because fetch() does not tell how much has left. */
+  /** Uses XMLHttpRequest, because fetch() reports no upload progress. */
   #send(file, job) {
     const form = new FormData();
     form.append("file", file);
@@ -100,7 +100,7 @@ export class Video {
     });
   }
 
-  /** Ask until the job has ended; true when it is done. */
+  /** Ask for the state until the job has ended; returns true if it is done. */
   async #wait(job) {
     let misses = 0;
     while (job === this.#job) {
@@ -139,7 +139,7 @@ export class Video {
     this.#follow();
   }
 
-  /** Where the player finds the video; behind a key it has to be fetched by hand. */
+  /** The address of the video for the player; with a key, the page downloads the video itself. */
   async #address(job) {
     const path = `/v1/video/${job.id}/annotated.mp4`;
     if (!authorization().Authorization) return path;
@@ -164,7 +164,7 @@ export class Video {
     if (this.page.active === "video" || this.page.active === undefined) this.timeline.draw(this.player.currentTime || 0, this.shown);
   }
 
-  /** Redraw when the tab comes into sight or the colours change. */
+  /** Redraw when the tab becomes visible or the colours change. */
   refresh() {
     this.#draw();
   }
@@ -188,7 +188,7 @@ export class Video {
     else this.player.pause();
   }
 
-  /** Stop what runs, and have the service delete what it holds. */
+  /** Stop the running job, and delete its files in the service. */
   async #forget() {
     const job = this.#job;
     this.#job = null;

@@ -1,9 +1,9 @@
-"""Many nets on one accelerator, in pieces: teachers, the best ensemble of them, and students that learn its answers.
+"""Trains many networks on one accelerator: teachers, then the best ensemble of them, then students that learn its answers.
 
 ::
 
-    CAMPAIGN.toml -> plan.py -> run.py -> device_fit.py, a net after the other -> choose.py -> students -> pack.py
+    CAMPAIGN.toml -> plan.py -> run.py -> device_fit.py, one net after the other -> choose.py -> students -> pack.py
 
-``python -m mien.train.campaign CAMPAIGN.toml --data DIR --out DIR --minutes 9`` goes on where the last call stopped. It needs
+``python -m mien.train.campaign CAMPAIGN.toml --data DIR --out DIR --minutes 9`` continues where the last call stopped. It needs
 KERAS_BACKEND=jax, which the command sets, and no TensorFlow.
 """

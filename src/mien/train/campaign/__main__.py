@@ -1,4 +1,4 @@
-"""``python -m mien.train.campaign``: go on with a campaign for some minutes, and say where it stands."""
+"""``python -m mien.train.campaign``: continue a campaign for some minutes, and print how far it is."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def main(
     from mien.train.campaign.pack import pack as pack_results
     from mien.train.campaign.plan import Campaign
     from mien.train.campaign.run import Piece, advance, results
-    from mien.train.data import Dataset, load
+    from mien.train.data.dataset import Dataset, load
     from mien.train.recipe import Recipe
 
     out.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What the trained members are worth together: their figures, the ensemble chosen on PublicTest, and its soft labels."""
+"""Evaluates the trained members: their figures, the ensemble that PublicTest chooses, and its soft labels."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from mien.classify import softmax
 from mien.errors import TrainingError, UsageError
-from mien.train.calibrate import fit_temperature
-from mien.train.data import Dataset
-from mien.train.metrics import log_loss, share
-from mien.train.splits import ferplus_majority, select
+from mien.train.data.dataset import Dataset
+from mien.train.data.splits import ferplus_majority, select
+from mien.train.evaluation.calibrate import fit_temperature
+from mien.train.evaluation.metrics import log_loss, share
 
 SMALLEST = 1e-7  # float16 keeps no smaller probability apart from 0
 

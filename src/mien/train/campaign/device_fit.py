@@ -1,10 +1,10 @@
-"""One net on one accelerator: the data set lies in its memory, and an epoch is one compiled scan over steps.
+"""Trains one network on one accelerator: the data set is in its memory, and an epoch is one compiled scan over steps.
 
-Recipe, targets, optimiser and checkpoint are those of :mod:`mien.train.fit`; only where a step runs differs. The loop over epochs is
-written out here again because none of its lines means the same thing in both places: there, batches come one by one from threads, weights
-live in Keras objects under any backend, phases freeze and thaw layers, and a run folder is brought up to date after every epoch; here an
-epoch is one call, weights are arrays that it consumes, there is a deadline, and reading them back is rare because it is slow. Everything
-is a function of the seed; bit-for-bit repetition on a GPU also needs ``XLA_FLAGS=--xla_gpu_deterministic_ops=true``, which costs time.
+Recipe, targets, optimiser and checkpoint are those of :mod:`mien.train.loop.fit`. The loop over epochs is written a second time, because
+the two loops share no line. In :mod:`~mien.train.loop.fit`, batches come from threads, the weights are in Keras objects under any backend,
+layers freeze and thaw, and every epoch updates the run folder. Here an epoch is one call, the weights are arrays that it consumes, there is
+a deadline, and the weights are read back rarely because that is slow. The seed decides everything; bit-for-bit repetition on a GPU also
+needs ``XLA_FLAGS=--xla_gpu_deterministic_ops=true``, which costs time.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import DivergedError
-from mien.train.batches import TrainingBatches
 from mien.train.campaign.network import Network
-from mien.train.checkpoint import RunState, load_state, save_state
-from mien.train.data import Dataset
-from mien.train.fit import split_rows
-from mien.train.optimize import should_stop
+from mien.train.data.dataset import Dataset
+from mien.train.data.splits import split_rows
+from mien.train.loop.batches import TrainingBatches
+from mien.train.loop.checkpoint import RunState, load_state, save_state
+from mien.train.loop.optimize import should_stop
 from mien.train.recipe import Recipe
 
 EpochReport = Callable[[Recipe, dict[str, Any]], None]

@@ -11,24 +11,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mien.errors import UsageError
+from mien.train.campaign.augment import augment, mix
 from mien.train.campaign.plan import Views
-from mien.train.checkpoint import Arrays, RunState
-from mien.train.device_augment import augment, mix
+from mien.train.loop.checkpoint import Arrays, RunState
+from mien.train.loop.optimize import compile_for
 from mien.train.models import build_model
-from mien.train.optimize import compile_for
 from mien.train.recipe import Recipe
-from mien.train.tta import CROP
 
 Array = Any  # a jax.Array, or a tracer of one inside jit
 Carry = dict[str, Any]  # what a step hands to the next: lists of arrays trainable, other, optimizer and average, and the number steps
 PREDICT_BATCH = 256
+CROP = 40 / 48  # side of a crop as a share of the chip's, as in Khaireddin & Chen 2021, arXiv:2105.03588
 
 
 class Network:
     """The network of a recipe with its compiled functions; the weights live in a :data:`Carry`, never in the Keras objects.
 
-    ``average`` is in the order of the Keras model's ``weights``, as in :class:`mien.train.checkpoint.RunState`; ``other`` holds what no
-    gradient reaches: batch statistics and the seeds of dropout layers.
+    ``average`` is in the order of the Keras model's ``weights``, as in :class:`mien.train.loop.checkpoint.RunState`; ``other`` holds
+    what no gradient reaches: batch statistics and the seeds of dropout layers.
     """
 
     def __init__(self, recipe: Recipe, classes: int, steps: int) -> None:
@@ -120,7 +120,7 @@ class Network:
     def probabilities(self, weights: list[Array] | Arrays, images: Array, views: Views) -> dict[str, NDArray[np.float32]]:
         """Return probabilities (N, classes) a head, the mean over views of each image, uint8 (N, side, side[, 3]).
 
-        ``weights`` are in the order of the Keras model's; ``views`` are those of :mod:`mien.train.tta`.
+        ``weights`` are in the order of the Keras model's; ``views`` are those of :func:`views_of`.
         """
         return {head: np.asarray(values) for head, values in self._probabilities(weights, images, views=views).items()}
 
@@ -159,7 +159,7 @@ class Network:
         return after, (loss, accuracy)
 
     def _averaged(self, average: list[Array], after: Carry) -> list[Array]:
-        # The first updates forget quickly, so that the random start does not linger, as in mien.train.fit.
+        # The first updates forget quickly, so that the random start does not linger, as in mien.train.loop.fit.
         keep = jnp.minimum(self._recipe.ema, (1 + after["steps"]) / (10 + after["steps"]))
         return [a + (1 - keep) * (after[kind][i] - a) for a, (kind, i) in zip(average, self._weights, strict=True)]
 
@@ -171,7 +171,7 @@ class Network:
             lists[kind][i] = array
 
         def answer(chips: Array) -> dict[str, Array]:
-            shown = _views(_with_channel(chips).astype(jnp.float32), views)
+            shown = views_of(_with_channel(chips).astype(jnp.float32), views)
             answers = [self._judge.stateless_call(trainable, other, view, training=False)[0] for view in shown]
             return {head: jnp.stack([jax.nn.softmax(a[head]) for a in answers]).mean(0) for head in answers[0]}
 
@@ -186,8 +186,12 @@ def _with_channel(images: Array) -> Array:
     return images[..., None] if images.ndim == 3 else images
 
 
-def _views(chips: Array, kind: Views) -> list[Array]:
-    """Return the views of :mod:`mien.train.tta`, float32 (N, side, side, C) each."""
+def views_of(chips: Array, kind: Views) -> list[Array]:
+    """Return the views of each chip whose answers are averaged (test-time augmentation), float32 (N, side, side, C) each.
+
+    ``none`` is the chip alone, ``flip`` the chip and its mirror image, ``ten-crop`` the four corners and the centre, enlarged to the
+    chip's side, each with its mirror image.
+    """
     if kind == "none":
         return [chips]
     if kind == "flip":

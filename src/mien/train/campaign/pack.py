@@ -1,4 +1,4 @@
-"""A campaign's small results as a few files of limited size, for a machine that gives back only that."""
+"""Packs a campaign's small results into a few files of limited size, which are easy to copy from another machine."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 from mien.errors import UsageError
 from mien.train.campaign.plan import Campaign
 from mien.train.campaign.run import ENSEMBLE, PREDICTIONS, RESULT, SOFT_LABELS
-from mien.train.checkpoint import load_state, save_state
-from mien.train.rundir import CHECKPOINT
+from mien.train.loop.checkpoint import load_state, save_state
+from mien.train.loop.run_folder import CHECKPOINT, CONFIG, ENVIRONMENT, HISTORY, HISTORY_CSV
 
 PART_BYTES = 15 * 2**20
-SMALL = ("config.json", "environment.json", "history.json", "history.csv", RESULT, PREDICTIONS)
+SMALL = (CONFIG, ENVIRONMENT, HISTORY, HISTORY_CSV, RESULT, PREDICTIONS)
 
 
 def pack(campaign: Campaign, out: Path, folder: Path, part_bytes: int = PART_BYTES) -> list[Path]:

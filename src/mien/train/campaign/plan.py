@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from mien.errors import RecipeError
 from mien.train.recipe import Recipe
 
-Views = Literal["none", "flip", "ten-crop"]  # of mien.train.tta
+Views = Literal["none", "flip", "ten-crop"]  # of mien.train.campaign.network
 
 
 class Net(BaseModel):

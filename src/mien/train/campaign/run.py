@@ -1,10 +1,10 @@
-"""A campaign's folder, and how it goes on from wherever it stopped.
+"""Runs a campaign in its folder, and continues it from wherever it stopped.
 
 ::
 
     out/
-      NET/                     a run folder of mien.train.fit: config, environment, history, checkpoint.npz
-        predictions.npz        probabilities of every image, float16 (N, classes) a head, in the order of the data set
+      NET/                     a run folder of mien.train.loop.fit: config, environment, history, checkpoint.npz
+        predictions.npz        probabilities of every image, float16 (N, classes) per head, in the order of the data set
         result.json            figures; written last, so a net with this file is finished
       ensemble.json            the members chosen on PublicTest
       soft_labels.npy          what students learn: training images only
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,15 +23,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.atomic import atomic_write
 from mien.errors import DivergedError, TrainingError
 from mien.train.campaign.choose import accuracy, choose, final_figures, soft_labels, together
 from mien.train.campaign.device_fit import EpochReport, fit_on_device
 from mien.train.campaign.network import Network
 from mien.train.campaign.plan import Campaign, Net
-from mien.train.data import Dataset, describe, fingerprint
-from mien.train.optimize import should_stop
+from mien.train.data.dataset import Dataset, describe, fingerprint
+from mien.train.loop.optimize import should_stop
+from mien.train.loop.run_folder import CHECKPOINT, CONFIG, ENVIRONMENT, environment, write_history, write_json
 from mien.train.recipe import Recipe
-from mien.train.rundir import CHECKPOINT, environment, write_history, write_json
 
 OpenData = Callable[[Recipe], Dataset]
 RESULT, PREDICTIONS, ENSEMBLE, SOFT_LABELS = "result.json", "predictions.npz", "ensemble.json", "soft_labels.npy"
@@ -41,7 +41,7 @@ START_S = 45.0  # no net is begun with less time left: it would be spent on comp
 
 @dataclass(frozen=True)
 class Piece:
-    """Everything one call works with; ``deadline`` is a value of ``time.monotonic()``."""
+    """What one call of :func:`advance` needs; ``deadline`` is a value of ``time.monotonic()``."""
 
     campaign: Campaign
     open_data: OpenData
@@ -80,7 +80,7 @@ def advance(piece: Piece, *, skip_unfinished: bool = False) -> bool:
 
 
 def predictions(nets: tuple[Net, ...], out: Path) -> dict[str, dict[str, NDArray[np.float16]]]:
-    """Return the probabilities of every image a head, for each finished net that did not diverge."""
+    """Return the probabilities of every image per head, for each finished net that did not diverge."""
     found = {}
     for net in nets:
         file = out / net.name / PREDICTIONS
@@ -128,7 +128,7 @@ def _train(piece: Piece, net: Net, soft: NDArray[np.float32] | None = None) -> N
     _check_same(folder, _config(recipe, data, soft))
     if done:
         return
-    write_json(folder / "environment.json", {**environment("jax"), "images": describe(data)})
+    write_json(folder / ENVIRONMENT, {**environment("jax"), "images": describe(data)})
     try:
         state = fit_on_device(recipe, data, folder / CHECKPOINT, deadline=piece.deadline, soft=soft, on_epoch=piece.on_epoch)
     except DivergedError as error:
@@ -154,7 +154,7 @@ def _train(piece: Piece, net: Net, soft: NDArray[np.float32] | None = None) -> N
 
 
 def _config(recipe: Recipe, data: Dataset, soft: NDArray[np.float32] | None) -> dict[str, Any]:
-    """Return what ``config.json`` of a run folder holds, as :func:`mien.train.fit.fit` writes it."""
+    """Return what ``config.json`` of a run folder holds, as :func:`mien.train.loop.fit.fit` writes it."""
     return {
         "recipe": recipe.to_dict(),
         "labels": list(data.label_names),
@@ -165,7 +165,7 @@ def _config(recipe: Recipe, data: Dataset, soft: NDArray[np.float32] | None) -> 
 
 
 def _check_same(folder: Path, config: dict[str, Any]) -> None:
-    file = folder / "config.json"
+    file = folder / CONFIG
     if not file.exists():
         folder.mkdir(parents=True, exist_ok=True)
         write_json(file, config)
@@ -176,7 +176,5 @@ def _check_same(folder: Path, config: dict[str, Any]) -> None:
 
 
 def _save(file: Path, write: Callable[[Any], None]) -> None:
-    part = file.with_suffix(".part")
-    with part.open("wb") as out:
+    with atomic_write(file) as draft, draft.open("wb") as out:
         write(out)
-    os.replace(part, file)

@@ -10,8 +10,8 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mien.errors import BundleError, RecipeError
-from mien.train.data import FERPLUS_CLASSES
+from mien.errors import BundleError, RecipeError, UsageError
+from mien.train.data.dataset import FERPLUS_CLASSES
 
 if TYPE_CHECKING:
     import keras
@@ -32,6 +32,8 @@ FAMILIES = {
 }
 FIXED_SIDE = ("face", "faceres", "original", "transfer")  # families whose networks take whole chips alone
 HEADS = ("emotion", "votes")
+SHIPPED_HEADS = {"emotion": "fer2013", "votes": "ferplus"}  # what they are called in a shipped network
+NOT_TRUNK = (*HEADS, *SHIPPED_HEADS.values(), "default")
 
 
 def build_model(recipe: Recipe, class_count: int, *, any_side: bool = False) -> keras.Model:
@@ -85,6 +87,27 @@ def open_network(file: Path) -> keras.Model:
         raise BundleError(f"{file} is not a network that this Keras can open: {(str(error) or repr(error)).splitlines()[0]}") from error
 
 
+def head_of(network: keras.Model, head: str) -> keras.Model:
+    """Return the network (chips -> logits) of one head; a network with one output is its own ``emotion`` head.
+
+    Args:
+        network: outputs named as in training (:data:`HEADS`) or as in a shipped network (:data:`SHIPPED_HEADS`, and ``default``).
+        head: the name in training, or ``default``.
+
+    Raises:
+        UsageError: no such head.
+    """
+    import keras
+
+    if len(network.outputs) == 1 and head == HEADS[0]:
+        return network
+    outputs = network.output if isinstance(network.output, dict) else dict(zip(network.output_names, network.outputs, strict=True))
+    for name in (head, SHIPPED_HEADS.get(head, head)):
+        if name in outputs and len(network.outputs) > 1:
+            return keras.Model(network.input, outputs[name])
+    raise UsageError(f"the network has no head {head!r}, only {', '.join(outputs)}; a network that FER+'s votes taught has both")
+
+
 def networks_in(file: Path) -> list[keras.Model]:
     """Return the members of the ensemble in a ``.keras`` file, in order, or the one network in it.
 
@@ -122,7 +145,7 @@ def load_pretrained(model: keras.Model, recipe: Recipe, chips: NDArray[np.uint8]
 
 
 def _load_network(model: keras.Model, file: Path) -> None:
-    """Go on from a network that was trained before: its trunk, and its emotion head where that answers as many labels."""
+    """Go on from a network that was trained before: its trunk, and each head that answers as many labels."""
     if not file.is_file():
         raise RecipeError(f"model.weights: no file at {file}; give 'none' or a network that mien train wrote")
     try:
@@ -135,12 +158,15 @@ def _load_network(model: keras.Model, file: Path) -> None:
         raise RecipeError(f"model.weights: the network in {file} has other layers than family {model.name!r} with this recipe's options")
     for (source, _), (target, _) in zip(_trunk(donor), wanted, strict=True):
         target.set_weights(source.get_weights())
-    old, new = donor.get_layer("emotion"), model.get_layer("emotion")
-    if tuple(old.kernel.shape) == tuple(new.kernel.shape):
-        new.set_weights(old.get_weights())
+    theirs = {layer.name: layer for layer in donor.layers}
+    for head in HEADS:
+        old = theirs.get(head) or theirs.get(SHIPPED_HEADS[head])
+        new = next((layer for layer in model.layers if layer.name == head), None)
+        if old is not None and new is not None and tuple(old.kernel.shape) == tuple(new.kernel.shape):
+            new.set_weights(old.get_weights())
 
 
 def _trunk(network: keras.Model) -> list[tuple[keras.Layer, list[tuple[int, ...]]]]:
     """Return the layers with weights below the heads, each with the shapes of its weights."""
-    layers = [layer for layer in network.layers if layer.weights and layer.name not in HEADS]
+    layers = [layer for layer in network.layers if layer.weights and layer.name not in NOT_TRUNK]
     return [(layer, [tuple(weight.shape) for weight in layer.weights]) for layer in layers]

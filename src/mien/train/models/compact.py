@@ -1,7 +1,7 @@
-"""The default family: a plain residual network for small grey faces.
+"""Family ``compact``, the default: a plain residual network for small grey faces.
 
 A 5x5 stride-2 stem halves the chip at once, so that the residual stages (He et al. 2016, arXiv:1512.03385) work at
-24, 12 and 6 pixels, where a CPU spends its time on channels instead of on pixels.
+24, 12 and 6 pixels, where most of the work is in channels and not in pixels.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A teacher of large depthwise kernels and wide pointwise layers, for an accelerator.
+"""Family ``convnext``: a large teacher with large depthwise kernels and wide pointwise layers, to be trained on an accelerator.
 
 The block of ConvNeXt (Liu et al. 2022, arXiv:2201.03545), after a stem of two 3x3 convolutions that loses less of a 64 to 112 pixel
 chip than the original's 4x4 patches. The learned scale of each branch is that of a batch normalisation, so that no weight decay acts on it.

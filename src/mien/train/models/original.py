@@ -1,4 +1,7 @@
-"""The network that Mien set out from: four blocks of 3x3 convolutions and two dense layers, about 10.5 M parameters."""
+"""Family ``original``, the network of the student project that Mien began as.
+
+It has four blocks of 3x3 convolutions and two dense layers, about 10.5 M parameters.
+"""
 
 from __future__ import annotations
 

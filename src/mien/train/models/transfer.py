@@ -1,4 +1,4 @@
-"""Transfer learning: a backbone that has seen ImageNet, with its own normalisation inside the graph and a new head on top."""
+"""Family ``transfer``: a backbone with ImageNet weights, its normalisation inside the graph, and a new head on top."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mien.errors import RecipeError
 from mien.train.models import efficientnet_lite
 from mien.train.models.entry import enlarged
-from mien.train.torchfile import read_state_dict
+from mien.train.models.torch_file import read_state_dict
 
 Convention = Literal["keras", "torch"]
 # name -> (keras.applications' name or our own, how its weights want their input)

@@ -1,4 +1,4 @@
-"""A wide teacher of plain 3x3 convolutions, for an accelerator.
+"""Family ``vgg``: a large teacher with plain 3x3 convolutions, to be trained on an accelerator.
 
 The shape of VGG (Simonyan & Zisserman 2015, arXiv:1409.1556) that does best among small published nets on FER2013 (Khaireddin & Chen
 2021, arXiv:2105.03588), with batch normalisation and one pooled vector in place of its large dense layers.

@@ -1,4 +1,4 @@
-"""A wide residual teacher with channel attention, for an accelerator.
+"""Family ``wide``: a large residual teacher with channel attention, to be trained on an accelerator.
 
 Pre-activation blocks (He et al. 2016, arXiv:1603.05027) that are wide instead of deep (Zagoruyko & Komodakis 2016, arXiv:1605.07146),
 each weighted by squeeze and excitation (Hu et al. 2018, arXiv:1709.01507). It keeps the chip's full side in its first stage.

@@ -1,16 +1,16 @@
-// Frame and five points -> a chip, byte for byte what mien/align.py cuts out with Pillow.
+// Cuts the chip of a face out of a frame by five points; every byte is the same as from mien/align.py with Pillow.
 
 import { invert, similarity, transform } from "./geometry.js";
 
 /**
- * The face upright and in the template's place: bytes S x S x channels.
+ * The upright face, placed on the template: bytes S x S x channels.
  * @param {{data: Uint8ClampedArray, width: number, height: number}} frame RGBA, as a canvas gives it.
  * @param {number[][]} landmarks five points in pixels of the frame.
  */
 export function cutChip(frame, landmarks, spec) {
   const side = spec.chip_size;
   const m = invert(similarity(landmarks, spec.template)); // chip -> frame
-  const scale = Math.hypot(m[0], m[3]); // frame pixels a chip pixel
+  const scale = Math.hypot(m[0], m[3]); // frame pixels per chip pixel
   const corners = [[0, 0], [side, 0], [0, side], [side, side]].map((point) => transform(m, point));
   const margin = 2 + 2 * scale;
   const [xs, ys] = [corners.map((p) => p[0]), corners.map((p) => p[1])];
@@ -22,7 +22,7 @@ export function cutChip(frame, landmarks, spec) {
   return warp(patch, matrix, side);
 }
 
-/** frame[y0:y1, x0:x1] as grey or RGB, the frame's border pixels repeated outside it. */
+/** frame[y0:y1, x0:x1] as grey or RGB; outside the frame, its border pixels are repeated. */
 function cut(frame, x0, y0, x1, y1, channels) {
   const [width, height] = [x1 - x0, y1 - y0];
   const data = new Uint8Array(width * height * channels);
@@ -67,7 +67,7 @@ function shrink(image, step) {
   return { data, width, height, channels };
 }
 
-/** side x side pixels, each interpolated bilinearly where `m` puts its centre. */
+/** side x side pixels, each interpolated bilinearly at the point where `m` maps its centre. */
 function warp({ data, width, height, channels }, m, side) {
   const out = new Uint8Array(side * side * channels);
   for (let y = 0; y < side; y++) {
@@ -82,7 +82,7 @@ function warp({ data, width, height, channels }, m, side) {
         const at = (row, column) => data[(row * width + column) * channels + c];
         const upper = at(ya, xa) + (at(ya, xb) - at(ya, xa)) * dx;
         const lower = at(yb, xa) + (at(yb, xb) - at(yb, xa)) * dx;
-        out[(y * side + x) * channels + c] = upper + (lower - upper) * dy; // cut off, as Pillow does
+        out[(y * side + x) * channels + c] = upper + (lower - upper) * dy; // truncated, as Pillow does
       }
     }
   }

@@ -1,8 +1,8 @@
-// What a model's spec.json says, and from chips to calibrated probabilities; mien/contract.py and mien/classify.py in the browser.
+// The spec.json of a model, and the way from chips to calibrated probabilities; mien/contract.py and mien/classify.py in the browser.
 
 const CONTRACT_VERSION = 1;
 
-/** Throw a sentence unless this page can follow `spec` to the letter. */
+/** Throw a sentence unless this page supports every value of `spec`. */
 export function checkSpec(spec) {
   const fits =
     spec.contract_version === CONTRACT_VERSION && spec.interpolation === "area+bilinear" && spec.border === "edge" &&
@@ -20,7 +20,7 @@ export function modelInput(chips, spec) {
   return { data, dims, type: spec.input_dtype };
 }
 
-/** Logits (array of one row a chip, flat) -> rows of probabilities that sum to 1. */
+/** Logits (one row per chip, in a flat array) -> rows of probabilities that sum to 1. */
 export function probabilities(logits, spec) {
   const width = spec.labels.length;
   return Array.from({ length: logits.length / width }, (_, i) => softmax(Array.from(logits.slice(i * width, (i + 1) * width)), spec.temperature));

@@ -1,26 +1,26 @@
-// Private mode as the page sees it: the worker's answers as records of the schema mien/1, as the server would give them.
+// Private mode for the page: returns the answers of the worker as records of the schema mien/1, like the service does.
 
 import { SURE_FACE } from "./detect.js";
 import { Tracker } from "./track.js";
 
 const SCHEMA = "mien/1";
-const MOST_THREADS = 4;
+const MAX_THREADS = 4;
 
-/** The browser as an analyser; `open` once, then as often as wanted. */
+/** Analyses in the browser; call `open` once, then the other methods as often as wanted. */
 export class PrivateEngine {
   #worker = null;
   #waiting = new Map();
   #number = 0;
   model = null;
 
-  /** Load everything, `headers` opening the service; throws a sentence for people when that fails. */
+  /** Load everything, with `headers` for the service; throws a sentence for people if this fails. */
   async open(model, headers) {
     const manifest = await fetch("/runtime/manifest.json").catch(() => null);
     if (!manifest?.ok) throw new Error("The browser's own runtime is not installed. Run “mien web install-runtime” once, then try again.");
     this.#worker = new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
     this.#worker.addEventListener("message", ({ data }) => this.#settle(data));
     this.#worker.addEventListener("error", (event) => this.#fail(event.message || "The browser could not start its worker."));
-    const threads = self.crossOriginIsolated ? Math.min(Math.ceil((navigator.hardwareConcurrency || 1) / 2), MOST_THREADS) : 1; // the page needs cores, too
+    const threads = self.crossOriginIsolated ? Math.min(Math.ceil((navigator.hardwareConcurrency || 1) / 2), MAX_THREADS) : 1; // the page needs cores as well
     this.model = await this.#ask("open", { model, threads, headers });
   }
 
@@ -30,7 +30,7 @@ export class PrivateEngine {
     this.#fail("Private mode was switched off.");
   }
 
-  /** The faces of a picture (ImageBitmap, handed over): a FrameResult. */
+  /** The faces of a picture (an ImageBitmap, which is transferred) as a FrameResult. */
   async analyze(picture, { source = "photo", maxFaces = 1000 } = {}) {
     return this.#record(await this.#ask("analyze", { picture, maxFaces, maxSide: 960 }, [picture]), source);
   }

@@ -1,4 +1,4 @@
-// Which parts of a face an answer rests on, by covering them one after another; mien/explain.py in the browser.
+// Finds the parts of a face that an answer depends on, by covering one part after another; mien/explain.py in the browser.
 
 const [PATCH, STEP] = [1 / 6, 1 / 16]; // side and stride of the cover, shares of the chip's side
 

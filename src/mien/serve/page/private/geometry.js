@@ -1,6 +1,6 @@
 // Boxes [x0, y0, x1, y1] and 2x3 affine matrices [a, b, c, d, e, f] = [[a, b, c], [d, e, f]]; mien/geometry.py in the browser.
 
-/** Intersection over union of two boxes, 0..1; an empty box meets nothing. */
+/** Intersection over union of two boxes, 0..1; 0 for an empty box. */
 export function iou(a, b) {
   const width = Math.max(0, Math.min(a[2], b[2]) - Math.max(a[0], b[0]));
   const height = Math.max(0, Math.min(a[3], b[3]) - Math.max(a[1], b[1]));
@@ -12,7 +12,7 @@ function area(box) {
   return Math.max(0, box[2] - box[0]) * Math.max(0, box[3] - box[1]);
 }
 
-/** The box with `margin` times its width added left and right, and of its height above and below. */
+/** The box, widened by `margin` times its width at the left and right, and times its height above and below. */
 export function widen([x0, y0, x1, y1], margin) {
   const [w, h] = [margin * (x1 - x0), margin * (y1 - y0)];
   return [x0 - w, y0 - h, x1 + w, y1 + h];
@@ -38,14 +38,14 @@ function mean(points) {
   return [sum[0] / points.length, sum[1] / points.length];
 }
 
-/** The matrix that undoes `m`. */
+/** The inverse of the matrix `m`. */
 export function invert([a, b, c, d, e, f]) {
   const det = a * e - b * d;
   const [ia, ib, id, ie] = [e / det, -b / det, -d / det, a / det];
   return [ia, ib, -(ia * c + ib * f), id, ie, -(id * c + ie * f)];
 }
 
-/** The point after `m`. */
+/** The point, transformed by `m`. */
 export function transform([a, b, c, d, e, f], [x, y]) {
   return [a * x + b * y + c, d * x + e * y + f];
 }

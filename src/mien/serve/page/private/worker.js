@@ -1,4 +1,4 @@
-// Private mode's own thread: pictures in, faces with probabilities out. After `open` it asks the network for nothing.
+// The thread of private mode: pictures in, faces with probabilities out. After `open`, it sends no request.
 
 import { cutChip } from "./align.js";
 import { checkSpec, modelInput, probabilities } from "./contract.js";
@@ -55,7 +55,7 @@ async function analyze({ picture, maxFaces, maxSide }) {
   return { width: picture.width, height: picture.height, uncertainBelow: spec.uncertain_below, faces: faces.map((face, i) => ({ ...face, probabilities: rows[i] })) };
 }
 
-/** What each pixel of a face's chip does for its most probable label: { heat, side, template, parts }. */
+/** How much each pixel of a face's chip supports its most probable label: { heat, side, template, parts }. */
 async function explain({ picture, landmarks }) {
   const chip = cutChip(pixels(picture), landmarks, spec);
   const [row] = await classifyChips([chip]);
@@ -68,7 +68,7 @@ async function classifyChips(chips) {
   for (let start = 0; start < chips.length; start += MICRO_BATCH) {
     const { data, dims, type } = modelInput(chips.slice(start, start + MICRO_BATCH), spec);
     const outputs = await classifier.run({ [classifier.inputNames[0]]: new ort.Tensor(type, data, dims) });
-    rows.push(...probabilities(outputs[classifier.outputNames[0]].data, spec));
+    rows.push(...probabilities(outputs[spec.output_name || classifier.outputNames[0]].data, spec));
   }
   return rows;
 }

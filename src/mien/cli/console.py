@@ -1,0 +1,141 @@
+"""What every verb says on stderr, and where its data goes."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from mien.errors import MienWarning, MissingExtraError, UsageError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp")  # of what is drawn
+PIPE_COLUMNS = 200  # of a table that goes to a file or a pipe, which has no width of its own
+HEADS = ("emotion", "votes")  # what mien.train.models builds, without its imports
+
+
+def say(text: str) -> None:
+    """Write a line for people."""
+    sys.stderr.write(text + "\n")
+
+
+def fail(text: str, status: int = 1) -> NoReturn:
+    """Say what went wrong and stop."""
+    say(f"mien: {text}")
+    sys.exit(status)
+
+
+def show(*what: RenderableType) -> None:
+    """Write tables and lines to stdout as they are, as wide as the terminal; in a pipe nothing folds."""
+    from rich.console import Console
+
+    console = Console(file=sys.stdout, highlight=False, markup=False, width=None if sys.stdout.isatty() else PIPE_COLUMNS)
+    for thing in what:
+        console.print(thing)
+
+
+def counted(number: int, thing: str) -> str:
+    """Return a number and its noun.
+
+    >>> counted(1, "photo"), counted(1200, "photo")
+    ('1 photo', '1,200 photos')
+    """
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
+def stay_readable() -> None:
+    """Keep the output to one line per event: names that are not text become escapes, and Pillow's warnings stay inside.
+
+    What is written to a stream that the caller has closed goes nowhere.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115  (lives as long as the process)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    warnings.filterwarnings("ignore", module="PIL")  # its remarks on damaged tags; what matters becomes a note or an error record
+    warnings.simplefilter("always", MienWarning)
+    as_python_does = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
+        if issubclass(category, MienWarning):
+            say(f"mien: {message}")
+        else:
+            as_python_does(message, category, *where)
+
+    warnings.showwarning = show  # type: ignore[assignment]  # the other arguments are passed on as they came
+
+
+def check_free(path: Path, overwrite: bool) -> None:
+    """Raise UsageError if ``path`` is taken and may not be overwritten, or its folder is missing."""
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; name a file")
+    if path.is_file() and not overwrite:
+        raise UsageError(f"{path} exists; add --overwrite to replace it, or choose another name")
+    if not path.parent.is_dir():
+        raise UsageError(f"{path.parent} is not a folder; make it first")
+
+
+def check_ending(path: Path, endings: Iterable[str]) -> None:
+    """Raise UsageError if ``path`` has none of the endings, which are in lower case and with their dots."""
+    if path.suffix.lower() not in endings:
+        raise UsageError(f"expected a file name that ends in {' or '.join(endings)}, got {path}")
+
+
+def check_head(head: str) -> None:
+    """Raise UsageError if a run's network can have no such head."""
+    if head not in HEADS:
+        raise UsageError(f"unknown --head {head!r}; expected {' or '.join(HEADS)}")
+
+
+def check_no_input(path: Path, inputs: Iterable[object]) -> None:
+    """Raise UsageError if ``path``, which is to be written, is one of the files to be read; what is no path is passed over."""
+    if path.exists() and any(isinstance(given, Path) and given.exists() and path.samefile(given) for given in inputs):
+        raise UsageError(f"expected another name than an input's, got {path}: it would be written over itself")
+
+
+@contextmanager
+def training_wing(*, networks: bool = False) -> Iterator[None]:
+    """Turn the import error of a missing package of the training wing into the line that installs it.
+
+    With ``networks``, Keras is loaded at once, and without what its backend has to say about itself.
+    """
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        if networks:
+            with _hushed():
+                import keras  # noqa: F401
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("mien"):
+            raise
+        raise MissingExtraError(error.name or "keras", "train") from None
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """Keep what is written to stderr, by libraries below Python too, unless it ends in an error."""
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    with tempfile.TemporaryFile() as kept, warnings.catch_warnings(action="ignore"):
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            os.dup2(terminal, 2)
+            kept.seek(0)
+            os.write(2, kept.read())
+            raise
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)

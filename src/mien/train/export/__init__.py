@@ -1,0 +1,1 @@
+"""Turns trained runs into bundles: one run or an ensemble, as ONNX or, in formats/, in the other file formats."""

@@ -18,7 +18,7 @@ SOURCES = sorted(Path(mien.__file__).parent.rglob("*.py"))
 OTHERS = {
     "atomic.py": "is the one place",
     "media/video_writer.py": "FFmpeg holds the draft open from the first frame to the last",
-    "cli/words.py": "an interrupted table keeps its lines under another name",
+    "cli/output.py": "records that are whole keep the name, or one beside it, when a command ends early",
 }
 
 

@@ -240,7 +240,7 @@ class Pipeline:
             found = tracker.find(frame.time_s, frame.frame_rgb)[:max_faces]
             faces = tuple(face for face, _ in found)
             chips = self._chips(frame.frame_rgb, faces)
-            prepared = Prepared(frame.picture or source, width, height, faces, chips, (), frame.frame_rgb)
+            prepared = Prepared(frame.picture or source, width, height, faces, chips, frame.notes, frame.frame_rgb)
             yield _Followed(frame, tuple(track_id for _, track_id in found), prepared)
 
     def _steady(self, followed: Iterable[_Followed], smoother: Smoother) -> Generator[tuple[FrameResult, Frame]]:

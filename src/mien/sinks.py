@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Literal, Protocol, Self, TextIO
 
+from mien.atomic import atomic_write
 from mien.errors import MissingExtraError, UsageError
 from mien.results import POINTS, SCHEMA, ErrorResult, Face, Record, csv_columns
 from mien.wording import in_words, printable
@@ -52,7 +55,7 @@ def open_sink(kind: str, out: TextIO, labels: Sequence[str]) -> Sink:
     if kind == "table":
         return Table(out, labels)
     if kind == "parquet":
-        return Parquet(out.buffer, labels)
+        return Parquet(out.buffer, labels, spare=getattr(out, "spare", None))
     raise UsageError(f"unknown format {kind!r}; expected one of {', '.join(FORMATS)}")
 
 
@@ -83,22 +86,36 @@ class Csv(_Closing):
     """One row a face; a photo without faces and an input with an error have one row each, with the face's columns empty."""
 
     def __init__(self, out: TextIO, labels: Sequence[str]) -> None:
-        self._writer = csv.DictWriter(out, csv_columns(labels), restval="", lineterminator="\n")
+        self._out = out
+        self._rows = io.StringIO()
+        self._writer = csv.DictWriter(self._rows, csv_columns(labels), restval="", lineterminator="\n")
         self._writer.writeheader()
 
     def write(self, record: Record) -> None:
-        """Write the record's rows."""
+        """Write the record's rows together and flush them, so that no record is cut in two."""
         self._writer.writerows(flat_rows(record))
+        self.close()
+        self._out.flush()
+
+    def close(self) -> None:
+        """Write what is held back: the header, where no record came."""
+        self._out.write(self._rows.getvalue())
+        self._rows.seek(0)
+        self._rows.truncate()
 
 
 class Parquet(_Closing):
-    """The rows of :class:`Csv` as a Parquet file, written in groups; whole only when it is closed."""
+    """The rows of :class:`Csv` as a Parquet file, written in groups.
+
+    A Parquet file can be read when it is closed. Until then, with a ``spare`` folder, each group stands there as a file of its own, which
+    a kill leaves as it is; the folder can be read as one table. Who gave the folder removes it.
+    """
 
     ROWS_A_GROUP = 4096
     _WHOLE = ("frame_index", "width", "height", "face_count", "face_index", "track_id")
     _TEXT = ("schema", "source", "top", "model_name", "model_version", "notes", "error_code", "error_message")
 
-    def __init__(self, out: BinaryIO, labels: Sequence[str]) -> None:
+    def __init__(self, out: BinaryIO, labels: Sequence[str], *, spare: Path | None = None) -> None:
         """Start the file.
 
         Raises:
@@ -112,25 +129,48 @@ class Parquet(_Closing):
 
         kinds = dict.fromkeys(self._WHOLE, pa.int64()) | dict.fromkeys(self._TEXT, pa.string()) | {"uncertain": pa.bool_()}
         self._schema = pa.schema([(name, kinds.get(name, pa.float64())) for name in csv_columns(labels)])
-        self._to_table = pa.Table.from_pylist
-        self._writer = parquet.ParquetWriter(out, self._schema)
+        self._to_table, self._parquet = pa.Table.from_pylist, parquet
+        self._out, self._spare = out, spare
+        self._writer: Any = None
+        self._groups: list[Path] = []  # in the folder
         self._rows: list[dict[str, Any]] = []
 
     def write(self, record: Record) -> None:
         """Take the record's rows."""
         self._rows.extend(flat_rows(record))
-        if len(self._rows) >= self.ROWS_A_GROUP:
+        if len(self._rows) < self.ROWS_A_GROUP:
+            return
+        if self._spare:
+            self._set_aside(self._spare)
+        else:
             self._write_group()
 
     def close(self) -> None:
         """Write what is left, and the end that makes the file readable."""
+        for group in self._groups:
+            self._add(self._parquet.read_table(group, schema=self._schema))
         self._write_group()
-        self._writer.close()
+        self._open().close()
+
+    def _open(self) -> Any:
+        self._writer = self._writer or self._parquet.ParquetWriter(self._out, self._schema)
+        return self._writer
+
+    def _add(self, table: Any) -> None:
+        self._open().write_table(table)
 
     def _write_group(self) -> None:
         if self._rows:
-            self._writer.write_table(self._to_table(self._rows, schema=self._schema))
+            self._add(self._to_table(self._rows, schema=self._schema))
             self._rows.clear()
+
+    def _set_aside(self, folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        group = folder / f"{len(self._groups):06d}.parquet"
+        with atomic_write(group) as draft:
+            self._parquet.write_table(self._to_table(self._rows, schema=self._schema), draft)
+        self._groups.append(group)
+        self._rows.clear()
 
 
 class Table(_Closing):

@@ -33,10 +33,11 @@ def video_records(
     timeline: Timeline | None = None,
     stopped: Event | None = None,
     on_open: Callable[[float | None], None] | None = None,
+    on_sound_lost: Callable[[str], None] | None = None,
 ) -> Generator[Record]:
     """Yield one record per frame of a video, in order, and an error record for each picture of a sequence that cannot be read.
 
-    Closing the generator early removes the annotated copy; ``stopped`` ends it and keeps the copy of the frames so far.
+    The annotated copy holds the frames so far when the generator is closed early, and when ``stopped`` ends it.
 
     Args:
         pipeline: analyses the frames.
@@ -51,6 +52,7 @@ def video_records(
         timeline: receives every record; a new one is used for the graphs of the copy if None.
         stopped: when it is set, the generator ends after the current frame.
         on_open: receives the length of the video in seconds, None if it is unknown.
+        on_sound_lost: receives the reason why the copy has no sound, or less than the source.
 
     Raises:
         MediaError: the video cannot be read, or breaks off. The last record says the same, and the copy holds the frames before.
@@ -82,6 +84,8 @@ def video_records(
             else:
                 if writer:
                     writer.write_rest_of_sound()
+            if writer and writer.sound_lost and on_sound_lost:
+                on_sound_lost(writer.sound_lost)
             yield from left_out(None)
         except MediaError as error:
             broken = named(error, clip.name, name) if clip else error

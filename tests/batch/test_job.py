@@ -18,7 +18,7 @@ from mien.pipeline import Pipeline
 from mien.results import record_from_dict
 from tests.batch.support import contents, face, folder_of_faces, manifest_lines, rows, run
 from tests.batch.test_listing import pack_tar
-from tests.media.clips import write_clip
+from tests.media.clips import damage, noise, write_clip
 from tests.support import tiny_bundle
 
 
@@ -211,6 +211,16 @@ def test_errors_that_may_pass_are_tried_again_when_asked(place):
     again = run(place / "out", "list.txt", retry_errors=True)
     assert again.shards_now == 1
     assert (again.tally.inputs, again.tally.errors) == (3, {"unsupported_media": 1})
+
+
+def test_a_damaged_place_of_a_video_has_its_record_and_the_rest_goes_on(place):
+    damage(write_clip(place / "in" / "a.mov", noise(20), codec="mjpeg", pix_fmt="yuvj420p"), 8, 2)
+    outcome = run(place / "job", "in/a.mov")
+    found = records(place / "job")
+    assert [record.frame_index for record in found] == [*range(9), *range(10, 20)]
+    assert (found[8].source, found[8].code) == ("in/a.mov", "corrupt_media")
+    assert str(place) not in found[8].message
+    assert (outcome.tally.frames, outcome.tally.errors) == (18, {"corrupt_media": 1})
 
 
 def test_dry_run_and_status_say_what_is_and_write_nothing(place):

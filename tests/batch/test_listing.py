@@ -17,6 +17,7 @@ from mien.batch.listing import inputs
 from mien.batch.reading import Reader
 from mien.errors import ChangedError, CorruptMediaError, MediaError, TooLargeError, UnreadableError, UsageError
 from mien.media.images import ReadLimits
+from mien.media.sources import expand
 from tests.batch.support import face
 
 
@@ -283,3 +284,25 @@ def test_a_data_uri_in_a_list_is_a_photo(place):
     assert len(item.name) < 200
     (read,) = Reader(ReadLimits()).photos([item])
     assert read.data == picture
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
+@pytest.mark.parametrize("source", ["list.txt", "in", "in/pipe.jpg", "in/*.jpg"])
+def test_a_pipe_is_refused_wherever_it_is_named(place, source):
+    """A worker would wait for what never comes."""
+    os.mkfifo(place / "in" / "pipe.jpg")
+    (place / "list.txt").write_text("in/pipe.jpg\nin/a.jpg\n")
+    (error,) = (item for item in inputs([source]) if item.kind == "error")
+    assert (error.name, error.code) == ("in/pipe.jpg", "unsupported_media")
+    assert "pipe" in error.message
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links are made by administrators alone there")
+@pytest.mark.parametrize("source", ["list.txt", "in", "in/*.jpg"])
+def test_a_link_is_an_input_of_its_own_as_in_mien_analyze(place, source):
+    (place / "in" / "same.jpg").symlink_to(place / "in" / "a.jpg")
+    (place / "list.txt").write_text("in/a.jpg\nin/same.jpg\n")
+    found = {item.name: item.identity for item in inputs([source]) if item.kind == "photo" and "deep" not in item.name}
+    photos = [entry.name for entry in expand(["in/a.jpg", "in/same.jpg"])]
+    assert list(found) == photos == ["in/a.jpg", "in/same.jpg"]
+    assert len(set(found.values())) == 2

@@ -16,7 +16,8 @@ import pytest
 from PIL import Image
 
 from mien.assets import demo_photo
-from mien.cli.console import say, text_output
+from mien.cli.console import say
+from mien.cli.output import text_output
 from mien.contract import LABELS
 from mien.results import record_from_dict
 from tests.support import mien, tiny_bundle
@@ -166,6 +167,8 @@ def test_an_interruption_keeps_what_was_written_and_what_was_there(tmp_path, cap
     def interrupted():
         with text_output(tmp_path / "faces.csv", True) as out:
             out.write("today")
+            out.flush()  # as a sink does after each record
+            out.write("half a rec")
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -3,13 +3,12 @@
 import csv
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -19,7 +18,7 @@ from mien.assets import demo_photo
 from mien.media.ffmpeg import PQ
 from mien.media.video import open_video
 from mien.results import record_from_dict
-from tests.media.clips import write_clip
+from tests.media.clips import damage, write_clip
 from tests.support import mien, tiny_bundle
 
 
@@ -34,6 +33,13 @@ def walk(frames):
         frame = np.full((160, 320, 3), 90, np.uint8)
         frame[10:138, 4 * i : 4 * i + 128] = portrait(128)
         yield frame
+
+
+class Pipe:
+    """A place to write to that cannot go back."""
+
+    def __init__(self, file):
+        self.write = file.write
 
 
 @pytest.fixture(scope="module")
@@ -172,16 +178,89 @@ def test_an_address_that_stalls_gives_its_records_then_an_error(place, tmp_path)
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no limit on a file's size to stand in for a full disk")
 @pytest.mark.parametrize(
-    "outputs", [["-o", "r.jsonl"], ["-o", "r.parquet"], ["--annotated", "a.mp4"], ["--timeline", "t.png"]], ids=" ".join
+    ("outputs", "size", "left"),
+    [
+        pytest.param(["-o", "r.jsonl"], 4096, ["r.jsonl"], id="lines"),
+        pytest.param(["-o", "r.parquet"], 4096, [], id="parquet, of which nothing fits"),
+        pytest.param(["--annotated", "a.mp4"], 2048, [], id="a copy, of which nothing fits"),
+        pytest.param(["--timeline", "t.png"], 4096, [], id="a picture"),
+    ],
 )
-def test_a_full_disk_is_said_and_leaves_nothing_under_a_final_name(place, tmp_path, outputs):
-    limited = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)); from mien.cli import main; main()"
+def test_a_full_disk_is_said_and_leaves_nothing_half_written(place, tmp_path, outputs, size, left):
+    limited = f"import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size})); from mien.cli import main; main()"
     command = [sys.executable, "-c", limited, "video", str(place / "walk.mp4"), "--model", str(place / "tiny"), *outputs]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 1
     assert "expected room for what is written" in done.stderr
     assert "Traceback" not in done.stderr
-    assert os.listdir(tmp_path) == []
+    assert os.listdir(tmp_path) == left
+    for name in left:
+        assert all(json.loads(line) for line in (tmp_path / name).read_text().splitlines())
+
+
+def test_a_video_on_standard_input_is_read_as_a_file(place, tmp_path):
+    """Its index is at the end, and its sound is read a second time."""
+    data = (place / "walk.mp4").read_bytes()
+    assert data.index(b"mdat") < data.index(b"moov")
+    arguments = ["video", "-", "-o", "r.jsonl", "--annotated", "a.mp4", "--model", place / "tiny"]
+    status, _, err = mien(*arguments, cwd=tmp_path, stdin=data)
+    assert status == 0, err
+    records = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
+    _, out, _ = mien("video", place / "walk.mp4", "--model", place / "tiny", cwd=tmp_path)
+    assert [{**json.loads(line), "source": "-"} for line in out.splitlines()] == records
+    with open_video(tmp_path / "a.mp4") as clip:
+        assert clip.has_sound
+
+
+@pytest.mark.parametrize(
+    ("data", "code"), [(b"words, not pictures", "unsupported_media"), (b"", "corrupt_media")], ids=["words", "nothing"]
+)
+def test_standard_input_that_is_no_video_says_so(place, tmp_path, data, code):
+    status, out, err = mien("video", "-", "--model", place / "tiny", cwd=tmp_path, stdin=data)
+    record = json.loads(out)
+    assert (status, record["source"], record["error"]["code"] if "error" in record else record["code"]) == (1, "-", code)
+    assert "got -, " in err
+    assert "mien-stdin" not in out + err
+
+
+def test_a_damaged_place_has_its_record_and_the_rest_goes_on(place, tmp_path):
+    path = damage(write_clip(tmp_path / "a.mov", walk(20), codec="mjpeg", pix_fmt="yuvj420p"), 8, 2)
+    status, out, err = mien("video", path, "--model", place / "tiny", cwd=tmp_path)
+    records = [record_from_dict(json.loads(line)) for line in out.splitlines()]
+    assert (status, "1 damaged place could not be read" in err) == (1, True)
+    assert [r.frame_index for r in records] == [*range(9), *range(10, 20)]
+    assert (records[8].code, records[8].time_s) == ("corrupt_media", pytest.approx(0.32))
+
+
+def test_the_note_of_a_clock_that_starts_again_is_in_the_record(place, tmp_path):
+    part = write_clip(tmp_path / "a.ts", [*walk(20), *walk(20)], sound="aac")
+    (tmp_path / "b.ts").write_bytes(part.read_bytes() * 2)
+    status, out, err = mien("video", "b.ts", "--model", place / "tiny", cwd=tmp_path)
+    assert status == 0, err
+    notes = [record_from_dict(json.loads(line)).notes for line in out.splitlines()]
+    assert [i for i, note in enumerate(notes) if note] == [40]
+    assert "starts again" in notes[40][0]
+
+
+def test_a_recording_without_a_length_keeps_its_sound(place, tmp_path):
+    """As browsers write it to a pipe."""
+    with (tmp_path / "whole.webm").open("wb") as file:
+        write_clip(Pipe(file), walk(20), codec="libvpx", sound="libopus", container="webm")
+    with av.open(str(tmp_path / "whole.webm")) as container:
+        assert container.duration is None
+    status, _, err = mien("video", "whole.webm", "--annotated", "a.mp4", "--model", place / "tiny", cwd=tmp_path)
+    assert status == 0, err
+    with open_video(tmp_path / "a.mp4") as clip:
+        assert clip.has_sound
+
+
+def test_windows_media_gives_its_records_and_a_copy_with_sound(place, tmp_path):
+    write_clip(tmp_path / "a.wmv", walk(20), codec="wmv2", sound="wmav2")
+    status, _, err = mien("video", "a.wmv", "--annotated", "a.mp4", "-o", "r.jsonl", "--model", place / "tiny", cwd=tmp_path)
+    assert status == 0, err
+    assert len((tmp_path / "r.jsonl").read_text().splitlines()) == 20
+    with open_video(tmp_path / "a.mp4") as clip:
+        assert clip.has_sound
 
 
 @pytest.mark.parametrize(
@@ -216,26 +295,6 @@ def test_where_nothing_can_be_read_the_old_files_stay(place, tmp_path):
     returned, _, err = mien("video", *map(str, arguments), cwd=tmp_path)
     assert (returned, "no frame could be read" in err) == (1, True)
     assert [(tmp_path / name).read_bytes() for name in ("t.png", "a.mp4")] == [b"of last week"] * 2
-
-
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send to one process")
-def test_ctrl_c_leaves_whole_files(place, tmp_path):
-    long = write_clip(tmp_path / "long.mp4", 4000)
-    arguments = [long, "-o", "r.jsonl", "--annotated", "a.mp4", "--timeline", "t.png", "--model", place / "tiny"]
-    with subprocess.Popen(
-        [sys.executable, "-m", "mien", "video", *map(str, arguments)], cwd=tmp_path, stderr=subprocess.PIPE, text=True
-    ) as process:
-        part = tmp_path / ".r.jsonl.part"
-        while process.poll() is None and not (part.exists() and part.stat().st_size > 20_000):
-            time.sleep(0.02)
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=120)
-    assert process.returncode == 1
-    assert "stopped" in err
-    records = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
-    with open_video(tmp_path / "a.mp4") as clip:
-        assert len(list(clip.frames())) == len(records) < 4000
-    assert sorted(os.listdir(tmp_path)) == ["a.mp4", "long.mp4", "r.jsonl", "t.png"]
 
 
 def test_the_camera_gives_lines_to_a_pipe_and_says_when_it_stops(place):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mien.media.images import ReadLimits, read_photo
-from mien.media.sources import IMAGE_SUFFIXES, Source, expand
+from mien.media.sources import IMAGE_SUFFIXES, MAX_NAMES, Source, absolute, expand
 from mien.results import ErrorResult
 from tests.media.pictures import CORNERS, corners
 
@@ -136,10 +136,44 @@ def test_links_that_loop_end(album: Path) -> None:
 
 
 @posix
-def test_linked_folders_are_followed_and_shared_photos_given_once(album: Path) -> None:
+def test_two_links_to_one_photo_are_two_photos(album: Path) -> None:
+    """Their names tell them apart: a record for each, as in a batch job."""
     (album / "z-odd").symlink_to(album.parent / "odd")
     (album / "z-same.png").symlink_to("b.png")
-    assert words(expand(["album"])) == [*ALBUM, "album/z-odd/photo[1].png"]
+    (album / "z-trip").symlink_to("trip")
+    linked = ["album/z-odd/photo[1].png", "album/z-trip/c.webp", "album/z-trip/deep/d.tiff"]
+    assert words(expand(["album"])) == [*ALBUM[:2], "album/z-same.png", *ALBUM[2:], *linked]
+    assert words(expand(["album/b.png", "album/z-same.png", "album/../album/b.png"])) == ["album/b.png", "album/z-same.png"]
+
+
+@posix
+def test_a_way_up_from_a_linked_folder_leads_where_the_system_says(album: Path) -> None:
+    """``link/..`` is the parent of the folder that the link leads to."""
+    (album.parent / "elsewhere" / "in").mkdir(parents=True)
+    (album.parent / "elsewhere" / "b.png").write_bytes(corners("PNG"))
+    (album / "link").symlink_to(album.parent / "elsewhere" / "in")
+    named = ["album/b.png", "album/link/../b.png"]
+    assert words(expand(named)) == named
+    assert absolute("album/link/../b.png") == str(album / "link" / ".." / "b.png")
+    assert absolute("album/trip/../b.png") == str(album / "b.png")
+
+
+@posix
+def test_folders_that_all_link_to_each_other_end(tmp_path: Path) -> None:
+    """Nine of them have a million ways to walk."""
+    folders = [tmp_path / str(number) for number in range(9)]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "a.png").write_bytes(corners("PNG"))
+    for folder in folders:
+        for other in folders:
+            if other != folder:
+                (folder / f"to-{other.name}").symlink_to(other)
+    plan = expand([str(tmp_path)])
+    names = [entry.name for entry in plan if isinstance(entry, Source)]
+    assert {str(folder / "a.png") for folder in folders} <= set(names)
+    assert len(names) == len(set(names)) <= 9 * (MAX_NAMES + 1)
+    assert {entry.code for entry in plan if isinstance(entry, ErrorResult)} == {"unsupported_media"}
 
 
 @posix

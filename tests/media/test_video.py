@@ -1,5 +1,9 @@
+import os
 import socket
+import threading
+from contextlib import suppress
 from fractions import Fraction
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import av
 import numpy as np
@@ -11,7 +15,7 @@ from mien.media import ffmpeg
 from mien.media.images import ReadLimits, read_photo
 from mien.media.video import check_every, open_video
 from mien.media.video_writer import VideoWriter
-from tests.media.clips import LEFT_UP, RATE, REST, RIGHT_UP, close_to, corner_colours, read, turn_mp4, write_clip
+from tests.media.clips import LEFT_UP, RATE, REST, RIGHT_UP, close_to, corner_colours, damage, noise, read, show_as, turn_mp4, write_clip
 from tests.media.pictures import frames as moving
 from tests.media.pictures import turned
 
@@ -78,6 +82,187 @@ def test_anamorphic_videos_are_stretched(tmp_path, name, pixel_ratio, shape):
     assert frame.shape == shape
     for seen, colour in zip(corner_colours(frame), (LEFT_UP, RIGHT_UP, REST, REST), strict=True):
         assert seen == close_to(colour)
+
+
+@pytest.mark.parametrize(
+    ("degrees", "flips", "corners_shown"),
+    [
+        pytest.param(0, {"hflip": True}, "rlbb", id="a mirror"),
+        pytest.param(0, {"vflip": True}, "bbrl", id="upside down in a mirror"),
+        pytest.param(180, {}, "bblr", id="half a turn"),
+        pytest.param(90, {"hflip": True}, "brlb", id="a turn in a mirror"),
+        pytest.param(90, {"vflip": True}, "lbbr", id="a turn upside down in a mirror"),
+    ],
+)
+def test_mirrored_videos_are_shown_as_the_file_says(tmp_path, degrees, flips, corners_shown):
+    """A selfie recorder mirrors; what is turned upside down instead is answered with another expression."""
+    path = show_as(write_clip(tmp_path / "a.mp4", 2), tmp_path / "b.mp4", degrees, **flips)
+    colours = {"l": LEFT_UP, "r": RIGHT_UP, "b": REST}
+    for seen, name in zip(corner_colours(read(path)[0].frame_rgb), corners_shown, strict=True):
+        assert seen == close_to(colours[name])
+
+
+JOINED = [
+    pytest.param("a.ts", {}, id="broadcast"),
+    pytest.param("a.vob", {"codec": "mpeg2video", "time_base": Fraction(1, 25)}, id="a DVD's"),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), JOINED)
+def test_time_goes_on_where_two_recordings_were_joined(tmp_path, name, options):
+    part = write_clip(tmp_path / name, noise(75), **options)
+    (tmp_path / f"both-{name}").write_bytes(part.read_bytes() * 2)
+    frames = read(tmp_path / f"both-{name}")
+    times = np.array([f.time_s for f in frames])
+    assert len(frames) == 150
+    assert times == pytest.approx(np.arange(150) / RATE, abs=0.05)  # a DVD gives several small pictures one time
+    assert times[75] - times[74] == pytest.approx(1 / RATE, abs=1e-3)
+    assert [f.index for f in frames if f.notes] == [75]
+    assert "clock starts again" in frames[75].notes[0]
+    sampled = read(tmp_path / f"both-{name}", every_s=1)
+    assert [round(f.time_s) for f in sampled] == list(range(6))
+    assert sum(bool(f.notes) for f in sampled) == 1, "the note of a frame that is not looked at goes to the next"
+
+
+@pytest.mark.parametrize("name", ["a.avi", "a.mkv"], ids=["without times", "with times"])
+def test_pictures_that_are_stored_in_another_order_keep_their_times(tmp_path, name):
+    """AVI says when a picture is decoded, not when it is shown."""
+    frames = read(write_clip(tmp_path / name, noise(60), time_base=Fraction(1, RATE)))
+    assert [f.time_s for f in frames] == pytest.approx([i / RATE for i in range(60)], abs=2e-3)
+
+
+def test_a_segment_that_starts_late_is_whole(tmp_path):
+    """What ``ffmpeg -f segment`` writes: the clock starts at ten seconds, and the header's length counts from zero."""
+    frames = read(write_clip(tmp_path / "a.mkv", 50, start_s=10))
+    assert (len(frames), frames[0].time_s, frames[-1].time_s) == (50, 0, pytest.approx(1.96, abs=2e-3))
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        pytest.param("a.mkv", {"sound": "aac"}, id="matroska with sound"),
+        pytest.param("a.webm", {"codec": "libvpx", "sound": "libopus"}, id="webm with sound"),
+        pytest.param("a.ts", {"sound": "mp2"}, id="broadcast"),
+        pytest.param("a.m2ts", {}, id="blu-ray"),
+        pytest.param("a.avi", {"codec": "mpeg4", "time_base": Fraction(1, RATE)}, id="avi"),
+        pytest.param("a.wmv", {"codec": "wmv2", "sound": "wmav2"}, id="windows media"),
+        pytest.param("a.flv", {"codec": "flv", "time_base": Fraction(1, RATE)}, id="flash"),
+        pytest.param("a.ogv", {"codec": "libvpx"}, id="ogg"),
+    ],
+)
+def test_every_container_that_was_cut_is_told_from_a_whole_one(tmp_path, name, options):
+    whole = write_clip(tmp_path / name, noise(50), **options)
+    assert len(read(whole)) == 50
+    whole.write_bytes(whole.read_bytes()[: whole.stat().st_size * 6 // 10 | 1])
+    with open_video(whole) as clip, pytest.raises(MediaError, match="which was cut"):
+        list(clip.frames())
+
+
+def test_fragments_that_were_cut_are_told(tmp_path):
+    with VideoWriter(tmp_path / "a.mp4", rate=RATE) as writer:
+        for i, picture in enumerate(noise(250)):
+            writer.write(i / RATE, picture)
+        data = (tmp_path / ".a.mp4.part").read_bytes()  # in fragments, as phones and services record
+    (tmp_path / "b.mp4").write_bytes(data[: len(data) * 9 // 10 | 1])
+    with open_video(tmp_path / "b.mp4") as clip, pytest.raises(MediaError, match="which was cut"):
+        list(clip.frames())
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "number", "count"),
+    [
+        pytest.param("a.mov", "mjpeg", 30, 1, id="one picture"),
+        pytest.param("a.mov", "mjpeg", 30, 3, id="three in a row"),
+        pytest.param("a.mov", "mjpeg", 0, 2, id="the first ones"),
+        pytest.param("a.avi", "mpeg4", 24, 1, id="a picture that others rest on"),
+        pytest.param("a.mp4", "libx264", 30, 2, id="h264"),
+    ],
+)
+def test_a_damaged_middle_costs_itself(tmp_path, name, codec, number, count):
+    options = {"pix_fmt": "yuvj420p"} if codec == "mjpeg" else {}
+    path = damage(write_clip(tmp_path / name, noise(72), codec=codec, time_base=Fraction(1, RATE), **options), number, count)
+    with open_video(path) as clip:
+        frames = list(clip.frames())
+        (error,) = clip.left_out
+    assert (error.source, error.code) == (str(path), "corrupt_media")
+    assert len(frames) == 72 - count
+    if codec == "mjpeg":
+        assert [f.index for f in frames] == [i for i in range(72) if not number <= i < number + count]
+        assert [f.time_s for f in frames] == pytest.approx([f.index / RATE for f in frames], abs=1e-3)
+        assert (error.frame_index, error.time_s) == (number, pytest.approx(number / RATE, abs=1e-3))
+    assert frames[-1].time_s == pytest.approx(71 / RATE, abs=2e-3)
+
+
+def test_a_damaged_end_is_an_error(tmp_path):
+    path = damage(write_clip(tmp_path / "a.mov", noise(20), codec="mjpeg", pix_fmt="yuvj420p"), 15, 5)
+    with open_video(path) as clip, pytest.raises(MediaError, match="end is damaged"):
+        list(clip.frames())
+
+
+def test_a_recording_that_begins_between_two_key_frames_is_no_damage(tmp_path):
+    data = write_clip(tmp_path / "a.ts", noise(100)).read_bytes()
+    (tmp_path / "b.ts").write_bytes(data[188 * (len(data) // 188 // 3) :])
+    with open_video(tmp_path / "b.ts") as clip:
+        try:
+            list(clip.frames())
+        except MediaError as error:  # nothing that could be shown came after it
+            assert "empty or damaged" in str(error)  # noqa: PT017
+        assert clip.left_out == []
+
+
+@pytest.mark.parametrize("kind", ["WEBP", "GIF", "PNG"])
+def test_animated_pictures_are_videos_with_their_own_times(tmp_path, kind):
+    pictures = [Image.new("RGB", (40, 30), (40 * i, 0, 0)) for i in range(5)]
+    path = tmp_path / f"a.{kind.lower()}"
+    pictures[0].save(path, kind, save_all=True, append_images=pictures[1:], duration=[40, 100, 40, 500, 40])
+    frames = read(path)
+    assert [f.time_s for f in frames] == pytest.approx([0, 0.04, 0.14, 0.18, 0.68], abs=1e-3)
+    assert [int(f.frame_rgb[0, 0, 0]) for f in frames] == pytest.approx([0, 40, 80, 120, 160], abs=8)
+    assert [f.index for f in read(path, every_s=0.1)] == [0, 2, 4]
+
+
+def test_a_damaged_animated_picture_gives_what_comes_before(tmp_path):
+    pictures = [Image.effect_noise((64, 64), 80 + i).convert("RGB") for i in range(4)]
+    pictures[0].save(tmp_path / "a.webp", save_all=True, append_images=pictures[1:], duration=40)
+    data = (tmp_path / "a.webp").read_bytes()
+    (tmp_path / "a.webp").write_bytes(data[: len(data) * 6 // 10])
+    with pytest.raises(MediaError) as raised:
+        read(tmp_path / "a.webp")
+    assert raised.value.code == "corrupt_media"
+
+
+@pytest.mark.parametrize("ranges", [False, True], ids=["whole files only", "ranges"])
+def test_an_index_at_the_end_behind_a_plain_server_is_said(tmp_path, ranges):
+    data = write_clip(tmp_path / "a.mp4", noise(50)).read_bytes()
+    assert data.index(b"mdat") < data.index(b"moov")
+
+    class Plain(BaseHTTPRequestHandler):
+        def do_GET(self):
+            start = int((self.headers["Range"] or "bytes=0-").split("=")[1].split("-")[0]) if ranges else 0
+            self.send_response(206 if ranges else 200)
+            if ranges:
+                self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+            self.send_header("Content-Length", str(len(data) - start))
+            self.end_headers()
+            with suppress(OSError):
+                self.wfile.write(data[start:])
+
+        def log_message(self, *_):
+            """Keep stderr for the tests' own words."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Plain) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/a.mp4"
+        try:
+            if ranges:
+                assert len(read(address)) == 50
+            else:
+                with pytest.raises(MediaError, match="without range requests") as raised:
+                    read(address)
+                assert raised.value.code == "fetch_failed"
+                assert "faststart" in str(raised.value)
+        finally:
+            server.shutdown()
 
 
 def test_an_anamorphic_phone_video_is_stretched_before_it_is_turned(tmp_path):
@@ -175,6 +360,8 @@ def only_sound(tmp_path):
         pytest.param(only_sound, "unsupported_media", id="no video track"),
         pytest.param(lambda folder: folder, "not_found", id="folder without pictures"),
         pytest.param(lambda folder: "http://127.0.0.1:9/a.mp4", "fetch_failed", id="address that refuses"),
+        pytest.param(lambda folder: f"http://127.0.0.1:9/a.mp4?signed={'x' * 5000}", "fetch_failed", id="longer than a name may be"),
+        pytest.param(lambda folder: "x" * 5000 + ".mp4", "unreadable", id="a name that is too long"),
     ],
 )
 def test_bad_input_has_a_stable_code(tmp_path, make, code):
@@ -205,6 +392,19 @@ def test_an_image_sequence_is_a_video(tmp_path, pattern):
     assert [(f.index, f.time_s) for f in frames] == [(0, 0.0), (1, 0.04), (2, 0.08)]
     assert [int(f.frame_rgb[0, 0, 0]) for f in frames] == [0, 80, 160]
     assert len(read(tmp_path, every_s=0.08)) == 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links are made by administrators alone there")
+def test_a_sequence_of_links_has_all_its_frames(tmp_path):
+    """A tool that holds a picture for longer links to it again."""
+    (tmp_path / "shots").mkdir()
+    for number in range(2):
+        Image.new("RGB", (40, 30), (80 * number, 0, 0)).save(tmp_path / f"{number}.png")
+    for number, shown in enumerate((0, 0, 1, 1, 0)):
+        (tmp_path / "shots" / f"{number}.png").symlink_to(tmp_path / f"{shown}.png")
+    frames = read(tmp_path / "shots")
+    assert [int(f.frame_rgb[0, 0, 0]) for f in frames] == [0, 0, 80, 80, 0]
+    assert len(read(f"{tmp_path}/shots/*.png")) == 5
 
 
 def test_a_broken_picture_of_a_sequence_is_left_out_and_the_next_one_stands_in(tmp_path):

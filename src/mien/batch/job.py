@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 import time
@@ -24,6 +23,7 @@ from mien.batch.settings import Settings
 from mien.batch.tally import MAY_PASS, Tally, total
 from mien.batch.workers import Done, Task
 from mien.errors import JobError, UsageError
+from mien.media.sources import absolute
 
 PROGRESS_EVERY_S = 1.0
 Tell = Callable[[int, int], None]
@@ -269,4 +269,4 @@ def _checked(folder: JobFolder, shards: Sequence[Shard], entries: Mapping[int, E
 
 
 def _absolute(source: str) -> str:
-    return shown(source if "://" in source else os.path.abspath(source))  # noqa: PTH100  (links stay as they are named)
+    return shown(source if "://" in source else absolute(source))

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
 from mien.batch import archives, manifests, remote
 from mien.batch.inputs import VIDEO_SUFFIXES, Input, kind_of, shown
-from mien.errors import NotFoundError, UsageError
+from mien.errors import NotFoundError, UnsupportedMediaError, UsageError
 from mien.media.images import is_data_uri
-from mien.media.sources import IMAGE_SUFFIXES, Source
+from mien.media.sources import IMAGE_SUFFIXES, Source, absolute, file_at
 from mien.media.sources import entries as local_entries
 from mien.results import ErrorResult
 
@@ -57,13 +58,13 @@ def _of_source(source: str, column: str | None) -> Iterator[Input]:
         raise UsageError("expected files, folders, addresses, archives or lists, got '-'; a job needs inputs that it can come back to")
     is_folder = not address and os.path.isdir(source)  # noqa: PTH112  (Path.is_dir raises where a parent may not be searched)
     if archives.packing_of(path) and not is_folder:
-        yield from archives.members(shown(source), source if address else os.path.abspath(source), SUFFIXES)  # noqa: PTH100
+        yield from archives.members(shown(source), source if address else absolute(source), SUFFIXES)
     elif manifests.is_manifest(path) and not is_folder:
         yield from _of_manifest(source, column)
     elif address:
         yield from _of_address(source)
     else:
-        yield from map(_of_entry, local_entries(source, suffixes=SUFFIXES))
+        yield from map(_of_entry, local_entries(source, suffixes=SUFFIXES, named=False))
 
 
 def _of_manifest(source: str, column: str | None) -> Iterator[Input]:
@@ -76,7 +77,7 @@ def _of_manifest(source: str, column: str | None) -> Iterator[Input]:
             place = urljoin(source, entry) if source.startswith("http") else f"{source.rpartition('/')[0]}/{entry}"
             yield Input(shown(place), kind_of(entry), place)
         else:
-            yield _of_path(shown(entry), Path(source).parent / entry)
+            yield _of_named(shown(entry), Path(source).parent / entry)
 
 
 def _of_address(source: str) -> Iterator[Input]:
@@ -93,8 +94,16 @@ def _of_entry(entry: Source | ErrorResult) -> Input:
     return _of_path(entry.name, entry.data)
 
 
+def _of_named(name: str, path: Path) -> Input:
+    """Return the file that a list names; a pipe or device, which a worker would wait for in vain, is an error as in a folder."""
+    found = file_at(path, named=False)
+    if isinstance(found, ErrorResult) and found.code == UnsupportedMediaError.code:
+        return Input.of_error(replace(found, source=name, message=found.message.replace(found.source, name)))
+    return _of_path(name, path)  # one that is not there, or may not be read, may be by then
+
+
 def _of_path(name: str, path: Path) -> Input:
-    place = os.path.abspath(path)  # noqa: PTH100  (links stay as they are named)
+    place = absolute(path)
     try:
         status = path.stat()
     except (OSError, ValueError):  # reading it will say why, and may go better then

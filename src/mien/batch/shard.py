@@ -127,7 +127,7 @@ class ShardRunner:
     def _open(self, item: Input, scratch: Path) -> Video:
         path = self._reader.file(item, scratch)
         try:
-            return Video(path, limits=self._settings.limits)
+            return Video(path, limits=self._settings.limits, name=item.name)
         except MediaError as error:
             raise named(error, display_name(path), item.name) from None
 

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mien.cli.console import check_free, check_no_input, counted, say, text_output
+from mien.cli.console import check_free, check_no_input, counted, say
+from mien.cli.endings import in_order
 from mien.cli.options import Detector, MinFace, Model, Overwrite
+from mien.cli.output import text_output
 from mien.errors import UsageError
 from mien.results import ErrorResult
 
@@ -69,17 +71,19 @@ def analyze(
     if annotate:
         items = _without_annotated(items, annotate)
     tally: Counter[str] = Counter()
-    with text_output(output, overwrite) as out, open_sink(kind, out, pipeline.labels) as sink:
+    with in_order() as ending, text_output(output, overwrite) as out, open_sink(kind, out, pipeline.labels) as sink:
         for record, frame in _with_progress(
             pipeline.analyze_with_frames(items) if pictures else _without_frames(pipeline, items), len(items)
         ):
-            sink.write(record)
-            tally.update(_count(record))
-            if isinstance(record, ErrorResult):
-                say(f"mien: {printable(record.source) or repr('')}: {record.message} [{record.code}]")
-            elif pictures and frame is not None and (problem := pictures.save(record, frame)):
-                tally["pictures missing"] += 1
-                say(f"mien: {problem}")
+            with ending.held():
+                sink.write(record)
+                tally.update(_count(record))
+                if isinstance(record, ErrorResult):
+                    say(f"mien: {printable(record.source) or repr('')}: {record.message} [{record.code}]")
+                elif pictures and frame is not None and (problem := pictures.save(record, frame)):
+                    tally["pictures missing"] += 1
+                    say(f"mien: {problem}")
+        ending.finish()
     if len(items) > 1 or tally["errors"]:
         found = [counted(tally["photos"], "photo"), counted(tally["faces"], "face"), f"{tally['without']:,} without a face"]
         say(", ".join([*found, counted(tally["errors"], "error")]))

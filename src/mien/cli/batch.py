@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mien.cli.console import counted, say
+from mien.cli.endings import in_order
 from mien.cli.options import Detector, MinFace, Model
 from mien.errors import UsageError
 
@@ -81,17 +82,21 @@ def batch(
         say(_plan_in_words(planned, planned.shards - shards_done))
         return
     chosen = _engine(engine, workers, address)
-    with _progress() as show:
-        outcome = job.run_job(
-            output,
-            sources,
-            settings,
-            chosen,
-            column=column,
-            retry_errors=retry_errors,
-            on_plan=lambda planned, shards: say(_plan_in_words(planned, shards)),
-            on_progress=show,
-        )
+    try:
+        with in_order(), _progress() as show:
+            outcome = job.run_job(
+                output,
+                sources,
+                settings,
+                chosen,
+                column=column,
+                retry_errors=retry_errors,
+                on_plan=lambda planned, shards: say(_plan_in_words(planned, shards)),
+                on_progress=show,
+            )
+    except KeyboardInterrupt:
+        say(f"stopped; the shards that are done are kept in {output}, and the same command goes on from there")
+        raise typer.Exit(1) from None
     _say_outcome(outcome, output)
 
 

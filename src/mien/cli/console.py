@@ -10,9 +10,8 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TextIO
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from mien.atomic import atomic_write
 from mien.errors import MienWarning, MissingExtraError, UsageError, presentable
 
 if TYPE_CHECKING:
@@ -140,29 +139,3 @@ def _hushed() -> Iterator[None]:
         finally:
             os.dup2(terminal, 2)
             os.close(terminal)
-
-
-@contextmanager
-def text_output(path: Path | None, overwrite: bool) -> Iterator[TextIO]:
-    """Give stdout, or a file that gets its name when everything is written.
-
-    An interruption keeps the lines written so far, beside an older file of that name and not in its place. A full disk, or any other
-    fault, keeps nothing, since half a file could pass for a whole one. A device or a named pipe is written to as it is.
-    """
-    if path is None:
-        yield sys.stdout
-        return
-    check_free(path, overwrite)
-    if path.exists() and not path.is_file():
-        with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as out:
-            yield out
-        return
-    with atomic_write(path) as draft:
-        try:
-            with draft.open("w", encoding="utf-8", errors="backslashreplace", newline="") as out:
-                yield out
-        except (KeyboardInterrupt, SystemExit):
-            kept = path.with_name(f"{path.name}.part") if path.exists() else path
-            os.replace(draft, kept)
-            say(f"stopped; {kept} holds what was written until then")
-            raise

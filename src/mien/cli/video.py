@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from threading import Event
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mien.atomic import atomic_write
-from mien.cli.console import PICTURE_ENDINGS, check_ending, check_free, check_no_input, counted, fail, say, show, text_output
+from mien.cli.console import PICTURE_ENDINGS, check_ending, check_free, check_no_input, counted, fail, say, show
+from mien.cli.endings import in_order
 from mien.cli.options import Detector, MinFace, Model, ModelThreads, Overwrite
+from mien.cli.output import text_output
 from mien.errors import MediaError
 from mien.results import ErrorResult
 
@@ -31,7 +30,9 @@ RECORD_ENDINGS = (".jsonl", ".csv", ".parquet")
 
 
 def video(
-    source: Annotated[str, typer.Argument(help="A video file, a stream's address, a folder of pictures, or a quoted glob of them.")],
+    source: Annotated[
+        str, typer.Argument(help="A video file, a stream's address, a folder of pictures, a quoted glob of them, or - for stdin.")
+    ],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Records, a .jsonl, .csv or .parquet file.")] = None,
     annotated: Annotated[Path | None, typer.Option(help="A copy with boxes, ids and labels, an .mp4 file, with the sound.")] = None,
     timeline: Annotated[Path | None, typer.Option(help="A picture of who showed what and when, a .png, .jpg or .webp file.")] = None,
@@ -58,7 +59,7 @@ def video(
     from mien.timeline import Timeline
 
     check_every(every)
-    inputs = [item.data for item in expand([source]) if isinstance(item, Source)]
+    inputs = [item.data for item in expand([source] if source != "-" else []) if isinstance(item, Source)]
     for path, endings in ((output, RECORD_ENDINGS), (annotated, (".mp4",)), (timeline, PICTURE_ENDINGS)):
         if path:
             check_ending(path, endings)
@@ -69,16 +70,23 @@ def video(
     story = Timeline(pipeline.labels)
     to_stdout = not (output or annotated or timeline or summary)
     job = _Job(source, display_name(source), pipeline, story, every, detect_every, limits)
+    problem: OSError | None = None
+    complete = False
     try:
         with ExitStack() as stack:
             sink = _open_records(stack, output, to_stdout, overwrite, pipeline)
             complete = job.run(sink, annotated)
-        if timeline and job.frames:
-            _save_picture(timeline, story, job.name)
     except BrokenPipeError:
         raise
-    except OSError as error:  # after the files in the making were let go of
-        fail(f"expected room for what is written, the system refuses ({error.strerror or error}); free some, or choose another place")
+    except OSError as error:  # what was written until then is finished by now
+        problem = error
+    if timeline and job.frames:
+        try:
+            _save_picture(timeline, story, job.name)
+        except OSError as error:
+            problem = problem or error
+    if problem:
+        fail(f"expected room for what is written, the system refuses ({problem.strerror or problem}); free some, or choose another place")
     if summary and job.frames:
         _print_summary(story.presences(), pipeline.labels)
     if not complete:
@@ -98,24 +106,38 @@ class _Job:
     limits: ReadLimits
     frames: int = 0
     errors: int = 0
+    part: str = "picture"
 
     def run(self, sink: Sink | None, annotated: Path | None) -> bool:
         """Do everything that is done frame by frame; return False when something of it could not be read or the user stopped it."""
-        from mien.media.video import open_video
+        from mien.media.standard_input import open_input
+        from mien.media.video import Clip
         from mien.video_job import video_records
 
         began = time.monotonic()
-        with _stop_on_ctrl_c() as stopped, _progress() as (opened, done):
+        with in_order() as ending, ExitStack() as stack, _progress() as (opened, done):
+            stopped = ending.asked
+
+            def open_clip() -> Clip:
+                clip = open_input(self.source, stack, limits=self.limits)
+                self.part = clip.part
+                return clip
+
+            def begin(duration_s: float | None) -> None:
+                ending.finish()  # from here on the loop looks whether it shall stop, and leaves nothing half written
+                opened(duration_s)
+
             records = video_records(
                 self.pipeline,
-                partial(open_video, self.source, limits=self.limits),
+                open_clip,
                 name=self.name,
                 every_s=self.every_s,
                 detect_every=self.detect_every,
                 annotated=annotated,
                 timeline=self.story,
                 stopped=stopped,
-                on_open=opened,
+                on_open=begin,
+                on_sound_lost=lambda why: say(f"mien: the sound of {self.name} cannot go along, or not to its end ({why})"),
             )
             try:
                 with closing(records):
@@ -136,26 +158,10 @@ class _Job:
         pace = f"{counted(self.frames, 'frame')} in {seconds:.1f} s ({self.frames / seconds:.1f} frames/s)"
         say(f"{pace}, {people} {'person' if people == 1 else 'people'}")
         if self.errors:
-            say(f"{counted(self.errors, 'picture')} could not be read")
+            say(f"{counted(self.errors, self.part)} could not be read")
         if stopped.is_set():
             say("stopped; what was done until then is complete")
         return not stopped.is_set() and not self.errors
-
-
-@contextmanager
-def _stop_on_ctrl_c() -> Iterator[Event]:
-    """Give an event that the first Ctrl-C sets, so that no frame is left half written; the second one interrupts."""
-    stopped = Event()
-
-    def stop(*_: object) -> None:
-        stopped.set()
-        signal.signal(signal.SIGINT, before)
-
-    before = signal.signal(signal.SIGINT, stop)
-    try:
-        yield stopped
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

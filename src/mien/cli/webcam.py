@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mien.cli.console import counted, say
+from mien.cli.endings import Ending, in_order
 from mien.cli.options import Detector, Model, ModelThreads
 from mien.errors import UsageError
 
@@ -57,9 +58,13 @@ def webcam(
 
     pipeline = Pipeline(model=model, detector=detector, min_face=smallest, threads=threads)
     try:
-        with closing(camera_frames(device, tell=say)) as source, closing(pipeline.stream(source, source=device, live=True)) as stream:
+        with (
+            in_order() as ending,
+            closing(camera_frames(device, tell=say)) as source,
+            closing(pipeline.stream(source, source=device, live=True)) as stream,
+        ):
             results = stream if frames is None else (result for _, result in zip(range(frames), stream, strict=False))
-            _show_table(results) if sys.stdout.isatty() else _write_lines(results)
+            _show_table(results) if sys.stdout.isatty() else _write_lines(results, ending)
     except KeyboardInterrupt:
         say("stopped")
 
@@ -87,12 +92,13 @@ def _open_page(**given: object) -> None:
     run(settings_from({"port": 0, **given}), open_page)
 
 
-def _write_lines(results: Iterable[FrameResult]) -> None:
+def _write_lines(results: Iterable[FrameResult], ending: Ending) -> None:
     from mien.sinks import JsonLines
 
     sink = JsonLines(sys.stdout)
     for result in results:
-        sink.write(result)
+        with ending.held():
+            sink.write(result)
 
 
 def _show_table(results: Iterable[FrameResult]) -> None:

@@ -87,6 +87,7 @@ def _fill(source: str, system: str | None, slot: Latest[VideoFrame | Exception],
         try:
             with Video(source, device=system) as video:
                 for frame in video.frames():
+                    video.left_out.clear()  # a picture that was damaged is one that was dropped
                     if stopped.is_set():
                         return
                     if away:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+import urllib.request
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
+from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
 OPEN_TIMEOUT_S, READ_TIMEOUT_S = 20.0, 10.0  # of a network stream that stalls
 # FFmpeg's options for a file of strangers: playlists and lists of files are not among these formats, the network not among the protocols.
 SELF_CONTAINED = {"format_whitelist": "mov,mp4,matroska,webm,avi,ogg,flv,mpeg,live_flv", "protocol_whitelist": "file"}
+BEFORE_PICTURES = (b"ftyp", b"wide", b"free", b"skip", b"uuid")  # boxes that an MP4 or MOV may begin with
+HEAD = 4096  # bytes that are looked at for them
 PQ, HLG = 16, 18  # transfer characteristics of HDR video in ITU-T H.273
 
 
@@ -45,15 +50,23 @@ def import_av() -> Any:
 
 
 @contextmanager
-def reading(name: str) -> Iterator[None]:
-    """Turn what FFmpeg raises into a MediaError that names the source."""
+def reading(name: str, source: str | Path | None = None, *, began: Callable[[], bool] = lambda: True) -> Iterator[None]:
+    """Turn what FFmpeg raises into a MediaError that names the source.
+
+    ``source`` is where it is, if that is not its name; ``began`` says whether a frame of it was shown yet.
+    """
     av = import_av()
     try:
         yield
     except MediaError:
         raise
     except av.error.FFmpegError as error:
-        raise _media_error(name, error) from None
+        if not began() and has_late_index(str(source or name)):
+            raise FetchError(
+                f"expected a video that can be read from its start at {name}, got an MP4 with its index at the end, from a server without "
+                "range requests; download it and name the file, or put the index first (ffmpeg -i in.mp4 -c copy -movflags +faststart)"
+            ) from None
+        raise _media_error(name, str(source or name), error) from None
 
 
 def as_ffmpeg(source: str | Path) -> str:
@@ -74,7 +87,24 @@ def rgb(frame: Any, width: int, height: int) -> NDArray[np.uint8]:
     pixels = np.asarray(frame.to_ndarray(format="rgb24", width=width, height=height))
     if int(frame.color_trc) in (PQ, HLG):
         pixels = hdr_table(int(frame.color_trc))[pixels]
-    return np.ascontiguousarray(np.rot90(pixels, frame.rotation // 90))
+    return np.ascontiguousarray(_as_shown(pixels, frame))
+
+
+def _as_shown(pixels: NDArray[np.uint8], frame: Any) -> NDArray[np.uint8]:
+    """Return the pixels turned and mirrored as the frame's display matrix says, which is taken to the nearest of the eight ways.
+
+    The matrix takes (x, y) to (a x + c y, b x + d y), y pointing down (ISO/IEC 14496-12, 6.2.2; FFmpeg's display.h).
+    """
+    try:
+        data = frame.side_data.get("DISPLAYMATRIX")
+    except ValueError:  # PyAV does not know all that FFmpeg puts beside a frame, such as EXIF
+        return np.rot90(pixels, frame.rotation // 90)
+    if data is None:
+        return pixels
+    a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5].tolist()
+    if abs(b) + abs(c) > abs(a) + abs(d):  # what was across goes down
+        pixels, a, d = np.swapaxes(pixels, 0, 1), c, b
+    return pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
 
 
 def progressive(frames: Iterable[Any], stream: Any) -> Iterator[Any]:
@@ -125,20 +155,35 @@ def hdr_table(transfer: int) -> NDArray[np.uint8]:
     return np.asarray(np.rint(255 * np.clip(shown, 0, 1) ** (1 / 2.2)), np.uint8)
 
 
-def _media_error(name: str, error: Any) -> MediaError:
+def _media_error(name: str, source: str, error: Any) -> MediaError:
     av = import_av()
     reason = error.strerror or error
     if isinstance(error, (av.error.FileNotFoundError, av.error.HTTPNotFoundError)):
         return NotFoundError(f"expected a video at {name}, which does not exist; check the path or address")
     if isinstance(error, (av.error.PermissionError, av.error.IsADirectoryError)):
         return UnreadableError(f"expected to read {name}, which the system refuses ({reason}); check its permissions")
-    if "://" in name:
+    if "://" in source:
         return FetchError(f"expected a video stream at {name}, got no more of it ({reason}); check the address and the network")
     if isinstance(error, (av.error.InvalidDataError, av.error.EOFError)):
-        if _starts_like_a_video(name):
+        if _starts_like_a_video(source):
             return CorruptMediaError(f"expected a whole video, got {name}, which is cut short or damaged; copy or record it again")
         return UnsupportedMediaError(f"expected a video, got {name}, in which FFmpeg finds none; convert it to MP4 or check the path")
     return UnreadableError(f"expected to read the video {name}, got an error of the system ({reason}); try again or copy the file")
+
+
+def has_late_index(address: str) -> bool:
+    """Return whether at an http(s) address is an MP4 or MOV whose pictures come before its index, and a server that skips nothing."""
+    if not address.lower().startswith(("http://", "https://")):
+        return False
+    request = urllib.request.Request(address, headers={"Range": f"bytes=0-{HEAD - 1}"})  # noqa: S310  (http and https only)
+    try:
+        with urllib.request.urlopen(request, timeout=READ_TIMEOUT_S) as answer:  # noqa: S310
+            start = b"" if answer.status == HTTPStatus.PARTIAL_CONTENT else answer.read(HEAD)
+    except (OSError, ValueError, HTTPException):
+        return False
+    while start[4:8] in BEFORE_PICTURES and (length := int.from_bytes(start[:4])) >= 8:
+        start = start[length:]
+    return start[4:8] == b"mdat"
 
 
 def _starts_like_a_video(name: str) -> bool:
@@ -146,10 +191,12 @@ def _starts_like_a_video(name: str) -> bool:
     return start is not None and (not start or VIDEOS.match(start) is not None)
 
 
-def start_of(name: str) -> bytes | None:
+def start_of(name: str, count: int = 16) -> bytes | None:
     """Return the first bytes of a file, or None where there is none to read."""
     try:
+        if not os.path.isfile(name):  # noqa: PTH113  (a pipe has to be left as it is; Path.is_file can raise)
+            return None
         with Path(name).open("rb") as file:
-            return file.read(16)
+            return file.read(count)
     except OSError:
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from mien.results import ErrorResult
 
 # Inside folders, only files with these endings count, in upper or lower case; a file named outright is tried whatever its ending.
 IMAGE_SUFFIXES = tuple(suffix for layout in FORMATS.values() for suffix in layout.suffixes)
+MAX_NAMES = 100  # ways that links may lead to one folder; without a bound, folders that link to each other have endlessly many
 GLOB_CHARACTERS = frozenset("*?[")
 
 
@@ -31,9 +33,9 @@ def expand(arguments: Sequence[str], *, stdin: BinaryIO | None = None, limits: R
 
     An argument is a file, a folder, a glob, an http(s) URL, a data URI, or ``-`` for one photo on ``stdin`` (of which no more is read than
     ``limits`` need to refuse it). A folder stands for the images in it and below it, sorted, without hidden files and folders; links
-    are followed, each real folder once. A glob (``*``, ``?``, ``[...]``, ``**`` for any depth) stands for the files it matches, hidden
+    are followed, but not round in circles. A glob (``*``, ``?``, ``[...]``, ``**`` for any depth) stands for the files it matches, hidden
     ones only where the pattern itself names a leading dot. An existing path is never read as a glob. A photo that several arguments
-    lead to, also through links, is given once, at its first place and name.
+    lead to is given once, at its first place; two links to one file are two photos, see :func:`absolute`.
     """
     plan: list[Source | ErrorResult] = []
     seen: set[object] = set()
@@ -50,7 +52,18 @@ def _identity(entry: Source | ErrorResult) -> object:
     """Return what two entries share when they are the same photo, or the same complaint."""
     if isinstance(entry, ErrorResult):
         return entry
-    return os.path.realpath(entry.data) if isinstance(entry.data, Path) else entry.data
+    return absolute(entry.data) if isinstance(entry.data, Path) else entry.data
+
+
+def absolute(path: str | Path) -> str:
+    """Return what tells a file from others everywhere in Mien: its absolute path, with links left as they are named.
+
+    ``..`` and ``.`` are taken out, except where ``..`` leaves a linked folder, whose parent the system alone knows.
+    """
+    plain = os.path.abspath(path)  # noqa: PTH100  (links stay as they are named)
+    if os.pardir in Path(path).parts and os.path.realpath(plain) != os.path.realpath(path):
+        return str(Path(path).absolute())
+    return plain
 
 
 def entries(
@@ -59,8 +72,17 @@ def entries(
     stdin: BinaryIO | None = None,
     limits: ReadLimits = ReadLimits(),
     suffixes: tuple[str, ...] = IMAGE_SUFFIXES,
+    named: bool = True,
 ) -> Iterator[Source | ErrorResult]:
-    """Yield what one argument of :func:`expand` stands for, while the folder is being walked; ``suffixes`` are lower case."""
+    """Yield what one argument of :func:`expand` stands for, while the folder is being walked.
+
+    Args:
+        argument: see there.
+        stdin: see there.
+        limits: see there.
+        suffixes: what the names of files in folders end in, in lower case.
+        named: a file that is named outright may be a pipe or a device.
+    """
     if argument == "-":
         yield _stdin_source(stdin, limits)
     elif is_data_uri(argument) or "://" in argument:
@@ -70,7 +92,7 @@ def entries(
     elif os.path.isdir(argument):  # noqa: PTH112  (Path.is_dir raises where a parent may not be searched)
         yield from _folder(Path(argument), suffixes)
     elif GLOB_CHARACTERS.isdisjoint(argument) or os.path.lexists(argument):
-        yield _file(Path(argument))
+        yield file_at(Path(argument), named=named)
     else:
         yield from _glob(argument)
 
@@ -86,7 +108,7 @@ def _stdin_source(stdin: BinaryIO | None, limits: ReadLimits) -> Source | ErrorR
         )
 
 
-def _file(path: Path, *, named: bool = True) -> Source | ErrorResult:
+def file_at(path: Path, *, named: bool = True) -> Source | ErrorResult:
     """Return the photo at ``path``; only one that was ``named`` outright may be a pipe or device, which others would wait for in vain."""
     name = display_name(path)
     try:
@@ -103,18 +125,29 @@ def _file(path: Path, *, named: bool = True) -> Source | ErrorResult:
 def _folder(folder: Path, endings: tuple[str, ...]) -> Iterator[Source | ErrorResult]:
     name = display_name(folder)
     refusals: list[OSError] = []
-    visited: set[str] = set()
+    above: dict[str, tuple[bool, tuple[str, ...]]] = {}  # folder -> whether a link leads to it, and the real folders on the way
+    visits: Counter[str] = Counter()  # over links
     empty = True
     for top, subfolders, files in os.walk(folder, followlinks=True, onerror=refusals.append):
-        if (place := os.path.realpath(top)) in visited:
+        place = os.path.realpath(top)
+        linked, way = above.pop(top, (False, ()))
+        loop = place in way
+        visits[place] += linked and not loop
+        if loop or (linked and visits[place] > MAX_NAMES):
             subfolders.clear()
+            if not loop and visits[place] == MAX_NAMES + 1:
+                shown = display_name(top)
+                message = f"expected a folder that links lead to in {MAX_NAMES} ways at most, got one more, {shown}; name it on its own"
+                yield _error(shown, UnsupportedMediaError(message))
             continue
-        visited.add(place)
         subfolders[:] = sorted(subfolder for subfolder in subfolders if not subfolder.startswith("."))
+        for subfolder in subfolders:
+            path = os.path.join(top, subfolder)  # noqa: PTH118  (as os.walk builds it)
+            above[path] = linked or os.path.islink(path), (*way, place)  # noqa: PTH114
         for file in sorted(files):
             if not file.startswith(".") and file.lower().endswith(endings):
                 empty = False
-                yield _file(Path(top, file), named=False)
+                yield file_at(Path(top, file), named=False)
     for refusal in refusals:
         subfolder = display_name(refusal.filename)
         yield _error(subfolder, _unreadable(subfolder, refusal))
@@ -142,7 +175,7 @@ def _glob(pattern: str) -> Iterator[Source | ErrorResult]:
     if not matches:
         message = f"expected the glob {display_name(pattern)} to match files, got none; check it, and that its folders can be read"
         yield _error(pattern, NotFoundError(message))
-    yield from (_file(match, named=False) for match in matches)
+    yield from (file_at(match, named=False) for match in matches)
 
 
 def _unreadable(name: str, error: OSError | ValueError) -> UnreadableError:

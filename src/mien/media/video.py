@@ -6,12 +6,16 @@ FFmpeg reads everything, through PyAV; pictures of a sequence are read as photos
 from __future__ import annotations
 
 import math
+import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
+
+from PIL import Image
 
 from mien.arrays import Frame
 from mien.errors import (
@@ -23,9 +27,11 @@ from mien.errors import (
     UsageError,
 )
 from mien.media import ffmpeg
+from mien.media.clock import JUMPED, MAX_GAP_S, MAX_JITTER_S, RESTARTS, Clock
 from mien.media.ffmpeg import SELF_CONTAINED, import_av, open_container, progressive, reading, start_of
 from mien.media.images import FORMATS, ReadLimits, display_name, read_photo
-from mien.media.sources import GLOB_CHARACTERS, Source, expand
+from mien.media.sources import GLOB_CHARACTERS, Source, entries
+from mien.media.whole import is_cut
 from mien.results import ErrorResult
 
 if TYPE_CHECKING:
@@ -37,26 +43,43 @@ MAX_FRAME_PIXELS = 60_000_000  # of a video, which holds several frames at once;
 SHORT_BY_S = 0.5  # a file that ends this much before its header says was cut
 STILLS = ("JPEG", "TIFF", "BMP", "PPM", "JPEG 2000", "HEIF")  # photos that never move; of these FFmpeg would read damaged ones, too
 TERMINAL_ART = "tty"  # what FFmpeg takes any file for that ends in .txt
+WITHOUT_TIMES = ("avi",)  # formats that number pictures in the order of decoding and do not say when they are shown
+MAX_FLUSHES = 64  # more pictures than a decoder holds back
+HURRIED_S, UNHURRIED_S = 0.01, 0.1  # a picture of an animated WebP that asks for the first, or less, gets the second, as in browsers
+DAMAGED = "the file is damaged here; parts of this picture may be wrong"
 
 
 @dataclass(frozen=True, eq=False)
 class VideoFrame:
     """One upright frame: ``index`` counts from 0 in the source, ``time_s`` from its start, ``frame_rgb`` is uint8 (H, W, 3).
 
-    ``picture`` is the name of the file that a frame of a sequence of pictures is; None in a video.
+    ``picture`` is the name of the file that a frame of a sequence of pictures is; None in a video. ``notes`` say what was mended here.
     """
 
     index: int
     time_s: float
     frame_rgb: Frame
     picture: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 class Video:
-    """An opened file or stream; close it, or use it in a ``with`` block."""
+    """An opened file or stream; close it, or use it in a ``with`` block.
+
+    Pictures that are damaged are passed over: ``left_out`` has a record for each damaged place, once a whole picture has come after it.
+    ``sound_from`` names the file whose sound belongs to the pictures; None where there is none, or where nothing can be read twice.
+    """
+
+    part = "damaged place"  # what an entry of left_out stands for
 
     def __init__(
-        self, source: str | Path, *, limits: ReadLimits = ReadLimits(), device: str | None = None, untrusted: bool = False
+        self,
+        source: str | Path,
+        *,
+        limits: ReadLimits = ReadLimits(),
+        device: str | None = None,
+        untrusted: bool = False,
+        name: str | None = None,
     ) -> None:
         """Open the first video track.
 
@@ -65,6 +88,7 @@ class Video:
             limits: bounds on the size of a frame.
             device: FFmpeg's name of a capture system, such as ``v4l2``, when ``source`` is a camera.
             untrusted: take files of the usual containers only, which cannot make FFmpeg open other files and addresses.
+            name: what messages call it; what ``source`` says if None.
 
         Raises:
             NotFoundError, UnreadableError: the file is not there or may not be read.
@@ -74,9 +98,10 @@ class Video:
             FetchError: an address that refuses, or does not answer in time.
             MissingExtraError: PyAV is not installed.
         """
-        self.name = display_name(source)
+        self.name = name or display_name(source)
+        self._source = source
         self._limits = limits
-        with reading(self.name):
+        with reading(self.name, source, began=lambda: False):
             self._container = open_container(source, device, SELF_CONTAINED if untrusted else {})
         try:
             self._stream = self._find_stream()
@@ -89,15 +114,18 @@ class Video:
         self.rate = float(self._stream.average_rate) if self._stream.average_rate else None
         self.duration_s = self._container.duration / 1e6 if self._container.duration else None
         self.has_sound = bool(self._container.streams.audio)
-        can_be_read_twice = self.duration_s or Path(source).is_file()  # a live stream cannot
-        self.sound_from = str(source) if self.has_sound and can_be_read_twice else None
-        self.left_out: list[ErrorResult] = []  # a video that breaks ends; see ImageSequence
+        is_file = os.path.isfile(source)  # noqa: PTH113  (Path.is_file can raise)
+        again = device is None and (is_file or ("://" in str(source) and bool(self.duration_s)))
+        self.sound_from = str(source) if self.has_sound and again else None
+        self.left_out: list[ErrorResult] = []
 
     def frames(self, every_s: float | None = None) -> Iterator[VideoFrame]:
         """Yield the frames in the order of their times, once; with ``every_s``, the first one at or after every multiple of it.
 
-        Frames are turned as the file says, and stretched to square pixels where it has others; interlaced ones are filled in, HDR is
-        brought to the range of a usual screen.
+        Frames are turned and mirrored as the file says, and stretched to square pixels where it has others; interlaced ones are filled
+        in, HDR is brought to the range of a usual screen. Times never run back: where the file's clock starts again, as at a seam of two
+        recordings, they go on by the duration of the frame before, and that frame's ``notes`` say so. ``index`` counts the pictures that
+        were left out, too.
 
         Raises:
             UsageError: ``every_s`` is not above zero.
@@ -117,21 +145,35 @@ class Video:
         self.close()
 
     def _frames(self) -> Iterator[_Decoded]:
-        time_s, end_s, count = 0.0, 0.0, 0
-        with reading(self.name):
-            for frame in progressive(self._container.decode(self._stream), self._stream):
-                known_s = frame.time - self._start_s if frame.time is not None else count / (self.rate or SEQUENCE_RATE)
-                time_s = max(time_s, known_s)  # a few files number frames backwards at a cut
+        clock = Clock(self._start_s, max_gap_s=MAX_GAP_S if self._container.format.flags & RESTARTS else math.inf)
+        time_s, shown = 0.0, 0
+        pictures = _Pictures(self._stream, self._format(*WITHOUT_TIMES))
+        with reading(self.name, self._source, began=lambda: shown > 0):
+            for frame in progressive(pictures.decoded(self._container.demux(self._stream)), self._stream):
+                lasts_s = frame.duration * frame.time_base if frame.duration and frame.time_base else 1 / (self.rate or SEQUENCE_RATE)
+                if pictures.damaged:
+                    self._leave_out(shown + pictures.lost, pictures.damaged, clock.end_s)
+                    pictures.lost += pictures.damaged
+                pictures.damaged = 0
+                time_s, jumped = clock.at(frame.time, float(lasts_s))
                 size_wh = self._shown_size(frame.width, frame.height)
                 self._check_size(*size_wh)
-                shown_s = frame.duration * frame.time_base if frame.duration and frame.time_base else 1 / (self.rate or SEQUENCE_RATE)
-                end_s = max(end_s, time_s + float(shown_s))
-                yield _Decoded(count, time_s, frame, size_wh)
-                count += 1
-        if not count:
+                notes = (*((JUMPED,) if jumped else ()), *((DAMAGED,) if frame.is_corrupt else ()))
+                yield _Decoded(shown + pictures.lost, time_s, frame, size_wh, notes)
+                shown += 1
+        if not shown:
             raise CorruptMediaError(f"expected frames, got none in {self.name}; the video track is empty or damaged")
-        if (said_s := self._said_duration_s()) and end_s < said_s - SHORT_BY_S:
-            raise CorruptMediaError(f"expected {said_s:.2f} s of video, got {time_s:.2f} s in {self.name}, which was cut; copy it again")
+        said_s = self._said_duration_s() or 0.0
+        if is_cut(self._source) or max(clock.end_s, clock.end_s + self._start_s) < said_s - SHORT_BY_S:
+            of = f"{said_s:.2f} s of video" if said_s else "a whole video"
+            raise CorruptMediaError(f"expected {of}, got {time_s:.2f} s in {self.name}, which was cut; copy it again")
+        if pictures.damaged:
+            raise CorruptMediaError(f"expected a whole video, got {time_s:.2f} s in {self.name}, whose end is damaged; copy it again")
+
+    def _leave_out(self, index: int, count: int, time_s: float) -> None:
+        pictures = "1 picture is" if count == 1 else f"{count} pictures are"
+        message = f"expected a whole video, got damage at {time_s:.2f} s in {self.name}: {pictures} left out; copy or record it again"
+        self.left_out.append(ErrorResult(self.name, CorruptMediaError.code, message, index, time_s))
 
     def _said_duration_s(self) -> float | None:
         """Return how long the header says that the video track is, if it does."""
@@ -140,8 +182,8 @@ class Video:
         alone = len(self._container.streams) == 1 and self._format("matroska")
         return self.duration_s if alone else None
 
-    def _format(self, name: str) -> bool:
-        return name in (self._container.format.name or "")
+    def _format(self, *names: str) -> bool:
+        return any(name in (self._container.format.name or "") for name in names)
 
     def _find_stream(self) -> av.video.stream.VideoStream:
         cover = import_av().stream.Disposition.attached_pic
@@ -166,8 +208,12 @@ class ImageSequence:
     """Pictures of a folder or a glob, sorted by name, or a single one, as a video of :data:`SEQUENCE_RATE` frames per second.
 
     A picture that cannot be read leaves a gap and, once its turn has come, a record in ``left_out``; the next one stands in
-    for it when not every frame is wanted.
+    for it when not every frame is wanted. Every picture that the folder or the glob shows is a frame of its own, also where several are
+    links to one file.
     """
+
+    part = "picture"  # what an entry of left_out stands for
+    sound_from: str | None = None
 
     def __init__(self, source: str, *, limits: ReadLimits = ReadLimits()) -> None:
         """List the pictures.
@@ -176,9 +222,9 @@ class ImageSequence:
             MediaError: there are none.
         """
         self.name = display_name(source)
-        entries = list(expand([source], limits=limits))
-        self._pictures = [entry for entry in entries if isinstance(entry, Source)]
-        self.left_out = [entry for entry in entries if isinstance(entry, ErrorResult)]
+        found = list(entries(source, limits=limits))
+        self._pictures = [entry for entry in found if isinstance(entry, Source)]
+        self.left_out = [entry for entry in found if isinstance(entry, ErrorResult)]
         if not self._pictures:
             raise NotFoundError(f"expected pictures in {self.name}, got none; name a folder or quote a glob such as 'shots/*.png'")
         self._limits = limits
@@ -223,18 +269,90 @@ class ImageSequence:
         return frame
 
 
-def open_video(source: str | Path, *, limits: ReadLimits = ReadLimits()) -> Video | ImageSequence:
-    """Return the video file, stream, or image sequence (a folder, a glob or a photo) that ``source`` names; raises as :class:`Video`."""
+class AnimatedPicture:
+    """An animated WebP as a video; Pillow reads it, since FFmpeg does not."""
+
+    part = "picture"
+    sound_from: str | None = None
+
+    def __init__(self, path: Path, *, limits: ReadLimits = ReadLimits(), name: str | None = None) -> None:
+        """Open the file.
+
+        Raises:
+            MediaError: it cannot be read.
+        """
+        self.name = name or display_name(path)
+        self._limits = limits
+        self._first_rgb = read_photo(path, limits=limits).frame_rgb  # refuses what is too large, damaged or not to be read
+        self._image = Image.open(path)
+        self.rate: float | None = None
+        self.duration_s: float | None = None
+        self.has_sound = False
+        self.left_out: list[ErrorResult] = []
+
+    def frames(self, every_s: float | None = None) -> Iterator[VideoFrame]:
+        """Yield the pictures as frames, once; see :meth:`Video.frames`.
+
+        Raises:
+            UsageError: ``every_s`` is not above zero.
+            CorruptMediaError: the rest is damaged, after the frames before the break.
+        """
+        return _sampled(self._frames(), check_every(every_s))
+
+    def close(self) -> None:
+        """Let the file go."""
+        self._image.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _frames(self) -> Iterator[_Picture]:
+        time_s = 0.0
+        for index in range(getattr(self._image, "n_frames", 1)):
+            frame_rgb = self._first_rgb if index == 0 else self._read(index)
+            asked_s = float(self._image.info.get("duration", 0)) / 1000 if index else self._first_s()
+            yield _Picture(index, time_s, lambda shown=frame_rgb: shown, None)  # type: ignore[misc]
+            time_s += asked_s if asked_s > HURRIED_S else UNHURRIED_S
+
+    def _first_s(self) -> float:
+        self._read(0)
+        return float(self._image.info.get("duration", 0)) / 1000
+
+    def _read(self, index: int) -> Frame:
+        try:
+            self._image.seek(index)
+            self._image.load()
+        except (OSError, EOFError, ValueError) as error:
+            raise CorruptMediaError(f"expected picture {index + 1} of {self.name}, got damage ({error}); copy or save it again") from None
+        return read_photo(self._image, limits=self._limits).frame_rgb
+
+
+Clip = Video | ImageSequence | AnimatedPicture
+
+
+def open_video(source: str | Path, *, limits: ReadLimits = ReadLimits(), name: str | None = None) -> Clip:
+    """Return the video file, stream, animated picture, or image sequence (a folder, a glob or a photo) that ``source`` names.
+
+    Messages call it ``name``, if that is given. Raises as :class:`Video`.
+    """
     text = str(source)
     if not text:
         raise NotFoundError("expected a video file, a stream's address, a folder or a glob, got an empty argument; name one")
-    is_glob = not GLOB_CHARACTERS.isdisjoint(text) and not Path(text).exists()
-    if "://" not in text and (is_glob or Path(text).is_dir() or _is_still(text)):
+    is_address = "://" in text
+    is_glob = not is_address and not GLOB_CHARACTERS.isdisjoint(text) and not os.path.exists(text)  # noqa: PTH110  (Path.exists can raise)
+    if not is_address and (is_glob or os.path.isdir(text) or _is_still(text)):  # noqa: PTH112
         return ImageSequence(text, limits=limits)
-    return Video(source, limits=limits)
+    if _is_animated_webp(text):
+        return AnimatedPicture(Path(source), limits=limits, name=name)
+    return Video(source, limits=limits, name=name)
 
 
-Clip = Video | ImageSequence
+def left_out_before(errors: Sequence[ErrorResult], index: int | None) -> list[ErrorResult]:
+    """Return the records of ``left_out`` whose turn comes before the frame ``index``; the reader is a few frames ahead of the results."""
+    return list(takewhile(lambda error: index is None or (error.frame_index or 0) < index, errors))
 
 
 def check_every(every_s: float | None) -> float | None:
@@ -252,6 +370,8 @@ class _Decoded:
     time_s: float
     frame: Any
     size_wh: tuple[int, int]
+    notes: tuple[str, ...] = ()
+    name: str | None = None
 
     def rgb(self) -> Frame:
         return ffmpeg.rgb(self.frame, *self.size_wh)
@@ -264,19 +384,76 @@ class _Picture:
     index: int
     time_s: float
     rgb: Callable[[], Frame | None]
-    name: str
+    name: str | None
+    notes: tuple[str, ...] = ()
+
+
+class _Pictures:
+    """Packets -> decoded frames; ``damaged`` counts those that could not be decoded since the last one that could."""
+
+    def __init__(self, stream: av.video.stream.VideoStream, without_times: bool) -> None:
+        self._stream = stream
+        self._by_dts = without_times
+        self._shift: int | None = None
+        self._last: tuple[int, int] | None = None  # pts, dts
+        self._seen_key = False
+        self.damaged = 0
+        self.lost = 0  # of all the damage before the frame just given
+
+    def decoded(self, packets: Iterable[Any]) -> Iterator[Any]:
+        """Yield the frames of the packets; of what stands before the first key frame nothing can be shown, and nothing is missed."""
+        av = import_av()
+        for packet in packets:
+            self._seen_key = self._seen_key or packet.is_keyframe
+            for _ in range(1 if packet.size else MAX_FLUSHES):
+                try:
+                    frames = packet.decode()
+                except av.error.InvalidDataError:
+                    self.damaged += self._seen_key
+                    continue
+                except av.error.EOFError:
+                    break
+                for frame in frames:
+                    self._set_time(frame)
+                    yield frame
+                break
+
+    def _set_time(self, frame: Any) -> None:
+        """Put a frame at its time of decoding where its time of presentation is a guess, as one that runs back by a little is."""
+        pts, dts = frame.pts, frame.dts
+        if self._last is not None:
+            last_pts, last_dts = self._last
+            if dts is None:  # of the last few of a file
+                dts = last_dts + max(1, frame.duration)
+            if not self._by_dts and pts is not None and 0 < (last_pts - pts) * frame.time_base < MAX_JITTER_S and dts > last_dts:
+                self._by_dts = True
+                self._shift = last_pts - last_dts
+        if pts is None or dts is None:
+            return
+        if self._by_dts:
+            self._shift = -dts if self._shift is None else self._shift
+            frame.pts = pts = dts + self._shift
+        self._last = pts, dts
 
 
 def _sampled(frames: Iterable[_Decoded | _Picture], every_s: float | None) -> Iterator[VideoFrame]:
     due = 0
+    notes: tuple[str, ...] = ()  # of frames that are not looked at
     for frame in frames:
+        notes += frame.notes
         step = int(frame.time_s / every_s + 1e-6) if every_s is not None else due
         if step >= due and (pixels := frame.rgb()) is not None:
             due = step + 1
-            yield VideoFrame(frame.index, frame.time_s, pixels, frame.name if isinstance(frame, _Picture) else None)
+            yield VideoFrame(frame.index, frame.time_s, pixels, frame.name, tuple(dict.fromkeys(notes)))
+            notes = ()
 
 
 def _is_still(name: str) -> bool:
     """Return whether a file is one of :data:`STILLS` by name and by content; a stream of JPEGs has another name."""
     layouts = [FORMATS[kind] for kind in STILLS if name.lower().endswith(FORMATS[kind].suffixes)]
     return any(re.match(layout.magic, start_of(name) or b"", re.DOTALL) for layout in layouts)
+
+
+def _is_animated_webp(name: str) -> bool:
+    start = start_of(name, 21) or b""
+    return len(start) == 21 and start[:4] == b"RIFF" and start[8:16] == b"WEBPVP8X" and bool(start[20] & 0x02)

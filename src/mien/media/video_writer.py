@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
@@ -15,19 +17,27 @@ import numpy as np
 from mien.arrays import Frame
 from mien.atomic import draft_of
 from mien.errors import UsageError
+from mien.media.clock import MAX_GAP_S, MAX_JITTER_S, RESTARTS
 from mien.media.ffmpeg import SELF_CONTAINED, as_ffmpeg, import_av
 
 TIME_BASE = Fraction(1, 90_000)
 QUALITY, PRESET = "21", "veryfast"  # x264's constant rate factor: annotated text stays sharp
 SECONDS_A_KEY_FRAME = 2
 AAC_RATES = frozenset({8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000})  # Hz
+MAX_HELD = 512  # packets of sound that wait for the picture's clock to start again, some ten seconds
+NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO)
+SOUND_GAP_S = 0.1  # silence in the source that is kept; less is a rounded time
+# While it is written, the file is a row of fragments, each whole in itself, so that a full disk leaves all but the last one.
+FRAGMENTS = {"movflags": "+frag_keyframe+delay_moov+default_base_moof"}
 SOUND_CODECS = frozenset({"aac", "mp3", "opus", "flac", "ac3", "eac3"})  # what MP4 holds and browsers play; the rest becomes AAC
 
 
 class VideoWriter:
-    """A file that gets its name when it is whole; until then it is a hidden ``.NAME.part`` beside it.
+    """A file that gets its name when it is finished; until then it is a hidden ``.NAME.part`` beside it.
 
-    Leaving the ``with`` block finishes the file, also on Ctrl-C; any other exception removes it.
+    Leaving the ``with`` block finishes the file, whatever the reason: after an exception, Ctrl-C or on a full disk it holds what was
+    written until then, and plays.
+    ``sound_lost`` says why there is no sound, or less than the source has.
     """
 
     def __init__(self, path: Path, *, rate: float | None = None, sound_from: str | None = None, untrusted: bool = False) -> None:
@@ -48,18 +58,24 @@ class VideoWriter:
         av = import_av()
         try:
             self._part.touch()  # FFmpeg opens it with the first packet, which would be late to complain
-            self._container = av.open(as_ffmpeg(self._part), "w", format="mp4", options={"movflags": "+faststart"})
+            self._container = av.open(as_ffmpeg(self._part), "w", format="mp4", options=FRAGMENTS)
         except OSError as error:
             raise UsageError(f"expected a folder that can be written, {path.parent} cannot ({error.strerror})") from None
         self._rate = Fraction(rate or 25).limit_denominator(1001)
         self._stream: Any = None
         self._last_pts = -1
         self._sound: _Sound | None = None
-        try:
-            self._sound = _Sound(self._container, sound_from, SELF_CONTAINED if untrusted else {}) if sound_from else None
-        except BaseException:
-            self.discard()
-            raise
+        self._sound_lost = ""
+        if sound_from:
+            try:
+                self._sound = _Sound(self._container, sound_from, SELF_CONTAINED if untrusted else {})
+            except (av.error.FFmpegError, ValueError) as error:
+                self._sound_lost = str(error)
+
+    @property
+    def sound_lost(self) -> str:
+        """Why sound of the source is missing; empty if none is."""
+        return self._sound.lost if self._sound else self._sound_lost
 
     def write(self, time_s: float, frame_rgb: Frame) -> None:
         """Append a frame, uint8 (H, W, 3); an odd side is filled up by repeating its last line, later sizes are scaled to the first.
@@ -89,7 +105,7 @@ class VideoWriter:
         """Finish the file and give it its name; without a single frame there is no file.
 
         Raises:
-            OSError: the last bytes could not be written; nothing is left under the name.
+            OSError: the last bytes could not be written; the file holds what fitted.
         """
         if self._stream is None:
             self.discard()
@@ -99,28 +115,63 @@ class VideoWriter:
             if self._sound:
                 self._sound.close()
             self._container.close()
+            if not _fragments(self._part)[1]:  # FFmpeg does not tell of every write that failed
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except BaseException:
-            self.discard()
+            self._keep_whole_fragments()
             raise
-        os.replace(self._part, self._path)
+        os.replace(self._part, self._path)  # it plays already; what follows makes it start at once, also over a network
+        self._put_index_first()
 
     def discard(self) -> None:
         """Remove what was written."""
-        av = import_av()
-        with suppress(OSError, av.error.FFmpegError):
-            if self._sound:
-                self._sound.close()
-            self._container.close()
+        self._let_go()
         self._part.unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None or issubclass(kind, KeyboardInterrupt):
+        if kind is None or not issubclass(kind, OSError):
             self.close()
         else:
-            self.discard()
+            with suppress(OSError):  # the first one is told
+                self.close()
+
+    def _let_go(self) -> None:
+        av = import_av()
+        with suppress(OSError, av.error.FFmpegError):
+            if self._sound:
+                self._sound.close()
+            self._container.close()
+
+    def _keep_whole_fragments(self) -> None:
+        """Cut what a full disk left half written, and give the rest its name."""
+        with suppress(OSError):
+            whole, _ = _fragments(self._part)
+            self._let_go()
+            if whole:
+                os.truncate(self._part, whole)
+                os.replace(self._part, self._path)
+        self._part.unlink(missing_ok=True)
+
+    def _put_index_first(self) -> None:
+        """Write the fragments as one piece with its index at the front; where there is no room for that, they stay as they are."""
+        av = import_av()
+        try:
+            self._part.touch()  # a path that exists is no protocol to FFmpeg
+            options = {"movflags": "+faststart"}
+            with av.open(as_ffmpeg(self._path)) as written, av.open(as_ffmpeg(self._part), "w", format="mp4", options=options) as output:
+                streams = {stream.index: output.add_stream_from_template(stream) for stream in written.streams}
+                for packet in written.demux():
+                    if packet.dts is not None:
+                        packet.stream = streams[packet.stream_index]
+                        output.mux(packet)
+            os.replace(self._part, self._path)
+        except (OSError, av.error.FFmpegError):
+            pass
+        finally:
+            self._part.unlink(missing_ok=True)
 
     def _add_stream(self, width: int, height: int) -> Any:
         stream = self._container.add_stream("libx264", rate=self._rate, options={"crf": QUALITY, "preset": PRESET})
@@ -138,51 +189,170 @@ class _Sound:
 
     def __init__(self, output: Any, source: str, options: dict[str, str]) -> None:
         av = import_av()
+        self.lost = ""
         self._output = output
         self._input = av.open(as_ffmpeg(source), metadata_errors="replace", options=options)
-        self._packets = iter(())
+        self._packets: Iterator[Any] = iter(())
         self._waiting: Any = None
         if not self._input.streams.audio:
             return
         track = self._input.streams.audio[0]
-        self._start_s = (self._input.start_time or 0) / 1e6
-        if track.codec_context.name in SOUND_CODECS:
+        if track.codec_context.codec.canonical_name in SOUND_CODECS:
             self._packets = self._copied(track, output.add_stream_from_template(track))
         else:
             rate = track.rate if track.rate in AAC_RATES else max(AAC_RATES)
             self._packets = self._encoded(track, output.add_stream("aac", rate=rate), rate)
 
     def copy_until(self, time_s: float) -> None:
-        """Write the packets that start before ``time_s``; damage in the source's sound ends it."""
+        """Write the packets that start before ``time_s``.
+
+        Raises:
+            OSError: the disk is full.
+        """
         av = import_av()
-        with suppress(av.error.FFmpegError):
-            while (packet := self._waiting or next(self._packets, None)) is not None:
-                self._waiting = packet
-                if packet.pts * packet.time_base > time_s:
-                    return
-                self._waiting = None
+        while (packet := self._waiting or self._next()) is not None:
+            self._waiting = packet
+            if packet.pts * packet.time_base > time_s:
+                return
+            self._waiting = None
+            try:
                 self._output.mux(packet)
+            except av.error.FFmpegError as error:
+                if error.errno in NO_ROOM:
+                    raise
+                self._end(error)
 
     def close(self) -> None:
         """Let the source go."""
         self._packets = iter(())
         self._input.close()
 
+    def _next(self) -> Any:
+        """Return the next packet; a source that breaks ends the sound, not the pictures."""
+        av = import_av()
+        try:
+            return next(self._packets, None)
+        except (av.error.FFmpegError, ValueError) as error:
+            self._end(error)
+            return None
+
+    def _end(self, error: Exception) -> None:
+        self.lost = str(error)
+        self._packets = iter(())
+
     def _copied(self, track: Any, into: Any) -> Iterator[Any]:
-        shift = round(self._start_s / track.time_base)
-        for packet in self._input.demux(track):
-            if packet.dts is None or packet.pts is None:
+        last = -math.inf
+        plain = _as_mp4(track.codec_context, track)
+        for packet, shift_s in self._in_step(track):
+            shift = round(shift_s / packet.time_base)
+            if packet.pts is None or packet.dts is None or packet.dts + shift <= last:
                 continue
-            packet.pts -= shift
-            packet.dts -= shift
-            packet.stream = into
-            yield packet
+            packet.pts += shift
+            packet.dts += shift
+            last = packet.dts
+            for part in plain(packet):
+                part.stream = into
+                yield part
 
     def _encoded(self, track: Any, into: Any, rate: int) -> Iterator[Any]:
-        resampler = import_av().AudioResampler(format="fltp", layout="stereo" if track.channels > 1 else "mono", rate=rate)
-        for frame in self._input.decode(track):
-            if frame.pts is not None:
-                frame.pts -= round(self._start_s / frame.time_base)
-            for part in resampler.resample(frame):
-                yield from into.encode(part)
+        av = import_av()
+        resampler = av.AudioResampler(format="fltp", layout="stereo" if track.channels > 1 else "mono", rate=rate)
+        end_s = 0.0
+        for packet, shift_s in self._in_step(track):
+            try:
+                frames = packet.decode()
+            except av.error.InvalidDataError:  # a moment of silence
+                continue
+            for frame in frames:
+                start_s = end_s if frame.pts is None else float(frame.pts * frame.time_base) + shift_s
+                start_s = start_s if start_s > end_s + SOUND_GAP_S else end_s
+                end_s = start_s + frame.samples / frame.sample_rate
+                frame.pts, frame.time_base = round(start_s * frame.sample_rate), Fraction(1, frame.sample_rate)
+                for part in resampler.resample(frame):
+                    yield from into.encode(part)
+        for part in resampler.resample(None):
+            yield from into.encode(part)
         yield from into.encode(None)
+
+    def _in_step(self, track: Any) -> Iterator[tuple[Any, float]]:
+        """Yield the packets of the sound with the seconds that their times have to be moved by, as those of the pictures are.
+
+        Where the file's clock starts again, the pictures say how time goes on; see :class:`mien.media.clock.Clock`.
+        """
+        av = import_av()
+        pictures = next((s for s in self._input.streams.video if not s.disposition & av.stream.Disposition.attached_pic), None)
+        picture_step_s = 1 / float((pictures.average_rate if pictures else None) or 25)
+        shifts_s = [-(self._input.start_time or 0) / 1e6]  # by the picture's clock, one a start
+        max_gap_s = MAX_GAP_S if self._input.format.flags & RESTARTS else math.inf
+        sound, picture = _Starts(max_gap_s), _Starts(max_gap_s)
+        picture_end_s = sound_end_s = 0.0
+        held: deque[tuple[int, Any]] = deque()
+        for packet in self._input.demux([stream for stream in (pictures, track) if stream is not None]):
+            if not packet.size:
+                continue
+            time_s = None if packet.dts is None else float(packet.dts * packet.time_base)
+            lasts_s = float(packet.duration * packet.time_base) if packet.duration else picture_step_s
+            if packet.stream_index != track.index:
+                shown_s = time_s if packet.pts is None else float(packet.pts * packet.time_base)
+                if picture.count(time_s) >= len(shifts_s) and shown_s is not None:
+                    shifts_s.append(picture_end_s - shown_s)
+                if shown_s is not None:
+                    picture_end_s = max(picture_end_s, shown_s + shifts_s[-1] + lasts_s)
+            else:
+                held.append((sound.count(time_s), packet))
+            while held and (held[0][0] < len(shifts_s) or len(held) > MAX_HELD):
+                number, first = held.popleft()
+                if number >= len(shifts_s):  # a clock of its own
+                    shifts_s.append(sound_end_s - float((first.dts or 0) * first.time_base))
+                if first.dts is not None:
+                    sound_end_s = float((first.dts + (first.duration or 0)) * first.time_base) + shifts_s[number]
+                yield first, shifts_s[number]
+        for number, packet in held:
+            if number >= len(shifts_s):
+                shifts_s.append(sound_end_s - float((packet.dts or 0) * packet.time_base))
+            yield packet, shifts_s[number]
+
+
+def _as_mp4(context: Any, track: Any) -> Callable[[Any], Iterable[Any]]:
+    """Return a function that takes the headers off the packets of AAC as broadcasts have it, which MP4 does not hold."""
+    if context.codec.canonical_name != "aac" or context.extradata:
+        return lambda packet: [packet]
+    from av.bitstream import BitStreamFilterContext
+
+    return BitStreamFilterContext("aac_adtstoasc", track).filter
+
+
+class _Starts:
+    """Counts how often a track's clock has started again."""
+
+    def __init__(self, max_gap_s: float) -> None:
+        self._max_gap_s = max_gap_s
+        self._last_s: float | None = None
+        self._count = 0
+
+    def count(self, time_s: float | None) -> int:
+        """Return the number of starts before the packet that is decoded at ``time_s``."""
+        if time_s is not None:
+            if self._last_s is not None and not -MAX_JITTER_S <= time_s - self._last_s <= self._max_gap_s:
+                self._count += 1
+            self._last_s = time_s
+        return self._count
+
+
+def _fragments(path: Path) -> tuple[int, bool]:
+    """Return how many bytes of a fragmented MP4 are whole, up to the last fragment's end, and whether its end was written.
+
+    ISO/IEC 14496-12: a fragment is a box ``moof`` with the ``mdat`` behind it (8.8), and the end is a box ``mfra`` (8.8.9).
+    """
+    size, at, whole, kind = path.stat().st_size, 0, 0, b""
+    with path.open("rb") as file:
+        while at + 8 <= size:
+            file.seek(at)
+            head = file.read(16)
+            length, kind = int.from_bytes(head[:4]), head[4:8]
+            length = int.from_bytes(head[8:]) if length == 1 else length
+            if length < 8 or at + length > size:
+                return whole, False
+            at += length
+            whole = at if kind == b"mdat" else whole
+    return whole, at == size and kind == b"mfra"

@@ -99,7 +99,7 @@ def _open(path: Path, name: str, settings: Settings) -> Video:
     if not VIDEOS.match(start):  # a playlist, for example, would make FFmpeg open other files and addresses
         raise UnsupportedMediaError(f"expected a video (MP4, MOV, WebM, MKV, AVI, Ogg, FLV or MPEG), got {name}; convert it to MP4")
     try:
-        video = Video(path, limits=ReadLimits(max_pixels=settings.max_pixels), untrusted=True)
+        video = Video(path, limits=ReadLimits(max_pixels=settings.max_pixels), untrusted=True, name=name)
     except MediaError as error:
         raise named(error, display_name(path), name) from None
     try:

@@ -9,12 +9,12 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.arrays import Frame
 from mien.detect.views import resized
 from mien.errors import UsageError
 from mien.geometry import clip_boxes
 from mien.results import Box, Point
 
-Frame = NDArray[np.uint8]
 # One row per face in pixels of the searched view: score, box x0 y0 x1 y1, then x and y of the five landmarks.
 Rows = NDArray[np.float64]
 Look = Callable[[Frame], Rows]  # an RGB view -> the rows of its faces, in pixels of the view

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-Frame = NDArray[np.uint8]
+from mien.arrays import Frame
+
 GAP = 2.0  # Pillow's reducing_gap: whole pixels are averaged down to this many times the wanted size, and interpolated from there
 STRIP_PIXELS = 2**22  # of the frame in Pillow's hands at once, where whole pixels are averaged
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from mien.detect.base import Detection, Detector, Frame, ThoroughDetector
+from mien.arrays import Frame
+from mien.detect.base import Detection, Detector, ThoroughDetector
 from mien.detect.tiles import KEPT_SHARE
 from mien.detect.turns import settled
 from mien.errors import UsageError

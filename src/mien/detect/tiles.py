@@ -11,7 +11,8 @@ from threading import BoundedSemaphore
 
 import numpy as np
 
-from mien.detect.base import Detection, Frame, Look, Rows, best_first, check_frame, detections, nms, two_views, view_side
+from mien.arrays import Frame
+from mien.detect.base import Detection, Look, Rows, best_first, check_frame, detections, nms, two_views, view_side
 from mien.detect.views import resized
 
 WELL_SEEN = 40  # px of the smallest wanted face in the finest views: nine of ten faces without a head around them are seen there

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image
 
+from mien.arrays import Frame
 from mien.contract import template_for
-from mien.detect.base import SAME_FACE_IOU, SURE_FACE, Detection, Frame, NearDetector, nms
+from mien.detect.base import SAME_FACE_IOU, SURE_FACE, Detection, NearDetector, nms
 from mien.geometry import Floats, iou, similarity, transform
 from mien.results import Box, Point
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.detect.base import Detection, Frame, Rows, best_first, detections, search
+from mien.arrays import Frame
+from mien.detect.base import Detection, Rows, best_first, detections, search
 from mien.detect.tiles import Searcher
 from mien.errors import BundleError, DetectorError, UsageError
 from mien.runtime import Session

@@ -43,7 +43,7 @@ NOT_RUN = {
     ("docs/retrain.md", "mien train --data fer2013"): "trains the default; docs/training.md runs a short training",
     ("docs/retrain.md", "mien export runs/new"): "takes the network of the step before; docs/training.md runs an export",
     ("docs/retrain.md", "python -m tools.ship"): "replaces the models of the package; tests/tools/test_ship.py does it in a copy",
-    ("docs/retrain.md", "for model in"): "writes into the models of the package; tests/train runs mien evaluate --into-bundle on its own",
+    ("docs/retrain.md", "for model in"): "writes into the models of the package; tests/cli/test_evaluate.py does it with a small bundle",
     ("docs/retrain.md", "python -m tools.readme --check"): "includes the run that this test is part of",
 }
 # What a page takes for granted.

@@ -1,4 +1,4 @@
-"""The maintainer's pages name what is there: every file that follows a new model, every format's version, every decision told in the same order."""
+"""The pages for maintainers name what is there: files that follow a new model, versions of formats, and decisions in one order."""
 
 from __future__ import annotations
 

@@ -49,6 +49,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for name, text in {
         "contributing.md": (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"),
         "changelog.md": (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"),
+        "releasing.md": (ROOT / "RELEASING.md").read_text(encoding="utf-8"),
     }.items():
         files.append(File.generated(config, name, content=text))
     return files
@@ -225,6 +226,15 @@ def experiments() -> str:
     return table(("experiment", "PublicTest % (95 % interval)", "outcome"), rows)
 
 
+def decisions() -> str:
+    """Return every decision with its date, from the first lines of its record."""
+    rows = []
+    for page in sorted((ROOT / "docs" / "decisions").glob("*.md")):
+        said = front_matter(page)
+        rows.append((f"[{said['title']}](decisions/{page.name})", said["choice"], said["decided"]))
+    return table(("decision", "in short", "date"), rows)
+
+
 def front_matter(page: Path) -> dict[str, str]:
     """Return the keys between the two ``---`` at the top of a page.
 
@@ -236,7 +246,7 @@ def front_matter(page: Path) -> dict[str, str]:
     _, _, rest = page.read_text(encoding="utf-8").partition("---\n")
     head, end, _ = rest.partition("\n---\n")
     if not end:
-        raise SystemExit(f"{page} does not begin with title, public_test and outcome between two lines of ---; see another experiment")
+        raise SystemExit(f"{page} does not begin with its keys between two lines of ---; see another page of {page.parent.name}/")
     said: dict[str, str] = yaml.safe_load(head)
     return said
 
@@ -298,6 +308,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "card": card,
     "columns": columns,
     "command_line": command_line,
+    "decisions": decisions,
     "error_record": error_record,
     "errors": errors,
     "example_list": example_list,

@@ -1,7 +1,8 @@
 """The contract between training and runtime: what a chip is, and how it enters the network.
 
-One :class:`InputSpec` is stored as ``spec.json`` beside the weights; :func:`model_input` is the one function from chips to the
-tensor that the network sees, and both wings call it. Changing either one's meaning bumps :data:`CONTRACT_VERSION`.
+One :class:`InputSpec` is stored as ``spec.json`` beside the weights. :func:`model_input` turns chips into the tensor that the network sees;
+``to_input`` of the training wing makes the same tensor, and one golden file pins both. Changing the meaning of either bumps
+:data:`CONTRACT_VERSION`.
 """
 
 from __future__ import annotations

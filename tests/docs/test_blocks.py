@@ -37,6 +37,14 @@ NOT_RUN = {
         "mien export --format litert-int8",
     ): "sets 8-bit ranges on FER2013; tests/train/export does it for a small network",
     ("docs/experiments.md", "python -m mien.train.campaign"): "trains large networks on an accelerator; test_campaign runs a small one",
+    ("RELEASING.md", "git clone . ../mien-release"): "is the run that this test is part of, on a clone",
+    ("RELEASING.md", "git clone --branch v0.2.0"): "needs the tag of a release; tests/test_packaging.py builds both files",
+    ("RELEASING.md", "python -m venv ../clean"): "installs what the step before built; .ci/run does the same",
+    ("docs/retrain.md", "mien train --data fer2013"): "trains the default; docs/training.md runs a short training",
+    ("docs/retrain.md", "mien export runs/new"): "takes the network of the step before; docs/training.md runs an export",
+    ("docs/retrain.md", "python -m tools.ship"): "replaces the models of the package; tests/tools/test_ship.py does it in a copy",
+    ("docs/retrain.md", "for model in"): "writes into the models of the package; tests/cli/test_evaluate.py does it with a small bundle",
+    ("docs/retrain.md", "python -m tools.readme --check"): "includes the run that this test is part of",
 }
 # What a page takes for granted.
 GIVEN_BUNDLES = {"docs/evaluation.md": ("bundles/mine",), "docs/edge.md": ("bundles/mine",)}

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from mien.errors import DataError
 from mien.train.data.dataset import Dataset
-from mien.train.loop.batches import TrainingBatches, preprocess
+from mien.train.loop.batches import TrainingBatches, preprocess, to_input
 from tests.train.shapes import SIDE, tiny_recipe
 
 
@@ -117,3 +118,11 @@ def test_a_loop_that_ends_early_leaves_no_thread(shapes: Dataset) -> None:
     next(items)
     items.close()  # type: ignore[attr-defined]
     assert not [thread for thread in threading.enumerate() if thread.name == "mien-prefetch"]
+
+
+def test_training_makes_the_input_that_the_contract_pins() -> None:
+    """The runtime makes it with `mien.contract.model_input`; both are held to the same golden tensor."""
+    with np.load(Path(__file__).parents[2] / "golden" / "model_input.npz") as golden:
+        made = to_input(golden["chips"])
+        assert made.dtype == golden["0..255"].dtype
+        assert np.array_equal(made, golden["0..255"])

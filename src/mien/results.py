@@ -67,7 +67,8 @@ class Face:
 
     ``box_xyxy`` and ``landmarks`` (left eye, right eye, nose, left and right mouth corner as seen when the face is upright) are in pixels
     of the original frame. ``score`` is the score of the detector, in [0, 1]. ``uncertain`` is True if the calibrated confidence is below
-    the model's threshold, or the score is below :data:`mien.detect.base.SURE_FACE`. ``track_id`` and ``smoothed`` are None outside a stream.
+    the model's threshold, or the score is below :data:`mien.detect.base.SURE_FACE`. Outside a stream, ``track_id`` and ``smoothed`` are
+    None.
     """
 
     box_xyxy: Box

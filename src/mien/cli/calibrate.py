@@ -22,7 +22,7 @@ def calibrate(
         str | None,
         typer.Option(
             help="public, ferplus-public, ferplus7-public, val, or a folder of face crops, <label>/*.jpg. Use images that no figure is "
-            "reported on. Default: public. For a model trained on FER+'s votes: ferplus7-public or ferplus-public. For data other than "
+            "reported on. Default: public. For a model trained on FER+'s labels: ferplus7-public or ferplus-public. For data other than "
             "FER2013: val."
         ),
     ] = None,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mien.train.data.splits import Split
 
 REPORT = "report.html"
-UNLESS_SAID = "Default: private; ferplus7 or ferplus for a model trained on FER+'s votes; test for data other than FER2013."
+UNLESS_SAID = "Default: private; ferplus7 or ferplus for a model trained on FER+'s labels; test for data other than FER2013."
 
 
 def evaluate(

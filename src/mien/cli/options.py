@@ -14,7 +14,7 @@ MinFace = Annotated[
     typer.Option(help="Minimum shorter side of a face, in pixels. auto: 20, or 1/96 of the picture's longer side if that is larger."),
 ]
 ModelThreads = Annotated[int, typer.Option(help="CPU threads for the model. Reading and face detection use threads of their own.")]
-Threads = Annotated[int | None, typer.Option(help="CPU threads. Default: every core.")]
+Threads = Annotated[int | None, typer.Option(help="Number of CPU threads. Default: one per core.")]
 TrainingData = Annotated[Path, typer.Option(help="Folder with train/<label>/*.jpg, or fer2013.csv.")]
 FacesData = Annotated[Path | None, typer.Option(help="Folder with train/ and test/, or fer2013.csv. Not needed for --split FOLDER.")]
 SplitVotes = Annotated[Path | None, typer.Option(help="CSV file with the FER+ votes. Needed for the splits ferplus and ferplus-public.")]

@@ -156,7 +156,7 @@ def _opener(connections: Connections, max_redirects: int) -> urllib.request.Open
             headers: http.client.HTTPMessage,
             newurl: str,
         ) -> urllib.request.Request | None:
-            """Keep the login for redirects to the same server. A login in the new address is used as well."""
+            """Use the login in the new address or, on a redirect to the same server, the previous login."""
             login = urllib.parse.urlsplit(newurl).netloc.rpartition("@")[0]
             following = super().redirect_request(req, fp, code, msg, headers, _without_login(newurl))
             if following is not None and login:

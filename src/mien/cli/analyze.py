@@ -45,8 +45,10 @@ def analyze(
     model: Model = "default",
     detector: Detector = "auto",
     min_face: MinFace = "auto",
-    max_pixels: Annotated[int, typer.Option(help="Maximum width times height of a picture, in pixels.")] = 250_000_000,
-    max_bytes: Annotated[int, typer.Option(help="Maximum size of a picture's file, in bytes.")] = 200_000_000,
+    max_pixels: Annotated[
+        int, typer.Option(help="Maximum width times height of a picture, in pixels. Larger ones are refused.")
+    ] = 250_000_000,
+    max_bytes: Annotated[int, typer.Option(help="Maximum size of a picture's file, in bytes. Larger ones are refused.")] = 200_000_000,
     threads: Annotated[int | None, typer.Option(help="Total number of CPU threads. Default: one per core.")] = None,
     timeout_s: Annotated[float, typer.Option(help="Time limit of one download, in seconds.")] = 20,
     overwrite: Overwrite = False,

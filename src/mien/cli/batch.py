@@ -45,8 +45,10 @@ def batch(
     model: Model = "default",
     detector: Detector = "auto",
     min_face: MinFace = "auto",
-    max_pixels: Annotated[int, typer.Option(help="Maximum width times height of a picture, in pixels.")] = 250_000_000,
-    max_bytes: Annotated[int, typer.Option(help="Maximum size of a picture's file, in bytes.")] = 200_000_000,
+    max_pixels: Annotated[
+        int, typer.Option(help="Maximum width times height of a picture, in pixels. Larger ones are refused.")
+    ] = 250_000_000,
+    max_bytes: Annotated[int, typer.Option(help="Maximum size of a picture's file, in bytes. Larger ones are refused.")] = 200_000_000,
     provider: Annotated[list[str] | None, typer.Option(help="onnxruntime execution provider, such as CUDAExecutionProvider.")] = None,
     timeout_s: Annotated[float, typer.Option(help="Time limit of one download, in seconds.")] = 20,
     shard: Annotated[int, typer.Option(help="Photos per shard. A kill loses at most the unfinished shards.")] = 256,

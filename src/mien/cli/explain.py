@@ -24,8 +24,10 @@ def explain(
         Path | None, typer.Option(help="Run folder. Draw the Grad-CAM of its Keras network instead of covering parts of the face.")
     ] = None,
     detector: Detector = "auto",
-    max_pixels: Annotated[int, typer.Option(help="Maximum width times height of a picture, in pixels.")] = 250_000_000,
-    max_bytes: Annotated[int, typer.Option(help="Maximum size of a picture's file, in bytes.")] = 200_000_000,
+    max_pixels: Annotated[
+        int, typer.Option(help="Maximum width times height of a picture, in pixels. Larger ones are refused.")
+    ] = 250_000_000,
+    max_bytes: Annotated[int, typer.Option(help="Maximum size of a picture's file, in bytes. Larger ones are refused.")] = 200_000_000,
     timeout_s: Annotated[float, typer.Option(help="Time limit of one download, in seconds.")] = 20,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the picture if it exists.")] = False,
 ) -> None:

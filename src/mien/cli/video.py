@@ -47,8 +47,10 @@ def video(
     model: Model = "default",
     detector: Detector = "auto",
     min_face: MinFace = "auto",
-    max_pixels: Annotated[int, typer.Option(help="Maximum width times height of a picture, in pixels.")] = 250_000_000,
-    max_bytes: Annotated[int, typer.Option(help="Maximum size of a picture's file, in bytes.")] = 200_000_000,
+    max_pixels: Annotated[
+        int, typer.Option(help="Maximum width times height of a picture, in pixels. Larger ones are refused.")
+    ] = 250_000_000,
+    max_bytes: Annotated[int, typer.Option(help="Maximum size of a picture's file, in bytes. Larger ones are refused.")] = 200_000_000,
     threads: ModelThreads = 1,
     overwrite: Overwrite = False,
 ) -> None:

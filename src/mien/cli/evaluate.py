@@ -164,4 +164,4 @@ def print_table(metrics: dict[str, Any]) -> None:
     size = metrics["model"].get("size", {})
     parts = [f"{size['parameters'] / 1e6:.2f} M parameters, {size['mmac']:.0f} MMAC a face"] if "mmac" in size else []
     parts += [f"{size['bytes'] / 1e6:.2f} MB"] if size else []
-    say(", ".join((*parts, f"{metrics['ms_a_face']:.2f} ms a face", f"{metrics['seconds']:.1f} s in all")))
+    say(", ".join((*parts, f"{metrics['ms_a_face']:.2f} ms per face", f"{metrics['seconds']:.1f} s in total")))

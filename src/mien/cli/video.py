@@ -144,7 +144,7 @@ class _Job:
                 timeline=self.story,
                 stopped=stopped,
                 on_open=begin,
-                on_sound_lost=lambda why: say(f"mien: the sound of {self.name} cannot go along, or not to its end ({why})"),
+                on_sound_lost=lambda why: say(f"mien: the sound of {self.name} cannot be copied, or not completely ({why})"),
             )
             try:
                 with closing(records):

@@ -1,13 +1,13 @@
-"""Facial emotion recognition: photos in, seven calibrated probabilities a face out.
+"""Facial emotion recognition: photos in, seven calibrated probabilities per face out.
 
 >>> import mien
 >>> mien.LABELS
 ('angry', 'disgust', 'fear', 'happy', 'neutral', 'sad', 'surprise')
 
-:func:`analyze` is the short way in; :class:`Pipeline` is the same thing, kept warm. Importing this package imports nothing heavy: names
-arrive when first used.
+:func:`analyze` is for a single call. :class:`Pipeline` does the same and keeps the models loaded. Importing this package is fast: each
+name is loaded at its first use.
 
-Mien reports expressions *as labelled by annotators*, never what a person feels; it is not for decisions about people.
+Mien reports expressions *as annotators label them*, never what a person feels. Do not use it for decisions about people.
 """
 
 from __future__ import annotations

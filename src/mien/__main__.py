@@ -1,4 +1,4 @@
-"""``python -m mien`` is the command ``mien``."""
+"""Makes ``python -m mien`` run the command ``mien``."""
 
 from mien.cli import main
 

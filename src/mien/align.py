@@ -1,4 +1,4 @@
-"""Frame and five points -> a chip in the framing that the model was trained on."""
+"""Frame and five landmarks -> a chip, aligned in the same way as the training images."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from mien.geometry import invert, similarity, transform
 
 
 def chip(frame_rgb: NDArray[np.uint8], landmarks: ArrayLike, spec: InputSpec) -> NDArray[np.uint8]:
-    """Return the face upright and in the template's place, uint8 (S, S) grey or (S, S, 3) RGB.
+    """Return the face, upright and aligned with the template, uint8 (S, S) grey or (S, S, 3) RGB.
 
-    The part of the frame under the chip is cut out (its border pixels repeated where it leaves the frame), shrunk by averaging whole
-    pixels down to less than twice the chip's scale, and turned bilinearly.
+    First the part of the frame under the chip is cut out; outside the frame, its border pixels are repeated. Then whole pixels are averaged
+    until the scale is less than twice that of the chip. Last, the part is rotated with bilinear interpolation.
 
     Args:
         frame_rgb: uint8 (H, W, 3).
@@ -28,7 +28,7 @@ def chip(frame_rgb: NDArray[np.uint8], landmarks: ArrayLike, spec: InputSpec) ->
     """
     side = spec.chip_size
     to_frame = invert(similarity(landmarks, spec.template))
-    scale = math.hypot(to_frame[0, 0], to_frame[1, 0])  # frame pixels a chip pixel
+    scale = math.hypot(to_frame[0, 0], to_frame[1, 0])  # frame pixels per chip pixel
     corners = transform(to_frame, [(0, 0), (side, 0), (0, side), (side, side)])
     margin = 2 + 2 * scale
     x0, y0 = (int(v) for v in np.floor(corners.min(0) - margin))
@@ -45,7 +45,7 @@ def chip(frame_rgb: NDArray[np.uint8], landmarks: ArrayLike, spec: InputSpec) ->
 
 
 def _cut(frame: NDArray[np.uint8], x0: int, y0: int, x1: int, y1: int) -> NDArray[np.uint8]:
-    """Return frame[y0:y1, x0:x1] with the frame's edge repeated outside it."""
+    """Return frame[y0:y1, x0:x1] where pixels outside the frame repeat its edge."""
     height, width = frame.shape[:2]
     inside = frame[max(0, min(y0, height - 1)) : min(height, max(y1, 1)), max(0, min(x0, width - 1)) : min(width, max(x1, 1))]
     pad_y = (max(0, -y0), max(0, y1 - height))

@@ -1,4 +1,4 @@
-"""The array type of a picture, as every step hands it on."""
+"""The array type of a picture, which all steps use."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Write a file so that it appears whole or not at all.
+"""Write a file so that it appears complete or not at all.
 
-A reader, a crash or a full disk finds the old file or the new one, never a part of one.
+After a crash or on a full disk, and for every reader, there is the old file or the new one, never a part of one.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from pathlib import Path
 
 @contextmanager
 def atomic_write(path: Path, *, durable: bool = False, ending: str = ".part") -> Iterator[Path]:
-    """Give the path of a draft, which takes the name ``path`` when the block ends; an exception removes the draft.
+    """Yield the path of a draft. At the end of the block, the draft is renamed to ``path``; an exception removes it.
 
     Args:
-        path: the file to write; an older one is replaced.
-        durable: also bring content and name to the disk, so that they outlast a loss of power. That costs some milliseconds.
-        ending: ends the name of the draft, ``.NAME.part`` beside ``path``; for writers that go by the ending of a name.
+        path: the file to write; an older file is replaced.
+        durable: also flush content and name to the disk, so that they survive a loss of power. This takes some milliseconds.
+        ending: end of the draft's name, ``.NAME.part`` in the folder of ``path``; for writers that choose a format by the ending.
 
     Raises:
-        OSError: the disk is full, or the folder cannot be written; an older file stays as it was.
+        OSError: the disk is full, or the folder cannot be written. An older file stays unchanged.
 
     >>> import tempfile
     >>> folder = tempfile.TemporaryDirectory()
@@ -48,7 +48,7 @@ def atomic_write(path: Path, *, durable: bool = False, ending: str = ".part") ->
 
 
 def draft_of(path: Path, ending: str = ".part") -> Path:
-    """Return the hidden name beside ``path`` that its draft has.
+    """Return the path of the draft: a hidden name in the folder of ``path``.
 
     >>> draft_of(Path("runs/model.keras"), ".part.keras").name
     '.model.keras.part.keras'
@@ -57,15 +57,15 @@ def draft_of(path: Path, ending: str = ".part") -> Path:
 
 
 def publish(finished: Path, path: Path) -> None:
-    """Give a file that is on the disk the name ``path``, and bring the name to the disk, too; both are on one file system."""
+    """Rename a file that is on the disk to ``path``, and flush the new name to the disk. Both are on the same file system."""
     os.replace(finished, path)
     sync(path.parent)
 
 
 def sync(path: Path) -> None:
-    """Bring a file, or a folder's list of files, to the disk itself."""
+    """Flush a file, or the list of files of a folder, to the disk."""
     if os.name == "nt" and path.is_dir():
-        return  # Windows opens no folders, and its renames need no such help
+        return  # Windows cannot open folders, and its renames do not need this
     descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
         os.fsync(descriptor)

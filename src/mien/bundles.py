@@ -1,6 +1,6 @@
-"""A bundle is a folder ``{model.onnx, spec.json, metrics.json, card.md}``: a model that can be opened, checked and cited.
+"""Opens and writes bundles. A bundle is a folder ``{model.onnx, spec.json, metrics.json, card.md}`` with one model.
 
-Instead of ``model.onnx`` it may hold the files of another engine; ``format`` in spec.json says which.
+Instead of ``model.onnx`` it may have the files of another engine; ``format`` in spec.json says which.
 """
 
 from __future__ import annotations
@@ -19,41 +19,41 @@ from mien.errors import BundleError, UsageError
 
 DEFAULT = "default"
 MODEL_FILE, SPEC_FILE, METRICS_FILE, CARD_FILE = "model.onnx", "spec.json", "metrics.json", "card.md"
-# The files that hold the weights, an engine; the first one is what the engine opens.
+# The files with the weights, per engine. The engine opens the first one.
 MODEL_FILES = {"onnx": (MODEL_FILE,), "litert": ("model.tflite",), "openvino": ("model.xml", "model.bin")}
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """An opened bundle whose weights match their checksum."""
+    """An open bundle. Its weights match their checksum."""
 
     folder: Path
     spec: InputSpec
 
     @property
     def model_path(self) -> Path:
-        """The file that the engine opens; the ONNX graph unless spec.json says otherwise."""
+        """The file that the engine opens: the ONNX graph, unless spec.json names another format."""
         return self.model_files[0]
 
     @property
     def model_files(self) -> tuple[Path, ...]:
-        """Every file that holds weights, in this folder or in the one beside it that ``weights_of`` names."""
+        """All files with weights, in this folder or in the neighbouring folder that ``weights_of`` names."""
         folder = self.folder.parent / self.spec.weights_of if self.spec.weights_of else self.folder
         return tuple(folder / name for name in MODEL_FILES[self.spec.engine])
 
     def metrics(self) -> dict[str, Any] | None:
-        """Return the measured figures, or None where the bundle has none."""
+        """Return the measured figures, or None if the bundle has none."""
         file = self.folder / METRICS_FILE
         return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
 
 
 def weights_dir() -> Path:
-    """Return the folder of the bundles inside the package."""
+    """Return the folder with the bundles of the package."""
     return Path(__file__).parent / "weights"
 
 
 def check_replaceable(folder: Path, overwrite: bool) -> None:
-    """Raise UsageError unless ``folder`` is free or empty, or a bundle that may be replaced."""
+    """Raise UsageError unless ``folder`` is missing, empty, or a bundle that may be replaced."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     if not overwrite:
@@ -63,16 +63,16 @@ def check_replaceable(folder: Path, overwrite: bool) -> None:
 
 
 def shipped() -> tuple[str, ...]:
-    """Return the names of the bundles inside the package."""
+    """Return the names of the bundles in the package."""
     return tuple(sorted(file.parent.name for file in weights_dir().glob(f"*/{SPEC_FILE}")))
 
 
 def open_bundle(name_or_path: str | Path = DEFAULT) -> Bundle:
-    """Return a shipped bundle by name, or any bundle by its folder; a folder of a shipped one's name comes first if it is a bundle.
+    """Return a shipped bundle by name, or any bundle by folder. A bundle folder with the name of a shipped bundle comes first.
 
     Raises:
-        BundleError: no such bundle, a file of it is missing, the weights are not the ones that spec.json was written for, or the
-            bundle follows another contract version.
+        BundleError: there is no such bundle, one of its files is missing, the weights do not match spec.json, or the bundle has another
+            contract version.
     """
     folder = _folder_of(Path(name_or_path))
     if not (folder / SPEC_FILE).is_file() and str(name_or_path) in shipped():
@@ -103,13 +103,13 @@ def open_bundle(name_or_path: str | Path = DEFAULT) -> Bundle:
 
 
 def _folder_of(place: Path) -> Path:
-    """Return the bundle's folder where one of a bundle's files is named instead."""
+    """Return the bundle's folder, also if ``place`` is a file inside it."""
     names = {SPEC_FILE, *(name for names in MODEL_FILES.values() for name in names)}
     return place.parent if place.name in names and place.is_file() and (place.parent / SPEC_FILE).is_file() else place
 
 
 def _way_from(file: Path) -> str:
-    """Return how a file that somebody takes for a model becomes a bundle."""
+    """Return a hint how to make a bundle from a file that is not one, such as a .keras file."""
     kind = file.suffix.lower()
     if kind == ".keras":
         return f"it holds no labels and no calibration: make a bundle with: mien ensemble {file} --data FOLDER --out BUNDLE"
@@ -127,13 +127,13 @@ def _way_from(file: Path) -> str:
 def write_bundle(
     folder: Path, model: bytes | Sequence[bytes] | None, spec: InputSpec, metrics: Mapping[str, Any] | None = None, card: str | None = None
 ) -> Bundle:
-    """Write a bundle and return it; the checksum is filled in here.
+    """Write a bundle and return it. This function fills in the checksum.
 
     Args:
-        folder: made if it is not there.
-        model: the weights; where the engine has several files, one part per file, in the order of :data:`MODEL_FILES`. None where
+        folder: created if it does not exist.
+        model: the weights; for an engine with several files, one part per file, in the order of :data:`MODEL_FILES`. None if
             ``spec.weights_of`` names the bundle that has them.
-        spec: its ``format`` names the files.
+        spec: its ``format`` determines the files.
         metrics: content of metrics.json.
         card: text of card.md.
     """
@@ -153,10 +153,10 @@ def write_bundle(
 
 
 def put_in_place(draft: Path, folder: Path) -> None:
-    """Copy a finished bundle to ``folder``, in place of one that is there, which goes when the new one lies complete beside it.
+    """Copy a finished bundle to ``folder``. An older bundle there is removed when the copy of the new one is complete.
 
     Raises:
-        OSError: the disk is full, or the place may not be written; what was there stays.
+        OSError: the disk is full, or the folder must not be written. An older bundle stays.
     """
     folder = folder.resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Chips -> calibrated probabilities, in micro-batches."""
+"""Chips -> calibrated probabilities, in small batches."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MICRO_BATCH = 32  # larger batches are no faster on a CPU and take more memory
 
 
 class Classifier:
-    """A warm model: chips in, probabilities out."""
+    """A loaded model: chips in, probabilities out."""
 
     def __init__(self, bundle: Bundle, *, threads: int | None = None, providers: Sequence[str] | None = None) -> None:
         """Open the bundle's graph and run it once.
@@ -62,11 +62,11 @@ class Classifier:
         return logits
 
     def probabilities(self, chips: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """Return calibrated probabilities (N, labels), rows summing to 1."""
+        """Return calibrated probabilities (N, labels), where each row sums to 1."""
         return softmax(self.logits(chips), self.spec.temperature)
 
     def emotions(self, probabilities: NDArray[np.float64]) -> Emotions:
-        """Return one row of :meth:`probabilities` as a record."""
+        """Return one row of :meth:`probabilities`, shape (labels,), as a record."""
         return Emotions(self.spec.labels, tuple(float(p) for p in probabilities))
 
     def is_uncertain(self, emotions: Emotions) -> bool:

@@ -1,8 +1,8 @@
-"""The contract between training and runtime: what a chip is, and how it enters the network.
+"""The contract between training and runtime: what a chip is, and how it becomes the network's input.
 
-One :class:`InputSpec` is stored as ``spec.json`` beside the weights. :func:`model_input` turns chips into the tensor that the network sees;
-``to_input`` of the training wing makes the same tensor, and one golden file pins both. Changing the meaning of either bumps
-:data:`CONTRACT_VERSION`.
+One :class:`InputSpec` is stored as ``spec.json`` next to the weights. :func:`model_input` turns chips into the tensor that the network sees;
+``to_input`` of the training wing makes the same tensor, and one golden file pins both. If the meaning of either
+changes, :data:`CONTRACT_VERSION` increases.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ from mien.errors import BundleError, UsageError
 from mien.results import colliding
 
 CONTRACT_VERSION = 1
-# What the weights beside a spec may be; the word before the dash says which engine runs them.
+# Formats of the weights. The word before the dash names the engine.
 FORMATS = ("onnx", "onnx-fp16", "onnx-int8", "litert", "litert-int8", "openvino")
 LABELS = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
-# Where FER2013 puts left eye, right eye, nose and mouth corners in a 48x48 crop: the mean over 1,841 training faces.
+# Mean positions of left eye, right eye, nose and mouth corners in FER2013's 48x48 crops, over 1,841 training faces.
 FER2013_TEMPLATE = ((14.3, 17.8), (32.7, 18.0), (22.9, 27.8), (15.9, 36.3), (30.9, 36.6))
 FER2013_SIDE = 48
-# Whose labels a model answers: FER2013's own, those that FER+'s raters gave the same pictures, or those of other data.
+# The source of a model's labels: FER2013 itself, the raters of FER+ for the same pictures, or other data.
 LABELLERS = ("", "fer2013", "ferplus")
-OPTIONAL = ("weights_of", "output_name", "labelled_by")  # keys of spec.json that versions before 0.2 do not know
+OPTIONAL = ("weights_of", "output_name", "labelled_by")  # keys of spec.json that versions before 0.2 do not have
 
 
 @dataclass(frozen=True)
 class InputSpec:
     """What a model expects and what its outputs mean.
 
-    ``template`` holds five points in pixels of the chip; ``temperature`` divides the logits before the softmax (Guo et al. 2017,
-    arXiv:1706.04599); a face whose confidence is below ``uncertain_below`` is reported as uncertain. ``format`` is one of
-    :data:`FORMATS`; ``model_sha256`` is the checksum of the weights.
+    ``template`` has five points in pixels of the chip. ``temperature`` divides the logits before the softmax (Guo et al. 2017,
+    arXiv:1706.04599). A face with a confidence below ``uncertain_below`` is reported as uncertain. ``format`` is one of
+    :data:`FORMATS`. ``model_sha256`` is the checksum of the weights.
 
-    Three keys are optional, and spec.json leaves them out where they are empty. ``weights_of`` names a bundle folder beside this one
-    whose file holds the weights, so that models that share a network share its file. ``output_name`` names the output of the graph that
-    answers, in a graph with several. ``labelled_by`` says whose labels the model answers: one of :data:`LABELLERS`.
+    Three keys are optional; if they are empty, spec.json does not contain them. ``weights_of`` names a neighbouring bundle folder with the
+    weights, so that models with the same network share one file. ``output_name`` names the output to use, in a graph with several.
+    ``labelled_by`` names the source of the labels: one of :data:`LABELLERS`.
     """
 
     name: str
@@ -68,7 +68,7 @@ class InputSpec:
         """Check every value.
 
         Raises:
-            BundleError: naming the key, what was expected and what came.
+            BundleError: a value is invalid. The message has the key, the expected value and the given value.
         """
         if self.contract_version != CONTRACT_VERSION:
             raise BundleError(
@@ -102,12 +102,12 @@ class InputSpec:
 
     @property
     def engine(self) -> str:
-        """What runs the weights: ``onnx``, ``litert`` or ``openvino``."""
+        """The engine that runs the weights: ``onnx``, ``litert`` or ``openvino``."""
         return self.format.split("-", maxsplit=1)[0]
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
-        """Shape of one chip as the network sees it, (H, W, C)."""
+        """Shape of one chip as an input of the network, (H, W, C)."""
         return (self.chip_size, self.chip_size, self.channels)
 
     def updated(self, **changes: Any) -> InputSpec:
@@ -121,7 +121,7 @@ class InputSpec:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> InputSpec:
-        """Return the spec in parsed JSON.
+        """Return the spec from parsed JSON.
 
         Raises:
             BundleError: a key is missing, unknown, or has a bad value.
@@ -139,7 +139,7 @@ class InputSpec:
 
     @classmethod
     def read(cls, file: Path) -> InputSpec:
-        """Return the spec in a ``spec.json`` file."""
+        """Return the spec from a ``spec.json`` file."""
         try:
             values = json.loads(file.read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -152,7 +152,7 @@ class InputSpec:
 
 
 def is_plain_name(name: object) -> bool:
-    """Return whether ``name`` is empty or names something inside one folder.
+    """Return whether ``name`` is empty or a plain name, without a way to another folder.
 
     >>> is_plain_name("default"), is_plain_name("../default")
     (True, False)
@@ -161,7 +161,7 @@ def is_plain_name(name: object) -> bool:
 
 
 def template_for(size: int) -> tuple[tuple[float, float], ...]:
-    """Return FER2013's five points in a chip of ``size`` pixels.
+    """Return the five points of FER2013, scaled to a chip of ``size`` pixels.
 
     >>> template_for(96)[0]
     (28.6, 35.6)
@@ -174,7 +174,7 @@ def model_input(chips: NDArray[np.uint8], spec: InputSpec) -> NDArray[Any]:
     """Return the network's input (N, H, W, C) from chips, uint8 (N, H, W) grey or (N, H, W, 3) RGB.
 
     Raises:
-        UsageError: wrong dtype or shape.
+        UsageError: the dtype or the shape is wrong.
     """
     side = spec.chip_size
     shape = (side, side) if spec.channels == 1 else (side, side, 3)

@@ -1,4 +1,4 @@
-"""Result + frame -> annotated frame: box, number or track id, label, and a small bar chart beside each face."""
+"""Result + frame -> annotated frame: a box, a number or track id, a label, and a small bar chart per face."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mien.arrays import Frame
 from mien.results import Box, Face, FrameResult
 from mien.wording import in_words
 
-# One colour a label, apart in hue and in lightness (after Okabe and Ito's palette for colour-blind readers).
+# One colour per label. The colours differ in hue and lightness (after Okabe and Ito's palette for colour-blind readers).
 COLOURS = {
     "angry": (230, 75, 53),
     "disgust": (120, 170, 60),
@@ -29,7 +29,7 @@ PANEL = (16, 18, 22, 205)
 CLOSEUP_SIDE = 192  # pixels
 CLOSEUP_TEXT = 13
 WHITE = (255, 255, 255)
-CHART_SIZES = (1.0, 0.75, 0.6)  # of the label's text
+CHART_SIZES = (1.0, 0.75, 0.6)  # in sizes of the label's text
 MIN_TEXT = 9
 MAX_CHART_SHARE = 0.6  # of the frame's height; a taller chart would hide the photo
 
@@ -37,8 +37,8 @@ MAX_CHART_SHARE = 0.6  # of the frame's height; a taller chart would hide the ph
 def annotate(frame_rgb: Frame, result: FrameResult) -> Frame:
     """Return a copy of the frame, uint8 (H, W, 3), with every face of ``result`` marked.
 
-    Text and lines grow with the frame; the chart of a face goes where it covers no other face and no other chart, and is left out
-    where there is no such place.
+    Text and lines scale with the frame. The chart of a face must not cover another face or chart. If there is no place for it, it is
+    left out.
     """
     image = Image.fromarray(frame_rgb)
     draw = ImageDraw.Draw(image, "RGBA")
@@ -46,7 +46,7 @@ def annotate(frame_rgb: Frame, result: FrameResult) -> Frame:
     taken: list[Box] = [face.box_xyxy for face in result.faces]
     for number, face in enumerate(result.faces, 1):
         _outline(draw, face, style)
-        # Labels first: a person looks for them before any chart.
+        # Labels first: they are more important than charts.
         taken.append(_label(draw, face, number, style, image.size))
     for face in result.faces:
         place = _chart_place(face, style, image.size, taken)
@@ -60,7 +60,7 @@ def annotate(frame_rgb: Frame, result: FrameResult) -> Frame:
 
 @dataclass(frozen=True)
 class Closeup:
-    """One face, large: as it is and as it is marked, both uint8 (H, W, 3), and two lines about it."""
+    """One face, enlarged: the plain and the marked picture, both uint8 (H, W, 3), and two lines of text."""
 
     plain: Frame
     marked: Frame
@@ -69,13 +69,13 @@ class Closeup:
 
 
 def add_closeups(picture: Frame, closeups: Sequence[Closeup], legend: Sequence[tuple[tuple[int, int, int], str]]) -> Frame:
-    """Return ``picture``, uint8 (H, W, 3), with close-ups in rows below it, and last what their colours mean.
+    """Return ``picture``, uint8 (H, W, 3), with close-ups in rows below it, and a legend of the colours at the end.
 
-    The picture is widened with dark margins where one close-up is wider.
+    If a close-up is wider than the picture, dark margins widen the picture.
 
     Args:
         picture: uint8 (H, W, 3) RGB.
-        closeups: in the order they are laid out.
+        closeups: the close-ups, in the order of display.
         legend: RGB colours and their meaning.
     """
     gap = CLOSEUP_TEXT
@@ -104,13 +104,13 @@ def add_closeups(picture: Frame, closeups: Sequence[Closeup], legend: Sequence[t
 
 
 def colour_of(label: str, labels: tuple[str, ...]) -> tuple[int, int, int]:
-    """Return the RGB colour that stands for ``label``; labels of other data sets take the palette in their order."""
+    """Return the RGB colour of ``label``. Labels of other data sets get the colours of the palette in order."""
     return COLOURS.get(label) or OTHER_COLOURS[labels.index(label) % len(OTHER_COLOURS)]
 
 
 @dataclass(frozen=True)
 class _Style:
-    """Sizes in pixels, derived from the frame's."""
+    """Sizes of text and lines in pixels, derived from the size of the frame."""
 
     text: int
     line: int
@@ -218,7 +218,7 @@ def _chart(draw: ImageDraw.ImageDraw, face: Face, place: Box, text: int, style: 
 
 
 def _leader(draw: ImageDraw.ImageDraw, face: Face, place: Box, style: _Style) -> None:
-    """Draw the chart's edge that faces its box, and a short line between the two, so that nobody wonders whose chart it is."""
+    """Draw the edge of the chart on the side of the face's box, and a short line to the box, to connect chart and face."""
     x0, y0, x1, y1 = face.box_xyxy
     colour = _face_colour(face)
     if place[0] >= x1 or place[2] <= x0:
@@ -230,6 +230,6 @@ def _leader(draw: ImageDraw.ImageDraw, face: Face, place: Box, style: _Style) ->
         below = place[1] >= y1
         edge = place[1] if below else place[3]
         draw.line((place[0], edge, place[2], edge), fill=colour, width=style.line)
-        if below:  # above, the label stands between the two and tells
+        if below:  # above the face, the label is between box and chart and connects them
             x = (max(x0, place[0]) + min(x1, place[2])) / 2
             draw.line((x, y1, x, edge), fill=colour, width=style.line)

@@ -1,30 +1,30 @@
-"""Every error Mien raises on purpose, as one tree.
+"""All errors that Mien raises on purpose, as one tree.
 
 ::
 
     MienError
     ├── UsageError              the call itself is wrong (also a ValueError)
     ├── MissingExtraError       an optional dependency is not installed (also an ImportError)
-    ├── MediaError              one input could not become pixels
+    ├── MediaError              one input cannot be read as a picture or video
     │   ├── NotFoundError       missing path, HTTP 404
     │   ├── UnreadableError     no permission, or the system refused to read
     │   ├── UnsupportedMediaError   not an image that Mien reads
     │   ├── CorruptMediaError   truncated or damaged
     │   ├── TooLargeError       over the limit on bytes or pixels
     │   ├── FetchError          a URL that times out, loops or refuses
-    │   ├── ChangedError        a file that is not what it was when the job was planned
-    │   └── CrashedError        reading it ended the process, more than once
-    ├── BundleError             a model folder that is missing, damaged or foreign
+    │   ├── ChangedError        a file that has changed since the job was planned
+    │   └── CrashedError        a file that crashed the process, more than once
+    ├── BundleError             a model folder that is missing, damaged or not a bundle
     ├── DetectorError           a face detector that cannot run here
-    ├── JobError                a batch job that cannot start or go on
-    ├── ServiceError            a service that refused, failed, or did not answer
+    ├── JobError                a batch job that cannot start or continue
+    ├── ServiceError            a service that refuses, fails, or does not answer
     └── TrainingError           the training wing
         ├── DataError           a data set that is incomplete or inconsistent
         ├── RecipeError         a recipe with an unknown key or a bad value
         ├── DivergedError       the loss became NaN or infinite
         └── ExportError         an export that differs from its source
 
-Each class has a stable ``code``, the word that error records carry in JSON Lines, CSV and REST answers.
+Each class has a stable ``code``, which error records contain in JSON Lines, CSV and REST answers.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from __future__ import annotations
 import hashlib
 import re
 
-MOST_SHOWN = 8000  # characters of an input that a message or a record repeats; a path has at most 4,096
+MOST_SHOWN = 8000  # maximum characters of an input in a message or record; a path has at most 4,096
 DATA_SHOWN = 24
 LOGIN = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^/?#\s]*@")
 DATA_URI = re.compile(r"(?i)\b(data:[^,\s]{0,200},)(\S+)")
 
 
 def presentable(text: str) -> str:
-    """Return a text that may be shown and stored: no user and password in an address, and no long data.
+    """Return a text that may be shown and stored: without user and password in addresses, and without long data.
 
     >>> presentable("no answer from https://ann:secret@example.org/a.jpg")
     'no answer from https://***@example.org/a.jpg'
@@ -61,7 +61,7 @@ def _shortened(found: re.Match[str]) -> str:
 
 
 class MienError(Exception):
-    """Base of all deliberate errors; the message says what was expected, what came and what to do, and is :func:`presentable`."""
+    """Base of all deliberate errors. The message says what was expected, what was given and what to do; it is :func:`presentable`."""
 
     code = "error"
 
@@ -70,7 +70,7 @@ class MienError(Exception):
 
 
 class MienWarning(UserWarning):
-    """Something that went through and deserves a look; the command line says it in one line."""
+    """A warning about work that succeeded. The command line prints it as one line."""
 
 
 class UsageError(MienError, ValueError):
@@ -113,7 +113,7 @@ class TooLargeError(MediaError):
 
 
 class FetchError(MediaError):
-    """``transient`` is True where trying again can help."""
+    """``transient`` is True if a retry can help."""
 
     code = "fetch_failed"
 
@@ -143,7 +143,7 @@ class JobError(MienError):
 
 
 class ServiceError(MienError):
-    """``status`` is the HTTP status, None without an answer; ``reason`` is the service's own stable code."""
+    """``status`` is the HTTP status, or None without an answer. ``reason`` is the stable error code of the service."""
 
     code = "service"
 

@@ -1,4 +1,4 @@
-"""Which parts of a face an answer rests on, by covering them one after another."""
+"""Shows which parts of a face an answer depends on, by covering the parts one after another."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ from mien.errors import UsageError
 from mien.geometry import grown, similarity
 from mien.results import Face
 
-PATCH, STEP = 1 / 6, 1 / 16  # side and stride of the cover, shares of the chip's side
-MARGIN = 0.15  # shown around the box of a face, in sides of the box
+PATCH, STEP = 1 / 6, 1 / 16  # side and stride of the covering square, in sides of the chip
+MARGIN = 0.15  # visible margin around the box of a face, in sides of the box
 WARM, COLD = (255, 120, 20), (40, 120, 255)
 STRONGEST = 0.6  # opacity of the colour where the effect is largest
-DECISIVE = 0.1  # nats: a part whose cover takes a tenth of the label's probability; in weaker maps the colour stays fainter
+DECISIVE = 0.1  # nats; an effect of about 10 % of the label's probability; weaker maps have fainter colours
 
 
 def occlusion_map(classifier: Classifier, chip: NDArray[np.uint8], label: str | None = None) -> NDArray[np.float64]:
     """Return how much each pixel of a chip supports a label, (S, S) in nats.
 
-    A grey square (the chip's mean) slides over the chip; each pixel gets the mean drop of the label's log probability over the squares
-    that cover it. Positive: covering it makes the label less likely; negative: the pixel speaks against the label. Zeiler & Fergus
-    2014, arXiv:1311.2901, section 4.2.
+    A grey square (the chip's mean) moves over the chip. The value of a pixel is the mean drop of the label's log probability over the
+    squares that cover it. Positive: covering the pixel makes the label less likely. Negative: the pixel is evidence against the label.
+    Zeiler & Fergus 2014, arXiv:1311.2901, section 4.2.
 
     Args:
-        classifier: what answers.
+        classifier: the model.
         chip: uint8 (S, S) grey or (S, S, 3) RGB.
-        label: the most probable one if None.
+        label: the label to explain; the most probable one if None.
 
     Raises:
-        UsageError: a label that the model does not have.
+        UsageError: the model does not have this label.
     """
     spec = classifier.spec
     if label is not None and label not in spec.labels:
         raise UsageError(f"no label {label!r}; this model's labels are {', '.join(spec.labels)}")
     corners = _corners(spec.chip_size)
     size = _patch(spec.chip_size)
-    covered = np.repeat(chip[None], len(corners) + 1, axis=0)  # the last one stays as it is
+    covered = np.repeat(chip[None], len(corners) + 1, axis=0)  # the last copy stays uncovered
     grey = np.rint(chip.mean(axis=(0, 1))).astype(np.uint8)
     for image, (x, y) in zip(covered, corners, strict=False):
         image[y : y + size, x : x + size] = grey
@@ -57,24 +57,24 @@ def occlusion_map(classifier: Classifier, chip: NDArray[np.uint8], label: str | 
 
 
 def strongest(heat: NDArray[np.float64]) -> float:
-    """Return the largest effect in a map of nats, up or down, as a share of the label's probability."""
+    """Return the largest effect in a map of nats, positive or negative, as a share of the label's probability."""
     return float(-np.expm1(-np.abs(heat).max()))
 
 
 def overlay(
     frame_rgb: NDArray[np.uint8], heat: NDArray[np.float64], landmarks: ArrayLike, spec: InputSpec, *, full_at: float = 0.0
 ) -> NDArray[np.uint8]:
-    """Return a copy of the frame, uint8 (H, W, 3), with a chip's map laid over the face it was cut from.
+    """Return a copy of the frame, uint8 (H, W, 3), with the map of a chip drawn over its face.
 
-    Warm colours support the label, cold ones speak against it; the strongest value of the map, or ``full_at`` if that is more, is the
-    most opaque.
+    Warm colours support the label, cold colours oppose it. The opacity is highest at the strongest value of the map, or at ``full_at`` if
+    that is larger.
 
     Args:
         frame_rgb: uint8 (H, W, 3).
         heat: (S, S), as :func:`occlusion_map` returns it.
         landmarks: five points (5, 2) of the face, pixels of the frame.
         spec: chip size and template.
-        full_at: in the map's unit; :data:`DECISIVE` keeps a map of nats from showing noise in full colour.
+        full_at: value of full opacity, in the unit of the map; with :data:`DECISIVE`, noise in a map of nats stays faint.
     """
     height, width = frame_rgb.shape[:2]
     strength = np.abs(heat) / (max(np.abs(heat).max(), full_at) or 1)
@@ -91,11 +91,11 @@ def overlay(
 
 @dataclass(frozen=True, eq=False)
 class FaceExplanation:
-    """What the answer for one face rests on.
+    """The explanation of the answer for one face.
 
-    ``box_xyxy`` is the shown part of the frame in whole pixels: the box of the face and a margin. ``crop_rgb`` is this part, and
-    ``marked_rgb`` the same in grey with the map in colour, both uint8 (H, W, 3). ``shares`` is as :func:`by_part` returns it, and
-    ``strongest`` as :func:`strongest`.
+    ``box_xyxy`` is the visible part of the frame in whole pixels: the box of the face and a margin. ``crop_rgb`` is this part, and
+    ``marked_rgb`` is the same in grey with the map in colour, both uint8 (H, W, 3). ``shares`` is the result of :func:`by_part`, and
+    ``strongest`` the result of :func:`strongest`.
     """
 
     box_xyxy: tuple[int, int, int, int]
@@ -134,7 +134,7 @@ def explain_face(
 def by_part(heat: NDArray[np.float64], spec: InputSpec) -> dict[str, float]:
     """Return the share of the support (positive values of a map) around the eyes, the nose and the mouth, and in the rest.
 
-    A pixel within a sixth of the chip's side of a template point belongs to it; between two, to the nearer.
+    A pixel belongs to the nearest template point, if the distance is at most a sixth of the chip's side.
     """
     support = np.maximum(heat, 0)
     ys, xs = np.mgrid[: spec.chip_size, : spec.chip_size]
@@ -150,7 +150,7 @@ def _patch(side: int) -> int:
 
 
 def _corners(side: int) -> list[tuple[int, int]]:
-    """Return the upper left corners (x, y) of the squares; the last ones touch the right and lower edge."""
+    """Return the upper left corners (x, y) of the squares; the last squares touch the right and lower edge."""
     last = side - _patch(side)
     along = sorted({*range(0, last, max(1, round(side * STEP))), last})
     return [(x, y) for y in along for x in along]

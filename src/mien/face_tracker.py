@@ -1,4 +1,4 @@
-"""Every frame of a video becomes its faces with their track ids; the whole frame is searched only in some frames.
+"""Video frame -> its faces with their track ids. Only some frames are searched as a whole.
 
 In the frames between, faces are searched where the tracker expects them: the surroundings of all known faces are placed side by side in
 one small picture, and the detector runs once on this picture. Most searches for new faces are quick searches, in the smallest copy of the
@@ -24,11 +24,11 @@ from mien.results import Box
 from mien.track import Tracker
 
 DETECT_EVERY = 5  # frames; at 30 frames/s a new face is found within 1/6 s, and a face that is hard to see within 2/3 s
-CAREFUL_EVERY = 4  # every so many searches of the whole frame, one is at full size, for faces that are hard to see
+CAREFUL_EVERY = 4  # one in this many searches of the whole frame is at full size, for faces that are hard to see
 QUICK_SIDE, QUICK_FACE = 320, 8  # px: minimum of the longer side in a quick search, and the size of the smallest wanted face in it
 MAX_STEP_S = 0.2  # frames with a longer time between them are searched whole, because people move too far
 SURROUNDINGS = 1.6  # side of the square that is searched around a face, in sides of its box
-TILE_ONE, TILE_FEW, TILE_MANY = 160, 128, 106  # px: side of one such square in the small picture, for 1, for up to FEW, for more faces
+TILE_ONE, TILE_FEW, TILE_MANY = 160, 128, 106  # px: side of one such square in the small picture, for 1, up to FEW, or more faces
 FEW, MANY = 4, 9  # with more than MANY faces, searching the whole frame costs no more
 
 
@@ -42,7 +42,7 @@ class FaceTracker:
 
         Args:
             detector: finds the faces of a picture.
-            min_face: shorter side of the smallest face, in pixels; with a number, a full search looks as closely as it asks.
+            min_face: minimum shorter side of a face, in pixels; with a number, a full search is as close as this size needs.
             detect_every: number of frames from one search for new faces to the next. The whole frame is also searched when a face is
                 not where it is expected. With 1, every frame is searched at full size.
             tracker: gives the ids; a new :class:`~mien.track.Tracker` if None.
@@ -60,7 +60,7 @@ class FaceTracker:
         self._known: tuple[Detection, ...] = ()  # of the last frame
         self._frames = 0  # since the last search at full size
         self._time_s = -math.inf
-        self._shape: tuple[int, ...] = ()  # of the last frame; in a folder of pictures, a frame of another size shows something else
+        self._shape: tuple[int, ...] = ()  # of the last frame; in a folder of pictures, a frame of another size has another scene
 
     def find(self, time_s: float, frame_rgb: Frame) -> tuple[tuple[Detection, int | None], ...]:
         """Return (face, track id) of every face in an RGB frame, uint8 (H, W, 3), largest first; see :meth:`mien.track.Tracker.update`."""
@@ -78,7 +78,7 @@ class FaceTracker:
         return tuple(zip(faces, self._tracker.update(time_s, boxes, scores), strict=True))
 
     def _careful_after(self) -> float:
-        """Return the number of frames from one search at full size to the next; the first frame is searched so."""
+        """Return the number of frames from one search at full size to the next; the first frame is always searched at full size."""
         if math.isinf(self._time_s) or self._detect_every == 1:
             return 1
         return CAREFUL_EVERY * self._detect_every
@@ -107,7 +107,7 @@ class FaceTracker:
         if not len(expected):
             return ()
         windows = [_window(box, frame_rgb) for box in expected]
-        turns = [self._turns_of(box) for box in expected]  # a face that lies on its side is looked at upright
+        turns = [self._turns_of(box) for box in expected]  # a face on its side is turned upright for the search
         across = math.ceil(math.sqrt(len(windows)))
         tile = TILE_ONE if len(windows) == 1 else TILE_FEW if len(windows) <= FEW else TILE_MANY
         mosaic = np.zeros((tile * math.ceil(len(windows) / across), tile * across, 3), np.uint8)
@@ -139,7 +139,7 @@ class FaceTracker:
         return faces if apart and large_enough else None
 
     def _turns_of(self, expected: NDArray[np.float64]) -> int:
-        """Return the quarter turns under which the face of the last frame that is nearest to a box stands upright."""
+        """Return the number of quarter turns that make the last frame's face nearest to a box upright."""
         nearest = min(self._known, key=lambda face: math.dist(_centre(face.box_xyxy), _centre(expected)), default=None)
         return quarter_turns(nearest.landmarks) if nearest else 0
 
@@ -155,7 +155,7 @@ def _window(box: NDArray[np.float64], frame_rgb: Frame) -> tuple[int, int, int]:
 def _moved(
     face: Detection, scale_xy: tuple[float, float], from_xy: tuple[int, int], to_xy: tuple[int, int], shape: tuple[int, ...]
 ) -> Detection:
-    """Return a face of a smaller picture in pixels of a frame of ``shape`` (H, W, ...); ``from_xy`` there is ``to_xy`` here."""
+    """Return a face of a smaller picture in pixels of a frame of ``shape`` (H, W, ...). ``from_xy`` there is ``to_xy`` in the frame."""
     height, width = shape[:2]
 
     def there(x: float, y: float) -> tuple[float, float]:

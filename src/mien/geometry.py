@@ -15,7 +15,7 @@ Floats = NDArray[np.float64]
 
 
 def iou(boxes_a: ArrayLike, boxes_b: ArrayLike) -> Floats:
-    """Return intersection over union, (A, B) in [0, 1]; an empty box meets nothing.
+    """Return intersection over union, (A, B) in [0, 1]. An empty box has IoU 0 with every box.
 
     >>> iou([[0, 0, 2, 2]], [[1, 0, 3, 2], [5, 5, 6, 6]]).round(3).tolist()
     [[0.333, 0.0]]
@@ -29,7 +29,7 @@ def iou(boxes_a: ArrayLike, boxes_b: ArrayLike) -> Floats:
 
 
 def clip_boxes(boxes: ArrayLike, width: int, height: int) -> Floats:
-    """Return boxes (N, 4) cut to the frame.
+    """Return boxes (N, 4) clipped to the frame.
 
     >>> clip_boxes([[-3, 2, 50, 90]], width=40, height=30).tolist()
     [[0.0, 2.0, 40.0, 30.0]]
@@ -41,7 +41,7 @@ def clip_boxes(boxes: ArrayLike, width: int, height: int) -> Floats:
 
 
 def grown(box: Sequence[float], margin: float, width: int, height: int) -> tuple[int, int, int, int]:
-    """Return whole pixels around a box, ``margin`` of its sides wider on every side, cut to the frame.
+    """Return a box of whole pixels, larger by ``margin`` times its size on every side, and clipped to the frame.
 
     >>> grown((10, 10, 20, 30), margin=0.1, width=20, height=100)
     (9, 8, 20, 32)
@@ -58,7 +58,7 @@ def grown(box: Sequence[float], margin: float, width: int, height: int) -> tuple
 def similarity(source: ArrayLike, target: ArrayLike) -> Floats:
     """Return the 2x3 matrix of the rotation, uniform scale and shift that best maps points (N, 2) onto points (N, 2).
 
-    Least squares, never a mirror image: Umeyama 1991, doi:10.1109/34.88573, in its two-dimensional closed form.
+    Least squares without reflection: Umeyama 1991, doi:10.1109/34.88573, in closed form for two dimensions.
 
     Raises:
         ValueError: shapes differ, values are not finite, or all source points are the same point.
@@ -83,7 +83,7 @@ def similarity(source: ArrayLike, target: ArrayLike) -> Floats:
 
 
 def invert(matrix: ArrayLike) -> Floats:
-    """Return the 2x3 matrix that undoes a 2x3 affine ``matrix``.
+    """Return the inverse of a 2x3 affine ``matrix``, as a 2x3 matrix.
 
     >>> invert([[2, 0, 6], [0, 2, 8]]).tolist()
     [[0.5, 0.0, -3.0], [0.0, 0.5, -4.0]]
@@ -94,7 +94,7 @@ def invert(matrix: ArrayLike) -> Floats:
 
 
 def transform(matrix: ArrayLike, points: ArrayLike) -> Floats:
-    """Return points (N, 2) after a 2x3 affine ``matrix``.
+    """Return points (N, 2), transformed by a 2x3 affine ``matrix``.
 
     >>> transform([[1, 0, 5], [0, 1, -1]], [[0, 0], [2, 3]]).tolist()
     [[5.0, -1.0], [7.0, 2.0]]

@@ -36,7 +36,7 @@ from mien.results import Emotions, ErrorResult, Face, FrameResult, ModelRef, Rec
 from mien.runtime import check_threads
 from mien.track import TIME_CONSTANT_S, Smoother
 
-# The classifier runs when this many faces have come together, or this many photos: full batches in a crowd, a steady flow elsewhere.
+# The classifier runs when this many faces, or this many photos, are ready: full batches for crowds, regular output otherwise.
 FACES_AHEAD = 32
 PHOTOS_AHEAD = 16
 
@@ -56,7 +56,7 @@ def analyze(
 
     Raises:
         MediaError: the input is not a readable picture.
-        BundleError: no such model.
+        BundleError: there is no such model.
 
     >>> from mien.assets import demo_photo
     >>> result = analyze(demo_photo())
@@ -95,9 +95,9 @@ class Pipeline:
             model: a shipped model's name or a bundle folder; ignored when ``classifier`` is given.
             detector: a name for :func:`mien.detect.find_detector`, or any :class:`mien.detect.Detector`.
             classifier: a loaded classifier to share.
-            min_face: shorter side of the smallest face reported, pixels of the original photo. A number is searched for as given, in a
-                large photo part by part; ``auto`` searches every photo once, as a whole, and means 20 px, or a 96th of the photo's
-                longer side where that is more, which the record notes.
+            min_face: minimum shorter side of a reported face, in pixels of the original photo. With a number, a large photo is searched
+                in tiles if this size needs it. With ``auto``, every photo is searched once, as a whole. The minimum is then 20 px, or
+                1/96 of the photo's longer side if that is larger; in this case the record has a note.
             threads: CPU threads in total; every core if None.
             providers: onnxruntime execution providers by name.
             limits: bounds on what is read.
@@ -153,7 +153,7 @@ class Pipeline:
 
         Raises:
             MediaError: the input is not a readable picture.
-            DetectorError: the detector gave points that are no face's.
+            DetectorError: the detector returned landmarks that cannot be a face.
         """
         photo = read_photo(image.data if isinstance(image, Source) else image, limits=self._limits)
         frame = photo.frame_rgb
@@ -204,13 +204,13 @@ class Pipeline:
             source: the source name in the records; a frame that is a picture file has the name of this file instead.
             detect_every: frames from one search for new faces to the next, see :class:`mien.face_tracker.FaceTracker`; 1 is slowest
                 and misses fewest faces.
-            live: take a frame only when the frame before is done, so that answers have no delay; for cameras; slower.
-            max_faces: report no more faces per frame, the largest ones; all if None.
+            live: take a frame only when the previous frame is finished, so that results have no delay. For cameras; slower.
+            max_faces: maximum number of faces reported per frame, largest first; all if None.
             smoothing_s: time constant of the smoothing, in seconds.
 
         Raises:
-            UsageError: ``detect_every`` or ``max_faces`` is below 1, or ``smoothing_s`` is not above zero.
-            DetectorError: the detector gave points that are no face's.
+            UsageError: ``detect_every`` or ``max_faces`` is below 1, or ``smoothing_s`` is zero or negative.
+            DetectorError: the detector returned landmarks that cannot be a face.
         """
         options: dict[str, Any] = {"detect_every": detect_every, "live": live, "max_faces": max_faces, "smoothing_s": smoothing_s}
         return (result for result, _ in self.stream_with_frames(frames, source=source, **options))

@@ -1,6 +1,6 @@
-"""What Mien answers: frozen records of plain Python numbers, the same in Python, JSON Lines, CSV, Parquet and REST.
+"""The results of Mien: frozen records of plain Python numbers, the same in Python, JSON Lines, CSV, Parquet and REST.
 
-:data:`SCHEMA` names the version; it changes when a field changes its meaning or leaves.
+:data:`SCHEMA` names the version. It changes when a field changes its meaning or is removed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Emotions:
-    """Probabilities of the labels, in the model's order; floats in [0, 1] that sum to 1.
+    """Probabilities of the labels, in the order of the model: floats in [0, 1] that sum to 1.
 
     >>> e = Emotions(("happy", "sad"), (0.75, 0.25))
     >>> e["happy"], e.top, e.confidence
@@ -39,7 +39,7 @@ class Emotions:
 
     @property
     def top(self) -> str:
-        """The most probable label (the first, on a tie)."""
+        """The most probable label; the first one if several are equal."""
         return self.labels[self.probabilities.index(self.confidence)]
 
     @property
@@ -57,7 +57,7 @@ class Emotions:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, float]) -> Emotions:
-        """Return the record written by :meth:`to_dict`."""
+        """Return the record from the values of :meth:`to_dict`."""
         return cls(tuple(values), tuple(float(p) for p in values.values()))
 
 
@@ -65,9 +65,10 @@ class Emotions:
 class Face:
     """One face of a frame.
 
-    ``box_xyxy`` and ``landmarks`` (left eye, right eye, nose, left and right mouth corner as seen when the face is upright) are pixels of
-    the original frame; ``score`` is the detector's, in [0, 1]. ``uncertain`` is True when the calibrated confidence is under the model's
-    threshold, or the score under :data:`mien.detect.base.SURE_FACE`. ``track_id`` and ``smoothed`` are None outside a stream.
+    ``box_xyxy`` and ``landmarks`` (left eye, right eye, nose, left and right mouth corner as seen when the face is upright) are in pixels
+    of the original frame. ``score`` is the score of the detector, in [0, 1]. ``uncertain`` is True if the calibrated confidence is below
+    the model's threshold, or the score is below :data:`mien.detect.base.SURE_FACE`. Outside a stream, ``track_id`` and ``smoothed`` are
+    None.
     """
 
     box_xyxy: Box
@@ -104,7 +105,7 @@ class Face:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Face:
-        """Return the record written by :meth:`to_dict`."""
+        """Return the record from the values of :meth:`to_dict`."""
         x0, y0, x1, y1 = (float(v) for v in values["box_xyxy"])
         return cls(
             box_xyxy=(x0, y0, x1, y1),
@@ -119,7 +120,7 @@ class Face:
 
 @dataclass(frozen=True)
 class ModelRef:
-    """Which weights gave an answer."""
+    """The model that gave a result."""
 
     name: str
     version: str
@@ -127,10 +128,10 @@ class ModelRef:
 
 @dataclass(frozen=True)
 class FrameResult:
-    """All faces of one picture or video frame, largest first; no face is the empty tuple.
+    """All faces of one picture or video frame, largest first; an empty tuple if there are none.
 
-    ``width`` and ``height`` are the frame's, in pixels, after its EXIF turn. ``frame_index`` and ``time_s`` are None for photos.
-    ``notes`` are plain sentences about the reading, such as "first of 12 frames".
+    ``width`` and ``height`` are those of the frame, in pixels, after the EXIF rotation. ``frame_index`` and ``time_s`` are None for photos.
+    ``notes`` are sentences about the reading of the file, such as "first of 12 frames".
     """
 
     source: str
@@ -158,10 +159,10 @@ class FrameResult:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> FrameResult:
-        """Return the record written by :meth:`to_dict`.
+        """Return the record from the values of :meth:`to_dict`.
 
         Raises:
-            ValueError: the record is of another schema version.
+            ValueError: the record has another schema version.
         """
         _check_schema(values)
         return cls(
@@ -178,7 +179,7 @@ class FrameResult:
 
 @dataclass(frozen=True)
 class ErrorResult:
-    """An input that could not be analysed: ``code`` is stable (see :mod:`mien.errors`), ``message`` is for people."""
+    """An input that could not be analysed. ``code`` is a stable word (see :mod:`mien.errors`), ``message`` is a text for people."""
 
     source: str
     code: str
@@ -198,7 +199,7 @@ class ErrorResult:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ErrorResult:
-        """Return the record written by :meth:`to_dict`."""
+        """Return the record from the values of :meth:`to_dict`."""
         _check_schema(values)
         error = values["error"]
         return cls(values["source"], error["code"], error["message"], values.get("frame_index"), values.get("time_s"))
@@ -208,7 +209,7 @@ Record = FrameResult | ErrorResult
 
 
 def record_from_dict(values: Mapping[str, Any]) -> Record:
-    """Return the result or error record in ``values``."""
+    """Return the result or error record from ``values``."""
     return ErrorResult.from_dict(values) if "error" in values else FrameResult.from_dict(values)
 
 
@@ -218,7 +219,7 @@ def _check_schema(values: Mapping[str, Any]) -> None:
 
 
 def csv_columns(labels: Sequence[str]) -> list[str]:
-    """Return the columns of the flat form, in order."""
+    """Return the columns of the flat form (CSV, Parquet), in order."""
     head = ["schema", "source", "frame_index", "time_s", "width", "height", "face_count", "face_index", "x0", "y0", "x1", "y1", "score"]
     points = [f"{name}_{axis}" for name in POINTS for axis in "xy"]
     tail = ["top", "confidence", "uncertain", "track_id"]
@@ -227,7 +228,7 @@ def csv_columns(labels: Sequence[str]) -> list[str]:
 
 
 def colliding(labels: Sequence[str]) -> str | None:
-    """Return a label that is called like another column of the flat form, or None.
+    """Return a label with the same name as another column of the flat form, or None.
 
     >>> colliding(("happy", "sad")), colliding(("happy", "score"))
     (None, 'score')

@@ -1,4 +1,4 @@
-"""The only room that touches onnxruntime: one warm session a model."""
+"""Sessions of onnxruntime, one per model. Only this module imports onnxruntime."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from mien.errors import BundleError, UsageError
 
-# onnxruntime 1.32 and newer writes a device id into the home directory and reports to its maker, unless this is set before its import.
+# onnxruntime 1.32 and newer writes a device id to the home directory and sends reports to Microsoft, unless this is set before its import.
 # Child processes inherit it.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime as ort
 
-MAX_THREADS = 1024  # more only costs memory
+MAX_THREADS = 1024  # more threads only use more memory
 
 
 def check_threads(threads: int | None) -> None:
@@ -64,7 +64,7 @@ class Session:
 
     @property
     def inputs(self) -> dict[str, tuple[Any, ...]]:
-        """Name -> shape of every input; symbolic sizes are strings or None."""
+        """Name -> shape of every input; variable sizes are strings or None."""
         return {node.name: tuple(node.shape) for node in self._session.get_inputs()}
 
     @property
@@ -73,7 +73,7 @@ class Session:
         return {node.name: tuple(node.shape) for node in self._session.get_outputs()}
 
     def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
-        """Return name -> array for ``outputs`` (all of them if None)."""
+        """Return name -> array for ``outputs`` (all outputs if None)."""
         names = list(outputs or self.outputs)
         arrays = self._session.run(names, dict(feeds))
         return {name: np.asarray(array) for name, array in zip(names, arrays, strict=True)}

@@ -1,4 +1,4 @@
-"""Results -> text: JSON Lines, CSV, or a table for people. Each sink takes one record at a time and never waits for the last."""
+"""Results -> JSON Lines, CSV, Parquet, or a table for people. Each sink takes one record at a time."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from mien.wording import in_words, printable
 
 Format = Literal["table", "jsonl", "csv", "parquet"]
 FORMATS: tuple[Format, ...] = ("table", "jsonl", "csv", "parquet")
-WIDE = 110  # columns from which the table spells labels out; also its width where there is no terminal
+WIDE = 110  # columns; a table of this width has full labels; also the width without a terminal
 
 
 class Sink(Protocol):
-    """Takes records until it is closed."""
+    """An object that writes records until it is closed."""
 
     def write(self, record: Record) -> None:
-        """Take one record."""
+        """Write one record."""
 
     def close(self) -> None:
-        """Write what is left; the stream stays open."""
+        """Write the rest. The stream stays open."""
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -41,12 +41,12 @@ def open_sink(kind: str, out: TextIO, labels: Sequence[str]) -> Sink:
 
     Args:
         kind: one of :data:`FORMATS`.
-        out: a text stream; Parquet goes to the binary stream below it.
-        labels: the model's labels, which become columns.
+        out: a text stream; Parquet goes to its binary buffer.
+        labels: the labels of the model, which become columns.
 
     Raises:
-        UsageError: an unknown kind.
-        MissingExtraError: Parquet without pyarrow.
+        UsageError: the kind is unknown.
+        MissingExtraError: the kind is Parquet and pyarrow is not installed.
     """
     if kind == "jsonl":
         return JsonLines(out)
@@ -61,7 +61,7 @@ def open_sink(kind: str, out: TextIO, labels: Sequence[str]) -> Sink:
 
 class _Closing:
     def close(self) -> None:
-        """Nothing is held back."""
+        """Do nothing, because nothing is buffered."""
 
     def __enter__(self) -> Self:
         return self
@@ -71,19 +71,19 @@ class _Closing:
 
 
 class JsonLines(_Closing):
-    """One JSON object a line, as :meth:`FrameResult.to_dict` gives it."""
+    """One JSON object per line, as :meth:`FrameResult.to_dict` returns it."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
 
     def write(self, record: Record) -> None:
-        """Write one line and flush it, so that a reader at the other end of a pipe sees it at once."""
+        """Write one line and flush it, so that the reader of a pipe sees it at once."""
         self._out.write(json.dumps(record.to_dict(), ensure_ascii=True, allow_nan=False) + "\n")
         self._out.flush()
 
 
 class Csv(_Closing):
-    """One row a face; a photo without faces and an input with an error have one row each, with the face's columns empty."""
+    """One row per face. A photo without faces, or an input with an error, has one row with empty columns for the face."""
 
     def __init__(self, out: TextIO, labels: Sequence[str]) -> None:
         self._out = out
@@ -98,7 +98,7 @@ class Csv(_Closing):
         self._out.flush()
 
     def close(self) -> None:
-        """Write what is held back: the header, where no record came."""
+        """Write the header, if there was no record."""
         self._out.write(self._rows.getvalue())
         self._rows.seek(0)
         self._rows.truncate()
@@ -107,8 +107,8 @@ class Csv(_Closing):
 class Parquet(_Closing):
     """The rows of :class:`Csv` as a Parquet file, written in groups.
 
-    A Parquet file can be read when it is closed. Until then, with a ``spare`` folder, each group stands there as a file of its own, which
-    a kill leaves as it is; the folder can be read as one table. Who gave the folder removes it.
+    A Parquet file cannot be read before it is closed. Until then, each group is also a file in the folder ``spare``, if given. These files
+    survive a kill, and the folder can be read as one table. The caller removes the folder.
     """
 
     ROWS_A_GROUP = 4096
@@ -136,7 +136,7 @@ class Parquet(_Closing):
         self._rows: list[dict[str, Any]] = []
 
     def write(self, record: Record) -> None:
-        """Take the record's rows."""
+        """Add the record's rows."""
         self._rows.extend(flat_rows(record))
         if len(self._rows) < self.ROWS_A_GROUP:
             return
@@ -146,7 +146,7 @@ class Parquet(_Closing):
             self._write_group()
 
     def close(self) -> None:
-        """Write what is left, and the end that makes the file readable."""
+        """Write the rest and the footer, which makes the file readable."""
         for group in self._groups:
             self._add(self._parquet.read_table(group, schema=self._schema))
         self._write_group()
@@ -216,7 +216,7 @@ class Table(_Closing):
 
 
 def flat_rows(record: Record) -> Iterable[dict[str, Any]]:
-    """Yield one flat row a face, or one row for a record without faces."""
+    """Yield one flat row per face, or one row for a record without faces."""
     row: dict[str, Any] = {
         "schema": SCHEMA,
         "source": record.source,

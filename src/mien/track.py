@@ -1,4 +1,4 @@
-"""Tracking over time: boxes become track ids, and probabilities become probabilities without flicker.
+"""Tracking over time: boxes -> track ids, and probabilities -> probabilities without flicker.
 
 Both classes measure time in seconds of the video, not in frames, so the frame rate does not matter and may vary. They hold the only state
 of the runtime: use one :class:`Tracker` and one :class:`Smoother` per video.
@@ -191,11 +191,11 @@ class Smoother:
         """Start without any person.
 
         Args:
-            time_constant_s: time constant of the filter in seconds, above 0.
+            time_constant_s: time constant of the filter in seconds, greater than 0.
             max_lost_s: as for :class:`Tracker`; see :meth:`forget`.
 
         Raises:
-            UsageError: ``time_constant_s`` is not above 0.
+            UsageError: ``time_constant_s`` is zero or negative.
         """
         if not time_constant_s > 0:
             raise UsageError(f"the time constant must be above 0 s, got {time_constant_s}")

@@ -1,4 +1,4 @@
-"""One pass over one video: one record per frame, and meanwhile the annotated copy. The CLI, the service and batch jobs run this loop."""
+"""One pass over one video: yields one record per frame and writes the annotated copy. The CLI, the service and batch jobs use it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mien.pipeline import Pipeline
 from mien.results import ErrorResult, Record
 from mien.timeline import Timeline
 
-OTHER_RATE = 25.0  # frames per second of a copy whose source does not say its own
+OTHER_RATE = 25.0  # frames per second of a copy if the source gives no rate
 
 
 def video_records(
@@ -37,25 +37,25 @@ def video_records(
 ) -> Generator[Record]:
     """Yield one record per frame of a video, in order, and an error record for each picture of a sequence that cannot be read.
 
-    The annotated copy holds the frames so far when the generator is closed early, and when ``stopped`` ends it.
+    If the generator is closed early, or ``stopped`` ends it, the annotated copy has the frames so far.
 
     Args:
         pipeline: analyses the frames.
         open_clip: opens the video; its errors count as errors of the video.
         name: the name of the video in records and errors, instead of its path on this machine.
-        every_s: analyse one frame per so many seconds; every frame if None.
+        every_s: seconds between analysed frames; every frame if None.
         detect_every: see :meth:`mien.pipeline.Pipeline.stream`.
-        max_faces: report no more faces per frame, the largest ones; all if None.
-        max_s: length of the video in seconds that is still accepted; any if None.
+        max_faces: maximum number of faces reported per frame, largest first; all if None.
+        max_s: maximum accepted length of the video, in seconds; no limit if None.
         annotated: write a copy with boxes, labels and running graphs here, an ``.mp4`` file with the sound of the source.
-        untrusted: read the sound of the source as :class:`mien.media.video.Video` reads a file from a stranger.
+        untrusted: read the sound with the limits of :class:`mien.media.video.Video` for untrusted files.
         timeline: receives every record; a new one is used for the graphs of the copy if None.
-        stopped: when it is set, the generator ends after the current frame.
+        stopped: an event; when it is set, the generator ends after the current frame.
         on_open: receives the length of the video in seconds, None if it is unknown.
         on_sound_lost: receives the reason why the copy has no sound, or less than the source.
 
     Raises:
-        MediaError: the video cannot be read, or breaks off. The last record says the same, and the copy holds the frames before.
+        MediaError: the video cannot be read, or breaks off. The last record reports the same error. The copy has the frames before it.
         UsageError: ``annotated`` has another ending, or its folder cannot be written.
     """
     broken: MediaError | None = None
@@ -92,7 +92,7 @@ def video_records(
             if clip:
                 yield from left_out(None)
             yield ErrorResult(name, broken.code, str(broken), time_s=time_s)
-    if broken:  # raised when the copy is complete
+    if broken:  # raise only when the copy is complete
         raise broken
 
 

@@ -1,4 +1,4 @@
-"""How answers and names are written for people: an answer in words, and text that is safe to print."""
+"""Texts for people: a result in words, and text that is safe to print."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from mien.results import Face
 
 
 def in_words(face: Face) -> str:
-    """Return the answer as a person would say it: the label, or that it is not sure.
+    """Return the result in words: the label, or that it is not sure.
 
-    The smoothed probabilities speak where there are any.
+    The smoothed probabilities are used if there are any.
     """
     emotions = face.smoothed or face.emotions
     if not face.uncertain:
@@ -18,5 +18,5 @@ def in_words(face: Face) -> str:
 
 
 def printable(text: str) -> str:
-    """Return ``text`` with control characters and bytes that are not text written as escapes."""
+    """Return ``text`` with escapes for control characters and for bytes that are not text."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

@@ -1,5 +1,7 @@
-"""Jobs over many files: planned into shards, done by workers on one machine or many, finished by the same command after any kill.
+"""Jobs over many files. A job is divided into shards, and workers on one or many machines process them.
 
-The way of the data: ``listing`` (what the sources stand for) -> ``plan`` (shards) -> an engine (``local``, ``cluster``) whose workers run
-``shard`` -> ``folder`` (parts appear whole, with a checksum in the manifest) -> ``summary`` and ``report``. ``job`` composes.
+After any kill, the same command finishes the job.
+
+The data flow: ``listing`` (sources to inputs) -> ``plan`` (shards) -> an engine (``local``, ``cluster``) whose workers run ``shard`` ->
+``folder`` (parts appear complete, with a checksum in the manifest) -> ``summary`` and ``report``. ``job`` connects these steps.
 """

@@ -1,4 +1,4 @@
-"""Tar and zip archives: what is in them, and single members by their place, without unpacking anything by name."""
+"""Tar and zip archives: lists their members, and reads single members by position. Nothing is unpacked under a member's name."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ CHUNK_BYTES = 2**20
 
 
 def packing_of(name: str) -> str:
-    """Return how an archive is packed, by its ending; empty for any other file.
+    """Return the packing of an archive by its ending, or an empty text for any other file.
 
     >>> packing_of("PHOTOS.TGZ"), packing_of("photo.jpg")
     ('tar.gz', '')
@@ -45,19 +45,19 @@ def packing_of(name: str) -> str:
 
 
 def is_damage(error: Exception) -> bool:
-    """Return whether an error tells of a file's content; libraries raise a bare OSError for it, the system's own have a number."""
+    """Return whether an error is about damaged content. Libraries raise an OSError without errno for it; the system sets errno."""
     return isinstance(error, DAMAGE) or (type(error) is OSError and error.errno is None)
 
 
 def members(name: str, place: str, suffixes: tuple[str, ...]) -> Iterator[Input]:
-    """Yield the photos and videos of an archive, as they lie in it, and error records for members that are not to be read.
+    """Yield the photos and videos of an archive, in its order, and error records for members that must not be read.
 
     Hidden members and those with other endings are left out, as in folders.
 
     Args:
-        name: what records show.
+        name: name of the archive in records.
         place: an absolute path or an address.
-        suffixes: endings that count, in lower case.
+        suffixes: accepted endings, in lower case.
 
     Raises:
         MediaError: the archive cannot be opened at all.
@@ -86,7 +86,7 @@ def members(name: str, place: str, suffixes: tuple[str, ...]) -> Iterator[Input]
 
 
 class OpenArchives:
-    """Members by their place; the archive used last stays open, so that a packed stream is read forward."""
+    """Reads members by position. The last archive stays open, so that a compressed stream is read forward only once."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
@@ -99,10 +99,10 @@ class OpenArchives:
         """Return a member's bytes.
 
         Raises:
-            TooLargeError: over the limit that the object was made with.
-            CorruptMediaError: the archive ends before the member does, or is damaged.
-            ChangedError: the archive is not what it was when it was listed.
-            FetchError: an archive elsewhere that does not answer.
+            TooLargeError: the member is over the limit of this object.
+            CorruptMediaError: the archive ends inside the member, or is damaged.
+            ChangedError: the archive has changed since it was listed.
+            FetchError: the server of a remote archive does not answer.
         """
         size = item.size or 0
         if size > self._max_bytes:
@@ -118,12 +118,12 @@ class OpenArchives:
         return data
 
     def copy(self, item: Input, path: Path) -> None:
-        """Write a member into a file; raises as :meth:`read` does, but has no limit."""
+        """Write a member to a file. Raises the errors of :meth:`read`, but has no size limit."""
         with path.open("wb") as target:
             self._pour(item, target)
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close the open archive."""
         self._stack.close()
         self._place = ""
 
@@ -144,7 +144,7 @@ class OpenArchives:
                 raise
 
     def _chunks(self, item: Input) -> Iterator[bytes]:
-        """Yield no more than the size that was planned."""
+        """Yield the bytes of a member, at most its planned size."""
         left = item.size or 0
         with ExitStack() as stack:
             if isinstance(self._file, zipfile.ZipFile):
@@ -170,7 +170,7 @@ class OpenArchives:
 
 
 def _stamp(place: str) -> tuple[int | None, int | None]:
-    """Return size and time of change of an archive; an object behind an address has no time."""
+    """Return size and modification time of an archive. The time is None for a remote object."""
     if "://" in place:
         return remote.size_of(place), None
     with remote.reaching(shown(place)):
@@ -180,7 +180,7 @@ def _stamp(place: str) -> tuple[int | None, int | None]:
 
 @contextmanager
 def _opened(place: str, packing: str) -> Iterator[BinaryIO]:
-    """Give the archive's bytes, unpacked where the whole of it is packed."""
+    """Yield the archive as a file. If the whole archive is compressed, its bytes are decompressed."""
     with ExitStack() as stack:
         if "://" in place:
             file = stack.enter_context(remote.open_object(place))
@@ -199,11 +199,11 @@ def _opened(place: str, packing: str) -> Iterator[BinaryIO]:
 
 
 def _tar_members(file: BinaryIO) -> Iterator[tuple[str, int, int, str]]:
-    """Yield (path, size, first byte, problem) of every member that is no folder."""
+    """Yield (path, size, first byte, problem) of every member that is not a folder."""
     with tarfile.open(fileobj=file, mode="r:") as archive:
         while (member := archive.next()) is not None:
-            archive.members = []  # type: ignore[attr-defined]  # it would remember all of them
-            if member.size < 0:  # the next member would lie before this one, again and again
+            archive.members = []  # type: ignore[attr-defined]  # otherwise it keeps all of them in memory
+            if member.size < 0:  # the next member would start before this one, in an endless loop
                 raise tarfile.ReadError(f"a member of {member.size} bytes")
             if member.isdir():
                 continue
@@ -227,7 +227,7 @@ def _is_hidden(path: str) -> bool:
 
 
 def _escape(path: str) -> str:
-    """Return what is wrong with a member's path that leads out of its archive."""
+    """Return an error text if a member's path leads out of its archive."""
     parts = PurePosixPath(path.replace("\\", "/")).parts
     if ".." in parts or path.startswith(("/", "\\")) or path[1:2] == ":":
         return f"expected a path inside the archive, got {shown(path)}, which leads out of it; pack it again with relative paths"

@@ -1,4 +1,4 @@
-"""What is in a finished part, counted from the file itself."""
+"""Counts the records in a finished part from the file itself."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def records_in(part: Path, kind: str) -> int:
-    """Return the number of records of a part: lines, or rows that are the first or only one of their record."""
+    """Return the number of records of a part: its lines or, in Parquet, the rows that start a record."""
     if kind == "jsonl":
         with part.open("rb") as lines:
             return sum(1 for _ in lines)

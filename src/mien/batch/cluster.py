@@ -1,7 +1,7 @@
-"""The Ray engine: the same shards by the same workers, one beside each actor of a Ray Data pool, on one machine or a cluster.
+"""The Ray engine: runs the same shards with the same workers on one machine or a cluster. Each actor of a Ray Data pool has one worker.
 
-Only lines of the plan go out and finished parts come back, so nodes need no common file system for the job's folder, and the object
-store holds a few parts at a time. A node that dies takes nothing with it: its shards run again elsewhere, to the same bytes.
+Nodes receive lines of the plan and return finished parts. So they need no shared file system for the job's folder, and the object store
+holds only a few parts at a time. If a node dies, nothing is lost: its shards run again on another node, with the same bytes as a result.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from mien.errors import JobError, MienError, MissingExtraError, UsageError
 
 CONNECT_WITHIN_S = 10.0
 STARTS = 3  # a busy machine may take longer than the 30 s that Ray gives its own processes
-OBJECT_STORE_BYTES = 200_000_000  # of a cluster that is started here; parts under way take a hundredth of it
+OBJECT_STORE_BYTES = 200_000_000  # for a cluster that is started here; parts in transit use 1 % of it
 
 NO_PROXY_ANSWERS = {"http_proxy": "http://127.0.0.1:9", "grpc_proxy": "", "no_grpc_proxy": "*"}  # port 9 is "discard"
 
 
 class RayEngine:
-    """Actors of Ray Data, as many as there are cores, or GPUs if the providers want one; at most ``workers`` of them."""
+    """Actors of Ray Data: one per core, or one per GPU if the providers need a GPU; at most ``workers`` of them."""
 
     name = "ray"
 
     def __init__(self, address: str | None = None, workers: int | None = None) -> None:
-        """Remember where to work.
+        """Store the address and the size of the pool.
 
         Args:
-            address: of a running cluster; a new one on this machine alone if None.
-            workers: the pool grows up to so many; as the cluster has room if None.
+            address: address of a running cluster; None starts a new one on this machine only.
+            workers: maximum number of actors; if None, as many as the cluster has resources for.
 
         Raises:
             UsageError: ``workers`` is below 1.
@@ -48,17 +48,17 @@ class RayEngine:
         if workers is not None and workers < 1:
             raise UsageError(f"expected 1 worker or more, got {workers}")
         self._address, self._workers = address, workers
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing leaves the machine unasked
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # send nothing out of this machine without a request by the user
         try:
             import ray.data  # noqa: F401
         except ModuleNotFoundError:
             raise MissingExtraError("ray", "ray") from None
 
     def run(self, tasks: Iterable[Task], settings: Settings, scratch: Path, tell: object) -> Generator[Done]:  # noqa: ARG002
-        """Yield shards as they are done; see :class:`mien.batch.job.Engine`. News from within a shard are not told.
+        """Yield shards when they are finished; see :class:`mien.batch.job.Engine`. Progress within a shard is not reported.
 
         Raises:
-            JobError: the cluster cannot be reached, lost its last node, or a worker had to stop.
+            JobError: the cluster cannot be reached, has lost its last node, or a worker had to stop.
         """
         import ray
         from ray.data import DataContext
@@ -107,10 +107,10 @@ class RayEngine:
 
 @contextmanager
 def _without_questions() -> Iterator[None]:
-    """Start Ray's head process with a proxy at which nobody answers.
+    """Start Ray's head process with a proxy that never answers.
 
-    Also without usage statistics it looks up a cloud's metadata server by name, to say in a report that is not sent where it runs. Ray
-    has no setting for that. Nothing else in that process uses http, and the processes that read inputs do not inherit the proxy.
+    Even without usage statistics, this process looks up the metadata server of a cloud, for a report that is never sent. Ray has no
+    setting to prevent it. Nothing else in that process uses http, and the processes that read inputs do not inherit the proxy.
     """
     from ray._private import services
 
@@ -139,7 +139,7 @@ class _ShardActor:
         self._worker = Worker(Settings.from_dict(settings))
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
-        """Return what came of the batch's one shard; a deliberate error travels as words, so that Ray does not try again."""
+        """Return the result of the one shard in the batch. A deliberate error is returned as text, so that Ray does not retry."""
         task = Task(int(batch["shard"][0]), zlib.decompress(batch["lines"][0]))
         with tempfile.TemporaryDirectory(prefix="mien-batch-") as scratch:
             part = Path(scratch) / "part"
@@ -164,10 +164,10 @@ def _done(row: dict[str, Any]) -> Done:
 
 
 def _check_answers(address: str) -> None:
-    """Raise JobError if nobody listens there; Ray would end the whole process after a while."""
+    """Raise JobError if no server listens at the address. Ray would end the whole process after some time."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not port.isdigit():
-        return  # a word that Ray knows, such as auto
+        return  # a word that Ray resolves, such as auto
     try:
         socket.create_connection((host.strip("[]"), int(port)), CONNECT_WITHIN_S).close()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, also when the power goes."""
+"""Files that appear complete or not at all, even after a loss of power."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mien.errors import JobError
 
 
 class WholeFile:
-    """A file that gets its name when everything is written and on the disk; ``size`` and ``sha256`` tell what went in."""
+    """A file that receives its name when all data are on the disk. ``size`` and ``sha256`` describe the written bytes."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -22,7 +22,7 @@ class WholeFile:
 
     @property
     def sha256(self) -> str:
-        """The hexadecimal SHA-256 of what was written so far."""
+        """The hexadecimal SHA-256 of the bytes written so far."""
         return self._hash.hexdigest()
 
     def write(self, data: bytes) -> None:
@@ -44,10 +44,10 @@ class WholeFile:
 
 @contextmanager
 def room(place: Path) -> Iterator[None]:
-    """Tell what to do where the system refuses to write.
+    """Turn an OSError on writing into an error that says what to do.
 
     Raises:
-        JobError: instead of an OSError.
+        JobError: instead of the OSError.
     """
     try:
         yield
@@ -57,7 +57,7 @@ def room(place: Path) -> Iterator[None]:
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file that appears whole."""
+    """Write a file that appears complete or not at all."""
     with WholeFile(path) as file:
         file.write(data)
 

@@ -1,13 +1,13 @@
-"""A job's folder: what was planned, what is done, and which parts hold it.
+"""A job's folder: the plan, the finished shards and their part files.
 
 ::
 
-    job.json         what tells this job from another, and how much was planned; written last, so that a plan is whole or not there
-    plan.jsonl       one line per input;  shards.jsonl  how they are cut
-    manifest.jsonl   a line a finished shard: its part, checksum and tally; the last line of a shard counts
-    records/         part-000000.parquet, ...: one a shard, whole or not there
-    progress.json    what a running job is at;  summary.json, report.html  what a finished one came to
-    lock             held by the process that works here
+    job.json         the identity of the job and the size of the plan; written last, so that a plan is complete or absent
+    plan.jsonl       one line per input;  shards.jsonl  the division of the plan into shards
+    manifest.jsonl   one line per finished shard: its part, checksum and tally; the last line of a shard is valid
+    records/         part-000000.parquet, ...: one per shard, complete or absent
+    progress.json    the progress of a running job;  summary.json, report.html  the results of a finished job
+    lock             locked by the process that works in this folder
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from mien.batch.tally import Tally
 from mien.batch.workers import Done
 from mien.errors import JobError, UsageError
 
-# What a planning that was stopped may leave: these files, and the two folders without anything in them.
+# An interrupted planning may leave these files and the two empty folders.
 WRITTEN = ("plan.jsonl", "shards.jsonl", "job.json")
-OLDER_DRAFTS = ("plan.jsonl.part", "shards.jsonl.part", "job.json.part")  # of earlier versions
+OLDER_DRAFTS = ("plan.jsonl.part", "shards.jsonl.part", "job.json.part")  # names in earlier versions
 DRAFTS = ("lock", "plan.draft", "plan.jsonl", "shards.jsonl", *(draft_of(Path(name)).name for name in WRITTEN), *OLDER_DRAFTS)
 EMPTY = ("records", "scratch")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A line of the manifest: the part of a shard and what is in it; ``part`` is None where a part was found damaged."""
+    """A line of the manifest: the part of a shard and its contents. ``part`` is None if the part was found damaged."""
 
     shard: int
     part: str | None
@@ -48,7 +48,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Identity:
-    """What ``job.json`` says: the settings that the records depend on, the sources as they were named, and what was planned."""
+    """The content of ``job.json``: the settings that the records depend on, the sources as given, and the size of the plan."""
 
     settings: dict[str, Any]
     sources: tuple[str, ...]
@@ -56,7 +56,7 @@ class Identity:
 
 
 class JobFolder:
-    """Reads and writes the files of a job; never more than one process writes."""
+    """Reads and writes the files of a job. Only one process may write at a time."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -66,10 +66,10 @@ class JobFolder:
         self._manifest = path / "manifest.jsonl"
 
     def identity(self) -> Identity | None:
-        """Return what job is here, None where there is none.
+        """Return the identity of the job in this folder, or None if there is no job.
 
         Raises:
-            JobError: the folder holds something else, or a job of another version.
+            JobError: the folder has other content, or a job of another version.
         """
         file = self.path / "job.json"
         try:
@@ -81,7 +81,7 @@ class JobFolder:
             raise JobError(f"{file} is not a job of this version of mien ({error}); name another folder") from None
 
     def check_ours(self) -> None:
-        """Raise UsageError if the folder holds files that no unfinished planning of a job has left."""
+        """Raise UsageError if the folder has files other than those of an interrupted planning."""
         if not self.path.exists():
             return
         if not self.path.is_dir():
@@ -92,31 +92,31 @@ class JobFolder:
             raise UsageError(f"expected a new folder or one of a job, got {self.path}, which holds {there}; name another")
 
     def write_identity(self, identity: Identity) -> None:
-        """Make the plan count."""
+        """Write ``job.json``, which makes the plan valid."""
         self.write_json("job.json", asdict(identity))
 
     def write_json(self, name: str, values: Mapping[str, Any]) -> None:
-        """Write a small file that appears whole."""
+        """Write a small JSON file that appears complete or not at all."""
         write_whole(self.path / name, json.dumps(values, indent=1).encode("ascii") + b"\n")
 
     def write_progress(self, values: Mapping[str, Any]) -> None:
-        """Say where the job is; it may be lost with the power, and a full disk does not stop the work for it."""
+        """Write the progress of the job. A loss of power may lose it, and a full disk does not stop the work."""
         with suppress(OSError), atomic_write(self.path / "progress.json") as draft:
             draft.write_text(json.dumps(values), encoding="ascii")
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder; the system lets go of it when the process ends, however it ends.
+        """Lock the folder. The system releases the lock when the process ends in any way.
 
         Raises:
-            JobError: another process works here.
+            JobError: another process works in this folder.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         with (self.path / "lock").open("ab") as lock:
             if not _try_lock(lock):
                 raise JobError(f"another process works on {self.path}; wait for it, or see `mien batch status {self.path}`")
             self.records.mkdir(exist_ok=True)
-            shutil.rmtree(self.scratch, ignore_errors=True)  # what a killed run left half done
+            shutil.rmtree(self.scratch, ignore_errors=True)  # unfinished files of a killed run
             self.scratch.mkdir()
             try:
                 yield
@@ -124,7 +124,7 @@ class JobFolder:
                 shutil.rmtree(self.scratch, ignore_errors=True)
 
     def is_locked(self) -> bool:
-        """Return whether a process works here now."""
+        """Return whether a process works in this folder now."""
         try:
             with (self.path / "lock").open("rb") as lock:
                 return not _try_lock(lock)
@@ -132,10 +132,10 @@ class JobFolder:
             return False
 
     def take(self, done: Done, suffix: str) -> Entry:
-        """Give a finished part its place and note it in the manifest, in this order, so that what is noted is there.
+        """Move a finished part to its place, then add it to the manifest. In this order, every part in the manifest exists.
 
         Raises:
-            JobError: the system refuses, or the content did not arrive whole.
+            JobError: the system refuses to write, or the content is incomplete.
         """
         name = f"part-{done.shard:06d}.{suffix}"
         entry = Entry(done.shard, name, done.sha256, done.size, done.tally)
@@ -148,11 +148,11 @@ class JobFolder:
         return entry
 
     def give_up(self, entry: Entry) -> None:
-        """Note that a part is not what it was, so that the next run makes it again."""
+        """Mark a part as damaged in the manifest, so that the next run makes it again."""
         self._note(Entry(entry.shard, None, "", 0, Tally()))
 
     def entries(self) -> dict[int, Entry]:
-        """Return shard -> the newest line of the manifest; a line that was cut by a kill does not count."""
+        """Return shard -> its newest line of the manifest. A line that a kill cut off is ignored."""
         found: dict[int, Entry] = {}
         for line in self._manifest_lines():
             values = json.loads(line)
@@ -164,14 +164,14 @@ class JobFolder:
         return found
 
     def present(self, entry: Entry) -> bool:
-        """Return whether a part is there with its size; :meth:`intact` reads it, too."""
+        """Return whether a part exists with the right size. :meth:`intact` also reads it."""
         try:
             return (self.records / str(entry.part)).stat().st_size == entry.size
         except OSError:
             return False
 
     def intact(self, entry: Entry) -> bool:
-        """Return whether a part is there, byte for byte."""
+        """Return whether a part exists and its checksum is right."""
         return self.present(entry) and sha256_of(self.records / str(entry.part)) == entry.sha256
 
     def _manifest_lines(self) -> Iterator[bytes]:
@@ -190,7 +190,7 @@ class JobFolder:
 
 
 def differences(there: Mapping[str, Any], wanted: Mapping[str, Any]) -> Sequence[str]:
-    """Return sentences on what differs between two jobs' settings.
+    """Return one sentence per difference between the settings of two jobs.
 
     >>> differences({"model": "a 1"}, {"model": "b 1"})
     ["model: 'a 1' there, 'b 1' here"]
@@ -204,7 +204,7 @@ def _is_draft(file: Path) -> bool:
 
 
 def _cut_to_whole_lines(file: BinaryIO) -> None:
-    """Cut what a kill or a full disk left behind the last line break."""
+    """Remove an incomplete line after the last line break, as a kill or a full disk leaves it."""
     size = file.seek(0, os.SEEK_END)
     start = size
     while start:

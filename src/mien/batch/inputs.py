@@ -1,4 +1,4 @@
-"""One input of a job, as one line of its plan."""
+"""One input of a job. It is one line of the plan."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpe
 
 @dataclass(frozen=True)
 class Input:
-    """What to read, and what it was when the job was planned.
+    """One input: where to read it, and its state when the job was planned.
 
-    ``name`` is the records' ``source``. ``place`` is an absolute path or an address: of the file, or of the archive that holds it at
-    ``member`` (the byte a tar member starts at, the number of a zip member). ``size`` in bytes and ``changed_ns`` (modification time of
-    the file or archive) are None where they are not known. An ``error`` is an input that is known not to be readable.
+    ``name`` is the ``source`` of its records. ``place`` is the absolute path or the address of the file, or of the archive that contains
+    it. ``member`` is its position in the archive: the first byte of a tar member, or the number of a zip member. ``size`` in bytes and
+    ``changed_ns`` (modification time of the file or archive, in ns) are None if unknown. ``error`` is set for an input that is known to be
+    unreadable.
     """
 
     name: str
@@ -34,7 +35,7 @@ class Input:
     message: str = ""
 
     def to_line(self) -> str:
-        r"""Return one line of JSON without what is left at its default; any name goes through.
+        r"""Return one line of JSON without the fields that have their default. Every file name is possible.
 
         >>> Input.from_line(Input("a\nb", place="/a\nb").to_line()).place
         '/a\nb'
@@ -53,7 +54,7 @@ class Input:
 
     @property
     def identity(self) -> str:
-        """What two entries share that are the same input."""
+        """A text that is equal for two entries of the same input."""
         return f"{self.place}\0{'' if self.member is None else self.member}" if self.place else f"{self.name}\0{self.code}"
 
 
@@ -61,7 +62,7 @@ _DEFAULTS = {field.name: field.default for field in fields(Input)}
 
 
 def kind_of(name: str) -> Kind:
-    """Return what a file is taken for by its ending: a video, or else a photo."""
+    """Return the kind of a file by its ending: video for the endings of videos, else photo."""
     return "video" if name.lower().endswith(VIDEO_SUFFIXES) else "photo"
 
 

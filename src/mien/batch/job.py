@@ -1,4 +1,4 @@
-"""The composer: plan or resume, run an engine, take what it gives, check that nothing is missing."""
+"""Runs a job: plans or resumes it, runs an engine, stores the finished shards, and checks that nothing is missing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Tell = Callable[[int, int], None]
 
 
 class Engine(Protocol):
-    """Runs tasks somewhere and yields them as they are done, in any order; closing the iterator stops everything."""
+    """Runs tasks and yields each one when it is finished, in any order. Closing the iterator stops all work."""
 
     name: str
 
@@ -38,16 +38,16 @@ class Engine(Protocol):
         """Yield finished shards.
 
         Args:
-            tasks: what to do; taken as there is room.
+            tasks: the tasks; one is taken whenever a worker is free.
             settings: shared by all workers.
-            scratch: an empty folder for parts that are not taken yet.
-            tell: given a shard and how many of its inputs are done, now and then, in any thread.
+            scratch: an empty folder for parts that are not stored yet.
+            tell: called from time to time, in any thread, with a shard and the number of its finished inputs.
         """
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a job stands, in inputs; ``done_before`` were done by earlier runs, ``errors`` are error records of finished shards."""
+    """The progress of a job, in inputs. Earlier runs finished ``done_before``. ``errors`` counts error records of finished shards."""
 
     inputs: int
     done: int
@@ -59,18 +59,18 @@ class Progress:
 
     @property
     def rate(self) -> float:
-        """Inputs a second in this run."""
+        """Inputs per second in this run."""
         return (self.done - self.done_before) / max(self.seconds, 1e-6)
 
     @property
     def left_s(self) -> float | None:
-        """Seconds until the end at this rate; None while nobody knows."""
+        """Seconds until the end at this rate; None while it is unknown."""
         return (self.inputs - self.done) / self.rate if self.done > self.done_before else None
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished job: its numbers, and how many of its shards this run did."""
+    """A finished job: its numbers, and the number of shards that this run processed."""
 
     planned: Planned
     tally: Tally
@@ -79,7 +79,7 @@ class Outcome:
 
     @property
     def may_pass(self) -> int:
-        """Error records that another try may turn into results."""
+        """Number of error records that a retry may turn into results."""
         return sum(count for code, count in self.tally.errors.items() if code in MAY_PASS)
 
 
@@ -94,21 +94,21 @@ def run_job(
     on_plan: Callable[[Planned, int], None] = lambda *_: None,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> Outcome:
-    """Do a job, or what is left of it, and return its numbers when every input has its records.
+    """Run a job, or the rest of it. Return its numbers when every input has its records.
 
     Args:
         path: the job's folder.
         sources: see :func:`mien.batch.listing.inputs`.
         settings: from :meth:`Settings.checked`.
-        engine: who does the work.
-        column: of lists that are tables.
-        retry_errors: do shards again that have errors which may pass.
-        on_plan: told what is planned and how many shards are still to do.
-        on_progress: told where the job stands, about once a second.
+        engine: runs the shards.
+        column: name of the column with the inputs, for lists that are tables.
+        retry_errors: run shards again if they have errors that may pass.
+        on_plan: called with the plan and the number of shards that are left.
+        on_progress: called with the progress, about once per second.
 
     Raises:
-        UsageError: the call is wrong, or the folder holds another job or anything else.
-        JobError: the job had to stop; the same call goes on.
+        UsageError: the call is wrong, or the folder has another job or other content.
+        JobError: the job had to stop; the same call continues it.
         MediaError: a source cannot be listed.
     """
     folder = JobFolder(path)
@@ -142,7 +142,7 @@ def run_job(
 
 
 def dry_run(path: Path, sources: Sequence[str], settings: Settings, column: str | None = None) -> tuple[Planned, int]:
-    """Return what :func:`run_job` would plan, and how many shards are done already; writes nothing into the folder."""
+    """Return the plan of :func:`run_job`, and the number of finished shards. Nothing is written to the folder."""
     folder = JobFolder(path)
     identity = _wanted(sources, settings, column)
     _check_same(folder, identity)
@@ -153,10 +153,10 @@ def dry_run(path: Path, sources: Sequence[str], settings: Settings, column: str 
 
 
 def read_progress(path: Path) -> tuple[Progress | None, Tally, Planned, bool]:
-    """Return what a running job said last, the sum of its finished shards, what is planned, and whether it runs now.
+    """Return the last progress of a job, the sum of its finished shards, its plan, and whether it runs now.
 
     Raises:
-        JobError: there is no job.
+        JobError: there is no job in the folder.
     """
     folder = JobFolder(path)
     if (identity := folder.identity()) is None:
@@ -170,7 +170,7 @@ def read_progress(path: Path) -> tuple[Progress | None, Tally, Planned, bool]:
 
 
 class _Watch:
-    """Adds up what is done and says so, not more often than once a second."""
+    """Sums the finished inputs and reports the progress at most once per second."""
 
     def __init__(
         self, folder: JobFolder, inputs: int, entries: Mapping[int, Entry], engine: str, on_progress: Callable[[Progress], None]
@@ -184,14 +184,14 @@ class _Watch:
         self._lock = Lock()
 
     def tell(self, shard: int, done: int) -> None:
-        """Take the news of a shard that is under way."""
+        """Update the progress of a running shard."""
         with self._lock:
             self._under_way[shard] = done
             if time.monotonic() - self._last >= PROGRESS_EVERY_S:
                 self._write()
 
     def add(self, entry: Entry) -> None:
-        """Take a finished shard."""
+        """Add a finished shard."""
         with self._lock:
             self._under_way.pop(entry.shard, None)
             self._done += entry.tally.inputs
@@ -201,7 +201,7 @@ class _Watch:
                 self._write()
 
     def write(self) -> None:
-        """Say where the job stands now."""
+        """Write the current progress."""
         with self._lock:
             self._write()
 
@@ -217,7 +217,7 @@ _NOTHING = Planned(0, 0, 0, 0, 0, 0, 0, "")
 
 
 def _wanted(sources: Sequence[str], settings: Settings, column: str | None) -> Identity:
-    """Return what the call asks for, with nothing planned yet."""
+    """Return the identity of the requested job, before it is planned."""
     chosen = {} if column is None else {"column": column}
     return Identity({**settings.identity(), **chosen}, tuple(map(_absolute, sources)), _NOTHING)
 
@@ -250,10 +250,10 @@ def _may_pass(entry: Entry) -> bool:
 
 
 def _checked(folder: JobFolder, shards: Sequence[Shard], entries: Mapping[int, Entry], kind: str) -> Tally:
-    """Return the sum of a complete job; read every part again to be sure.
+    """Return the sum of a complete job, after every part has been read again as a check.
 
     Raises:
-        JobError: a part is missing or damaged; it is noted, so that the same command makes it again.
+        JobError: a part is missing or damaged. It is marked, so that the same command makes it again.
     """
     damaged = []
     for shard in shards:

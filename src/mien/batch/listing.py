@@ -1,4 +1,4 @@
-"""Source arguments -> inputs, while folders are being walked and lists are being read."""
+"""Source arguments -> inputs. They are yielded while folders and lists are being read."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ SUFFIXES = (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)
 
 
 def inputs(sources: Sequence[str], column: str | None = None) -> Iterator[Input]:
-    """Yield the inputs that ``sources`` stand for, in their order.
+    """Yield the inputs of ``sources``, in their order.
 
-    A source is a file, a folder, a quoted glob, an address that fsspec reads, an archive (``.tar``, ``.tar.gz``, ``.zip``, ...) or a list
-    (``.txt``, ``.csv``, ``.parquet``) of files and addresses, whose relative paths start at the list's own folder. Archives and lists
-    count when they are named, not when they lie in a folder.
+    A source is a file, a folder, a quoted glob, an address that fsspec can read, an archive (``.tar``, ``.tar.gz``, ``.zip``, ...) or a
+    list (``.txt``, ``.csv``, ``.parquet``) of files and addresses. Relative paths in a list start at the folder of the list. Archives and
+    lists are opened if they are named, and ignored inside a folder.
 
     Raises:
-        UsageError: a source that is or holds nothing, or a list without the column.
-        MediaError: a source that cannot be opened.
+        UsageError: a source does not exist or has no inputs, or a list does not have the column.
+        MediaError: a source cannot be opened.
     """
     for source in sources:
         yield from _at_least_one(source, _of_source(source, column))
 
 
 def _at_least_one(source: str, found: Iterator[Input]) -> Iterator[Input]:
-    """Yield what was found; a source that leads to nothing but its own error is a mistake in the call, not an input."""
+    """Yield the inputs of a source. If the only result is an error of the source itself, the call is wrong: raise."""
     first = next(found, None)
     if first is None:
         raise UsageError(f"expected photos or videos in {shown(source)}, got none; files that count end in {' '.join(SUFFIXES)}")
@@ -56,7 +56,7 @@ def _of_source(source: str, column: str | None) -> Iterator[Input]:
     path = urlsplit(source).path if address else source
     if source == "-":
         raise UsageError("expected files, folders, addresses, archives or lists, got '-'; a job needs inputs that it can come back to")
-    is_folder = not address and os.path.isdir(source)  # noqa: PTH112  (Path.is_dir raises where a parent may not be searched)
+    is_folder = not address and os.path.isdir(source)  # noqa: PTH112  (Path.is_dir raises if a parent folder may not be searched)
     if archives.packing_of(path) and not is_folder:
         yield from archives.members(shown(source), source if address else absolute(source), SUFFIXES)
     elif manifests.is_manifest(path) and not is_folder:
@@ -95,17 +95,17 @@ def _of_entry(entry: Source | ErrorResult) -> Input:
 
 
 def _of_named(name: str, path: Path) -> Input:
-    """Return the file that a list names; a pipe or device, which a worker would wait for in vain, is an error as in a folder."""
+    """Return the input for a file in a list. A pipe or device is an error, as in a folder, because reading it may block forever."""
     found = file_at(path, named=False)
     if isinstance(found, ErrorResult) and found.code == UnsupportedMediaError.code:
         return Input.of_error(replace(found, source=name, message=found.message.replace(found.source, name)))
-    return _of_path(name, path)  # one that is not there, or may not be read, may be by then
+    return _of_path(name, path)  # a file that is missing or unreadable now may be readable later
 
 
 def _of_path(name: str, path: Path) -> Input:
     place = absolute(path)
     try:
         status = path.stat()
-    except (OSError, ValueError):  # reading it will say why, and may go better then
+    except (OSError, ValueError):  # reading it later reports the reason, or succeeds
         return Input(name, kind_of(name), place)
     return Input(name, kind_of(name), place, status.st_size, status.st_mtime_ns)

@@ -1,4 +1,4 @@
-"""The local engine: one worker process a core, each asked by a thread of its own."""
+"""The local engine: one worker process per core. Each has its own thread here that sends it shards."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Tell = Callable[[int, int], None]
 
 
 class LocalEngine:
-    """Worker processes on this machine; every core has one if ``workers`` is None."""
+    """Worker processes on this machine; one per core if ``workers`` is None."""
 
     name = "local"
 
@@ -27,7 +27,7 @@ class LocalEngine:
         self.workers = workers or os.cpu_count() or 1
 
     def run(self, tasks: Iterable[Task], settings: Settings, scratch: Path, tell: Tell) -> Generator[Done]:
-        """Yield shards as they are done; see :class:`mien.batch.job.Engine`.
+        """Yield shards when they are finished; see :class:`mien.batch.job.Engine`.
 
         Raises:
             JobError: see :meth:`mien.batch.workers.Worker.run`.
@@ -56,7 +56,7 @@ class LocalEngine:
 
 
 class _Shared:
-    """What the threads have in common."""
+    """The state that the threads share."""
 
     def __init__(self, tasks: Iterator[Task]) -> None:
         self._tasks, self._lock = tasks, Lock()
@@ -72,7 +72,7 @@ def _work(worker: Worker, shared: _Shared, scratch: Path, tell: Tell) -> None:
     try:
         while (task := shared.next_task()) is not None:
             shared.done.put(worker.run(task, scratch / f"shard-{task.shard:06d}.part", partial(tell, task.shard)))
-    except BaseException as error:  # raised by the one who waits for the shards
+    except BaseException as error:  # raised again in the thread that waits for the shards
         shared.done.put(error)
     else:
         shared.done.put(None)

@@ -1,4 +1,4 @@
-"""Lists of inputs: a text file with a path or address a line, CSV, or Parquet."""
+"""Lists of inputs: a text file with one path or address per line, CSV, or Parquet."""
 
 from __future__ import annotations
 
@@ -15,25 +15,26 @@ from mien.batch.archives import is_damage
 from mien.errors import CorruptMediaError, MissingExtraError, NotFoundError, UnreadableError, UsageError
 
 SUFFIXES = (".txt", ".lst", ".csv", ".tsv", ".parquet")
-PIECE = 2**16  # bytes of a text list that are read at once
+PIECE = 2**16  # bytes per read of a text list
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 COLUMNS = ("source", "path", "file", "url", "image", "filename", "file_name", "image_path")
 
 
 def is_manifest(name: str) -> bool:
-    """Return whether a file is taken for a list of inputs, by its ending."""
+    """Return whether a file is a list of inputs, by its ending."""
     return name.lower().endswith(SUFFIXES)
 
 
 def entries(place: str, column: str | None) -> Iterator[str]:
-    r"""Yield the paths and addresses that a list names, as they stand there.
+    r"""Yield the paths and addresses of a list, unchanged.
 
-    A text file has one a line, or one between null characters (what ``find -print0`` writes, for names with line breaks). CSV and
-    Parquet have a column of text, ``column`` or the first of :data:`COLUMNS` that is there; a table of one column needs no name.
+    A text file has one per line, or is separated by null characters (the output of ``find -print0``, for names with line breaks). In CSV
+    and Parquet the inputs are in the text column ``column``, or else in the first of :data:`COLUMNS` that exists. A table with only one
+    column needs no name.
 
     Raises:
         MediaError: the list cannot be read.
-        UsageError: no such column.
+        UsageError: there is no such column.
     """
     with ExitStack() as stack:
         try:
@@ -66,7 +67,7 @@ def _of_text(file: BinaryIO) -> Iterator[str]:
 
 
 def _pieces(file: BinaryIO) -> Iterator[bytes]:
-    """Yield a file piece by piece; one that begins as UTF-16 does, such as ``dir /b > list.txt`` in PowerShell writes, in UTF-8."""
+    """Yield a file in pieces. A file that starts as UTF-16, such as ``dir /b > list.txt`` in PowerShell, is converted to UTF-8."""
     decoder = None
     for number, piece in enumerate(iter(lambda: file.read(PIECE), b"")):
         if not number and piece.startswith(UTF_16):

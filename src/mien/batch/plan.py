@@ -1,6 +1,6 @@
-"""Inputs -> a plan: one file with one line per input, cut into shards, each input once.
+"""Inputs -> a plan: a file with one line per input, divided into shards. Each input appears once.
 
-Memory holds eight bytes per input while the plan is made, and one line per shard afterwards.
+Planning needs eight bytes of memory per input, and afterwards one line per shard.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import numpy as np
 from mien.batch.files import WholeFile
 from mien.batch.inputs import Input
 
-SHARD = 256  # photos of one shard: a quarter of a minute of work, some 100 KB of Parquet
+SHARD = 256  # photos per shard: about 15 s of work and 100 KB of Parquet
 
 
 @dataclass(frozen=True)
 class Shard:
-    """Inputs that are done together: ``count`` lines of the plan, the ``length`` bytes from byte ``start`` on."""
+    """Inputs that are processed together: ``count`` lines of the plan, in the ``length`` bytes from byte ``start``."""
 
     number: int
     start: int
@@ -32,7 +32,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class Planned:
-    """What a plan holds, in inputs; ``size`` is in bytes, as far as known; ``duplicates`` were named again and are in it once."""
+    """The size of a plan, in inputs. ``size`` is the sum of known sizes, in bytes. ``duplicates`` counts repeated inputs, left out."""
 
     inputs: int
     photos: int
@@ -45,16 +45,16 @@ class Planned:
 
 
 class Plan:
-    """The plan of a job on disk: ``plan.jsonl``, and ``shards.jsonl`` which cuts it."""
+    """The plan of a job on disk: ``plan.jsonl``, and ``shards.jsonl`` with its division into shards."""
 
     def __init__(self, folder: Path) -> None:
         self._lines = folder / "plan.jsonl"
         self._cuts = folder / "shards.jsonl"
 
     def write(self, inputs: Iterable[Input], shard: int = SHARD) -> Planned:
-        """Write the plan and return what is in it.
+        """Write the plan and return its size.
 
-        A shard holds up to ``shard`` photos, or one video. Of inputs named more than once, the first place counts.
+        A shard has up to ``shard`` photos, or one video. A repeated input keeps its first position.
         """
         draft = self._lines.with_suffix(".draft")
         hashes = array("Q")
@@ -90,12 +90,12 @@ class Plan:
         )
 
     def shards(self) -> list[Shard]:
-        """Return how the plan is cut."""
+        """Return the shards of the plan."""
         with self._cuts.open(encoding="ascii") as cuts:
             return [Shard(**json.loads(line)) for line in cuts]
 
     def lines(self, shard: Shard) -> bytes:
-        """Return the lines of a shard as they are in the file."""
+        """Return the lines of a shard, unchanged from the file."""
         with self._lines.open("rb") as file:
             file.seek(shard.start)
             return file.read(shard.length)
@@ -112,7 +112,7 @@ def _repeated(hashes: array[int]) -> frozenset[int]:
 
 
 def _once(draft: Path, repeated: frozenset[int]) -> Iterator[Input]:
-    """Yield the inputs of a draft without repetitions; equal hashes are only a hint, equal identities decide."""
+    """Yield the inputs of a draft without repetitions. Equal hashes are only a hint; equal identities decide."""
     seen: set[str] = set()
     with draft.open(encoding="ascii") as lines:
         for line in lines:

@@ -1,4 +1,4 @@
-"""Inputs of a shard -> what the pipeline takes, read ahead where reading waits for a network or unpacks an archive."""
+"""Inputs of a shard -> sources for the pipeline. Remote files and archives are read ahead."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from mien.media.images import ReadLimits, data_of_uri, is_data_uri
 from mien.media.sources import Source
 from mien.results import ErrorResult
 
-READERS = 8  # files on their way at once; enough to hide 50 ms of a network behind 50 ms of work on several cores
-TRIES, FIRST_WAIT_S = 3, 0.5  # a second and a third try, after half a second and one second
-LOST_AFTER, LOST_IN_ALL = 8, 64  # inputs in a row that cannot be fetched, from one host and from any: the connection is gone
+READERS = 8  # parallel reads; enough to hide 50 ms of network time behind 50 ms of work on several cores
+TRIES, FIRST_WAIT_S = 3, 0.5  # the second try is after 0.5 s, the third after 1 s more
+LOST_AFTER, LOST_IN_ALL = 8, 64  # failed downloads in a row, per host and in total, that mean a lost connection
 
 
 class Reader:
-    """Reads inputs; keeps count of failures in a row, and of the ``seconds`` that each input took to arrive."""
+    """Reads inputs. Counts failures in a row, and stores in ``seconds`` how long each input took to read."""
 
     def __init__(self, limits: ReadLimits) -> None:
         self._limits = limits
@@ -35,10 +35,10 @@ class Reader:
         self.seconds: dict[str, float] = {}
 
     def photos(self, inputs: Iterable[Input]) -> Iterator[Source | ErrorResult]:
-        """Yield what ``Pipeline.analyze_many`` takes, one item an input, in order.
+        """Yield the items for ``Pipeline.analyze_many``, one per input, in order.
 
         Raises:
-            JobError: so many inputs in a row could not be fetched that the connection must be lost.
+            JobError: too many downloads in a row failed, so the connection must be lost.
         """
         source = iter(inputs)
         queue: deque[Future[Source | ErrorResult] | Source | ErrorResult] = deque()
@@ -58,10 +58,10 @@ class Reader:
                         waiting.cancel()
 
     def file(self, item: Input, scratch: Path) -> Path:
-        """Return a path at which a video can be opened; one that comes from elsewhere is copied into the folder ``scratch``.
+        """Return a local path of a video. A remote or archived video is copied to the folder ``scratch``.
 
         Raises:
-            MediaError: it is not there, or not what was planned.
+            MediaError: the video is missing, or has changed since the plan.
             JobError: the connection is lost.
         """
         if not (_is_elsewhere(item) or _is_unpacked(item)):
@@ -72,7 +72,7 @@ class Reader:
         return copy
 
     def close(self) -> None:
-        """Let archives go."""
+        """Close the archives."""
         self._archives.close()
 
     def _copy(self, item: Input, copy: Path) -> bytes:
@@ -110,7 +110,7 @@ class Reader:
         return data
 
     def _tried(self, item: Input, read: Callable[[], bytes]) -> bytes:
-        """Return what ``read`` gives, trying again where that can help."""
+        """Return the result of ``read``. Errors that may pass are retried."""
         host = urlsplit(item.place).netloc.rpartition("@")[2] or item.place
         for wait_s in (*(FIRST_WAIT_S * 2**i for i in range(TRIES - 1)), None):
             try:
@@ -139,7 +139,7 @@ class Reader:
 
 
 def check_unchanged(item: Input) -> None:
-    """Raise ChangedError if a local file is not what it was when the job was planned; one that is gone is left to the reader."""
+    """Raise ChangedError if a local file has changed since the job was planned. The reader handles a missing file."""
     if item.changed_ns is None:
         return
     try:
@@ -159,5 +159,5 @@ def _is_elsewhere(item: Input) -> bool:
 
 
 def _is_unpacked(item: Input) -> bool:
-    """Whether an archive has to be read in its own order; a plain tar elsewhere is read by the byte."""
+    """Return whether an archive must be read in its own order. From a remote uncompressed tar, single byte ranges can be read."""
     return item.kind != "error" and bool(item.packing) and not (item.packing == "tar" and "://" in item.place)

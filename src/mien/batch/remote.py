@@ -1,4 +1,4 @@
-"""Objects behind addresses, through fsspec: s3://, gs://, hf://, http(s):// and whatever else has a driver installed."""
+"""Remote objects, through fsspec: s3://, gs://, hf://, http(s):// and all addresses with an installed driver."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ def read(place: str, max_bytes: int, size: int | None = None) -> bytes:
     """Return the object at an address, in one request if its ``size`` is known.
 
     Raises:
-        NotFoundError, UnreadableError, FetchError: it is not there, not for us, or not reachable now.
-        TooLargeError: more than ``max_bytes``.
+        NotFoundError: the object does not exist.
+        UnreadableError: access is denied.
+        FetchError: the object cannot be reached now.
+        TooLargeError: the object has more than ``max_bytes``.
     """
     with reaching(place):
         fs, path = _filesystem(place)
@@ -35,21 +37,21 @@ def read(place: str, max_bytes: int, size: int | None = None) -> bytes:
 
 
 def read_part(place: str, start: int, size: int) -> bytes:
-    """Return ``size`` bytes of the object from byte ``start`` on; raises as :func:`read` does."""
+    """Return ``size`` bytes of the object from byte ``start``. Raises the errors of :func:`read`."""
     with reaching(place):
         fs, path = _filesystem(place)
         return bytes(fs.cat_file(path, start=start, end=start + size)) if size else b""
 
 
 def copy(place: str, file: Path) -> None:
-    """Write the object into a file; raises as :func:`read` does."""
+    """Write the object to a file. Raises the errors of :func:`read`."""
     with open_object(place) as source, file.open("wb") as target:
         shutil.copyfileobj(source, target, 2**20)
 
 
 @contextmanager
 def open_object(place: str) -> Iterator[BinaryIO]:
-    """Give the object as a file that can be read and searched; raises as :func:`read` does, also while it is read."""
+    """Yield the object as a seekable file. Raises the errors of :func:`read`, also while it is read."""
     with reaching(place):
         fs, path = _filesystem(place)
         with fs.open(path, "rb") as file:
@@ -57,11 +59,11 @@ def open_object(place: str) -> Iterator[BinaryIO]:
 
 
 def entries(place: str, suffixes: tuple[str, ...]) -> Iterator[Input]:
-    """Yield the objects that an address stands for: itself, those under it, or those that it matches as a glob.
+    """Yield the objects of an address: the object itself, the objects in a folder, or the matches of a glob.
 
     Raises:
-        NotFoundError: there is nothing.
-        MediaError: the listing failed.
+        NotFoundError: there are no objects.
+        MediaError: the objects cannot be listed.
     """
     if urlsplit(place).scheme in ("http", "https"):
         yield Input(shown(place), kind_of(urlsplit(place).path), place)
@@ -86,7 +88,7 @@ def entries(place: str, suffixes: tuple[str, ...]) -> Iterator[Input]:
 
 
 def size_of(place: str) -> int | None:
-    """Return the size of an object in bytes, None where its server does not tell; raises as :func:`read` does."""
+    """Return the size of an object in bytes, or None if its server does not send it. Raises the errors of :func:`read`."""
     with reaching(place):
         fs, path = _filesystem(place)
         size = fs.info(path)["size"]
@@ -95,7 +97,7 @@ def size_of(place: str) -> int | None:
 
 @contextmanager
 def reaching(place: str) -> Iterator[None]:
-    """Turn whatever a driver raises into a MediaError that says whether trying again can help."""
+    """Turn any error of a driver into a MediaError that says whether a retry can help."""
     try:
         yield
     except (MediaError, UsageError, MissingExtraError):
@@ -104,7 +106,7 @@ def reaching(place: str) -> Iterator[None]:
         raise NotFoundError(f"expected something at {place}, which does not exist; check the address") from None
     except PermissionError as error:
         raise UnreadableError(f"expected to read {place}, which its server refuses ({_line(error)}); check the credentials") from None
-    except Exception as error:  # every driver has its own: botocore's, aiohttp's, google's, OSError, TimeoutError
+    except Exception as error:  # each driver has its own errors: botocore's, aiohttp's, google's, OSError, TimeoutError
         if "://" not in place:
             raise UnreadableError(f"expected to read {place}, which the system refuses ({_line(error)})") from None
         status = getattr(error, "status", None)

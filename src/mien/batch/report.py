@@ -1,4 +1,4 @@
-"""A job as one HTML file that needs nothing else: counts, emotions, confidence, errors and the slowest inputs."""
+"""A job as one self-contained HTML file: counts, emotions, confidence, errors and the slowest inputs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a job has come to so far; ``examples`` are some of its error records."""
+    """The results of a job so far. ``examples`` are some of its error records."""
 
     planned: Planned
     tally: Tally
@@ -47,10 +47,10 @@ class Summary:
 
 
 def summarise(path: Path) -> Summary:
-    """Return the summary of the job in a folder; a running or stopped job gives that of its finished shards.
+    """Return the summary of the job in a folder. For a running or stopped job, it covers the finished shards.
 
     Raises:
-        JobError: there is no job.
+        JobError: there is no job in the folder.
     """
     folder = JobFolder(path)
     if (identity := folder.identity()) is None:
@@ -61,7 +61,7 @@ def summarise(path: Path) -> Summary:
 
 
 def report_html(summary: Summary) -> str:
-    """Return the report as a page.
+    """Return the report as an HTML page.
 
     Raises:
         MissingExtraError: Jinja is not installed.

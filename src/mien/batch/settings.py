@@ -1,4 +1,4 @@
-"""How a job's inputs are analysed: what its workers share, and what tells one job from another."""
+"""The settings of a job: all workers share them, and they distinguish one job from another."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FORMATS: tuple[Format, ...] = ("parquet", "jsonl")
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that the records depend on. ``every_s`` samples videos, None takes every frame."""
+    """All settings that the records depend on. ``every_s`` is the time between analysed frames of a video; None means every frame."""
 
     model: str = DEFAULT
     detector: str = "auto"
@@ -40,16 +40,16 @@ class Settings:
 
     @property
     def limits(self) -> ReadLimits:
-        """The bounds on one photo."""
+        """The limits for one photo."""
         return ReadLimits(self.max_bytes, self.max_pixels, self.timeout_s)
 
     def checked(self) -> Settings:
-        """Return the same settings with names that mean the same for every worker.
+        """Return the same settings, with paths that are valid for every worker.
 
         Raises:
-            UsageError: a value out of range.
-            MissingExtraError: Parquet without pyarrow.
-            BundleError, DetectorError: the model or detector is not here.
+            UsageError: a value is out of range.
+            MissingExtraError: the format is Parquet and pyarrow is not installed.
+            BundleError, DetectorError: the model or the detector is missing.
         """
         if self.format not in FORMATS:
             raise UsageError(f"unknown format {self.format!r}; expected one of {', '.join(FORMATS)}")
@@ -61,14 +61,14 @@ class Settings:
         if self.detect_every < 1:
             raise UsageError(f"detect_every must be 1 frame or more, got {self.detect_every}")
         check_every(self.every_s)
-        _ = self.limits  # raises for limits that are not above zero
+        _ = self.limits  # raises if a limit is zero or negative
         model = os.path.abspath(self.model) if Path(self.model).is_dir() else self.model  # noqa: PTH100  (no links resolved)
         find_detector(self.detector, threads=1)
         name = os.path.abspath(self.detector) if self.detector.endswith(".onnx") else self.detector  # noqa: PTH100
         return Settings(**{**vars(self), "model": model, "detector": name, "min_face": AUTO if isinstance(smallest, Auto) else smallest})
 
     def identity(self) -> dict[str, Any]:
-        """Return what must be the same for two runs to be one job; plain values for JSON."""
+        """Return the values that must be equal for two runs of one job, as plain values for JSON."""
         bundle = open_bundle(self.model)
         return {
             "schema": SCHEMA,
@@ -83,5 +83,5 @@ class Settings:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Settings:
-        """Return the settings that :meth:`to_dict` gave."""
+        """Return the settings from the values of :meth:`to_dict`."""
         return cls(**{**values, "providers": tuple(values["providers"])})

@@ -28,17 +28,17 @@ from mien.video_job import named, video_records
 
 
 class ShardRunner:
-    """A warm pipeline and what it needs to run shards, one at a time.
+    """A loaded pipeline that runs shards, one at a time.
 
-    One thread reads and searches, one classifies, more fetch: the same shard gives the same bytes on every machine and with any
-    number of workers.
+    One thread reads and detects, one classifies, and others download. The same shard gives the same bytes on every machine and with
+    any number of workers.
     """
 
     def __init__(self, settings: Settings) -> None:
         """Load the model and the detector.
 
         Raises:
-            BundleError, DetectorError, UsageError: they cannot be had here.
+            BundleError, DetectorError, UsageError: the model or the detector cannot be loaded.
         """
         self._settings = settings
         self._reader = Reader(settings.limits)
@@ -54,13 +54,13 @@ class ShardRunner:
         )
 
     def run(self, inputs: Sequence[Input], part: Path, tell: Callable[[int], None], crashed: Mapping[int, str] | None = None) -> Tally:
-        """Write the records of a shard into the file ``part``, which is on the disk afterwards, and return what came of it.
+        """Write the records of a shard to the file ``part``, flush it to the disk, and return the tally.
 
         Args:
             inputs: lines of the plan.
-            part: replaced if it is there.
-            tell: given the number of inputs that are done, now and then.
-            crashed: position -> what happened, of inputs that must not be touched again.
+            part: file to write; an existing one is replaced.
+            tell: called from time to time with the number of finished inputs.
+            crashed: position -> what happened, for inputs that must not be read again.
 
         Raises:
             JobError: the disk is full, the connection is lost, or records do not match inputs.
@@ -78,7 +78,7 @@ class ShardRunner:
                         _check_is_of(record, item)
                         sink.write(record)
                         tally.add_record(record)
-                        tell(done)  # also within a long video
+                        tell(done)  # also during a long video
                     done += 1
                     tell(done)
         if done != len(items) or not tally.adds_up:
@@ -90,7 +90,7 @@ class ShardRunner:
         return tally
 
     def probe(self, item: Input) -> None:
-        """Analyse one input for nothing, to see whether the process survives it."""
+        """Analyse one input and discard the result, as a test whether the process survives it."""
         for _, records in self._videos(iter([item])) if item.kind == "video" else self._photos([item]):
             for _ in records:
                 pass
@@ -107,7 +107,7 @@ class ShardRunner:
             yield item, self._frames(item)
 
     def _frames(self, item: Input) -> Iterator[Record]:
-        """Yield one record per frame, and an error record where the video breaks off."""
+        """Yield one record per frame, and an error record if the video breaks off."""
         began = time.perf_counter()
         try:
             with tempfile.TemporaryDirectory(prefix="mien-batch-") as scratch:
@@ -118,7 +118,7 @@ class ShardRunner:
                     every_s=self._settings.every_s,
                     detect_every=self._settings.detect_every,
                 )
-                with closing(records), suppress(MediaError):  # the last record says it
+                with closing(records), suppress(MediaError):  # the last record reports it
                     for record in records:
                         yield _portable(record, item)
         finally:
@@ -148,7 +148,7 @@ class ShardRunner:
 
 
 def _portable(record: Record, item: Input) -> Record:
-    """Return a record that names its input as the sources do, wherever its folder is on this machine."""
+    """Return a record with the input's name from the sources, which does not depend on the folder on this machine."""
     if isinstance(record, ErrorResult) and item.place and "://" not in item.place:
         return replace(record, message=record.message.replace(shown(item.place), item.name))
     return record

@@ -1,4 +1,4 @@
-"""What came of a shard, in numbers that add up: the lines of the manifest, and the whole job's sum."""
+"""The counts of a shard, as in a line of the manifest, and their sum over the whole job."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 
 from mien.results import ErrorResult, Record
 
-SLOWEST_OF_SHARD, SLOWEST = 5, 20  # inputs that are remembered by name
-BINS = 20  # of the histogram of confidence
-MAY_PASS = ("fetch_failed", "unreadable", "crashed")  # codes of errors that another try can help
+SLOWEST_OF_SHARD, SLOWEST = 5, 20  # number of inputs whose names are stored
+BINS = 20  # in the histogram of confidence
+MAY_PASS = ("fetch_failed", "unreadable", "crashed")  # codes of errors for which a retry can help
 
 
 @dataclass
 class Tally:
-    """Counts of inputs and records. A video is one input with one record per frame; ``errors`` are by code.
+    """Counts of inputs and records. A video is one input with one record per frame; ``errors`` are counts per code.
 
     ``confidence`` counts faces in 20 equal bins from 0 to 1; ``slowest`` are (seconds, name), slowest first.
     """
@@ -58,13 +58,13 @@ class Tally:
             self.confidence[min(BINS - 1, int(BINS * shown.confidence))] += 1
 
     def add_seconds(self, seconds_by_name: Mapping[str, float]) -> None:
-        """Take how long each input took."""
+        """Add the time of each input, in seconds."""
         pairs = [*self.slowest, *((round(seconds, 3), name) for name, seconds in seconds_by_name.items())]
         self.slowest = heapq.nlargest(SLOWEST_OF_SHARD, pairs)
 
     @property
     def adds_up(self) -> bool:
-        """Whether every photo has its one record, and whatever else was counted is a frame or an error."""
+        """Whether every photo has exactly one record, and all other records are frames or errors."""
         return self.records == self.photos + self.frames + sum(self.errors.values())
 
     def to_dict(self) -> dict[str, Any]:
@@ -73,12 +73,12 @@ class Tally:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Tally:
-        """Return the tally that :meth:`to_dict` gave."""
+        """Return the tally from the values of :meth:`to_dict`."""
         return cls(**{**values, "slowest": [(float(seconds), str(name)) for seconds, name in values["slowest"]]})
 
 
 def total(tallies: Iterable[Tally]) -> Tally:
-    """Return the sum.
+    """Return the sum of the tallies.
 
     >>> total([Tally(inputs=2, errors={"corrupt_media": 1}), Tally(inputs=1, errors={"corrupt_media": 1})]).errors
     {'corrupt_media': 2}

@@ -1,7 +1,6 @@
-"""A process that runs shards: orders come as lines of JSON on stdin, answers go out as lines of JSON on stdout.
+"""A process that runs shards. It reads orders as lines of JSON from stdin and writes answers as lines of JSON to stdout.
 
-It ends when stdin does, at once and in the middle of anything, so that nothing outlives the one who gave the orders. What libraries
-print goes to stderr.
+When stdin ends, the process ends at once, even during work, so that it never outlives its parent. Output of libraries goes to stderr.
 """
 
 from __future__ import annotations
@@ -27,10 +26,11 @@ TELL_EVERY_S = 0.5
 
 
 def main() -> None:
-    """Serve orders until stdin ends.
+    """Process orders until stdin ends.
 
-    First the settings; the answer is ``ready``. Then ``{"run": shard, "inputs": [line, ...], "part": path, "crashed": {i: why}}``,
-    answered by ``done`` with the tally, or ``{"probe": line}``, answered by ``alive``. An answer ``failed`` carries what was raised.
+    The first order is the settings; the answer is ``ready``. The next orders are ``{"run": shard, "inputs": [line, ...], "part": path,
+    "crashed": {i: why}}``, with the answer ``done`` and the tally, or ``{"probe": line}``, with the answer ``alive``. The answer ``failed``
+    contains the error that was raised.
     """
     answers = os.fdopen(os.dup(1), "w", encoding="ascii", buffering=1)
     os.dup2(2, 1)
@@ -78,7 +78,7 @@ def _now_and_then(tell: Callable[[int], None]) -> Callable[[int], None]:
 
 
 def _orders() -> Iterator[dict[str, Any]]:
-    """Yield the orders of stdin, which a thread watches: its end is the end of the process, whatever is going on."""
+    """Yield the orders from stdin. A thread watches stdin and ends the process when stdin ends, even during work."""
     lines: SimpleQueue[bytes] = SimpleQueue()
 
     def watch() -> None:
@@ -96,4 +96,4 @@ if __name__ == "__main__":
         main()
     except Exception:
         traceback.print_exc()
-        os._exit(1)  # at once: the end of the interpreter would wait for the thread on stdin, and die of it with other last words
+        os._exit(1)  # at once: a normal exit would wait for the thread on stdin, and crash with another message

@@ -1,4 +1,4 @@
-"""Worker processes and what becomes of their shards when they die, hang, or are killed."""
+"""Worker processes, and the recovery of their shards when they die, hang, or are killed."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from mien.batch.settings import Settings
 from mien.batch.tally import Tally
 from mien.errors import BundleError, DetectorError, JobError, MienError, UsageError
 
-PATIENCE = 3  # a shard may lose so many workers before each of its inputs is tried alone
-STALLED_AFTER_S = 600.0  # without a photo or frame done; longer than any download may take
-START_WITHIN_S = 300.0  # on a machine that is busy
+PATIENCE = 3  # a shard may lose this many workers; then each of its inputs is tried alone
+STALLED_AFTER_S = 600.0  # without a finished photo or frame; longer than any allowed download
+START_WITHIN_S = 300.0  # enough for a busy machine
 KNOWN = {error.code: error for error in (BundleError, DetectorError, JobError, UsageError)}
 
 
 @dataclass(frozen=True)
 class Task:
-    """A shard as it goes to a worker: ``lines`` are its part of the plan."""
+    """A shard for a worker. ``lines`` are its lines of the plan."""
 
     shard: int
     lines: bytes
@@ -36,7 +36,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Done:
-    """A shard that is done: a finished part file, or its ``content`` when it comes from another machine."""
+    """A finished shard: a part file, or its ``content`` if it comes from another machine."""
 
     shard: int
     tally: Tally
@@ -47,11 +47,11 @@ class Done:
 
 
 class WorkerLostError(Exception):
-    """The process ended, or was ended because it hung; the message says how."""
+    """The process has ended, or was killed because it hung. The message says how."""
 
 
 class Worker:
-    """One worker process, started when it is first needed and again after it was lost."""
+    """One worker process. It starts at its first use, and again after it is lost."""
 
     def __init__(self, settings: Settings, *, stalled_after_s: float = STALLED_AFTER_S) -> None:
         self._settings = settings
@@ -61,15 +61,15 @@ class Worker:
         self._starting = Lock()
 
     def run(self, task: Task, part: Path, tell: Callable[[int], None] = lambda _: None) -> Done:
-        """Run a shard, again if the process is lost; an input that keeps killing it becomes an error record.
+        """Run a shard, and run it again if the process is lost. An input that always kills the process becomes an error record.
 
         Args:
-            task: what to do.
-            part: where the records go; the file is on the disk afterwards.
-            tell: given the number of inputs done, now and then.
+            task: the shard to run.
+            part: file for the records; it is flushed to the disk.
+            tell: called from time to time with the number of finished inputs.
 
         Raises:
-            JobError: the disk is full, the connection is lost, or processes keep dying without an input to blame.
+            JobError: the disk is full, the connection is lost, or processes keep dying and no single input is the cause.
             BundleError, DetectorError, UsageError: the worker cannot start.
         """
         lines = task.lines.decode("ascii").splitlines()
@@ -89,14 +89,14 @@ class Worker:
             ) from None
 
     def stop(self) -> None:
-        """End the process at once, from any thread; whoever waits for it gets a JobError."""
+        """Kill the process at once. Any thread may call it; the thread that waits for the process gets a JobError."""
         with self._starting:
             self._stopped = True
             if self._process:
                 self._process.kill()
 
     def close(self) -> None:
-        """End the process and let go of it."""
+        """End the process and free its resources."""
         self.stop()
         if self._process:
             self._reap()
@@ -112,7 +112,7 @@ class Worker:
         return Done(int(answer["done"]), Tally.from_dict(answer["tally"]), answer["sha256"], int(answer["bytes"]), part)
 
     def _crashed(self, lines: list[str]) -> dict[int, str]:
-        """Return position -> sentence for the inputs that end a process alone."""
+        """Return position -> sentence for the inputs that, tried alone, kill a process."""
         crashed = {}
         for position, line in enumerate(lines):
             try:
@@ -126,8 +126,8 @@ class Worker:
         """Return the answer to an order.
 
         Raises:
-            WorkerLostError: the process is gone.
-            MienError: what the worker raised.
+            WorkerLostError: the process has ended.
+            MienError: the error that the worker raised.
         """
         for attempt in range(1, PATIENCE + 1):
             try:
@@ -147,9 +147,9 @@ class Worker:
             if self._stopped:
                 raise JobError("the job was stopped")
             self._words = tempfile.TemporaryFile()  # noqa: SIM115  (lives as long as the process)
-            # A session of its own: Ctrl-C on the terminal is for the one who gives the orders.
+            # A separate session: Ctrl-C on the terminal must reach only the parent process.
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "mien.batch.worker"],  # -P: the folder that the job is started in holds photos, not modules
+                [sys.executable, "-P", "-m", "mien.batch.worker"],  # -P: do not import modules from the folder in which the job starts
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._words,
@@ -199,7 +199,7 @@ class Worker:
         return WorkerLostError("; ".join(part for part in (why, words) if part))
 
     def _reap(self) -> str:
-        """Let the process go and return how it ended and its last words."""
+        """Wait for the ended process. Return how it ended and its last output."""
         process, self._process = self._process, None
         assert process
         status = process.wait()

@@ -1,4 +1,4 @@
-"""The command ``mien``: a thin skin, one file a verb. Data goes to stdout, words and progress to stderr."""
+"""The command ``mien``: a thin layer with one file per verb. Data goes to stdout; messages and progress go to stderr."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ from mien.errors import MienError, UsageError
 from mien.version import __version__
 
 app = typer.Typer(
-    help="Facial emotion recognition: photos in, seven calibrated probabilities a face out. Mien reports expressions as labelled by "
-    "annotators, never what a person feels; do not use it for decisions about people.",
+    help="Facial emotion recognition: photos in, seven calibrated probabilities per face out. Mien reports expressions as annotators "
+    "label them, never what a person feels. Do not use it for decisions about people.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -76,17 +76,17 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line: exit 0 when all went well, 1 when something failed, 2 when the call was wrong."""
+    """Run the command line. The exit status is 0 after success, 1 after a failure and 2 after wrong usage."""
     stay_readable()
     try:
         try:
             app()
         finally:
-            sys.stdout.flush()  # here, where an error still finds somebody who tells it
+            sys.stdout.flush()  # flush here, where an error is still reported
     except MienError as error:
         fail(str(error), status=2 if isinstance(error, UsageError) else 1)
     except BrokenPipeError:
-        sys.stderr.close()  # the reader of a pipe has gone; there is nobody left to tell
+        sys.stderr.close()  # the reader of the pipe has closed it, so no message is written
         sys.exit(1)
     except OSError as error:
         _drop_output()
@@ -94,7 +94,7 @@ def main() -> None:
 
 
 def _drop_output() -> None:
-    """Let what could not be written to stdout go, so that Python does not try, and fail, again on its way out."""
+    """Discard what could not be written to stdout. Otherwise Python tries to write it again at exit, and fails again."""
     with suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""``mien analyze``: photos in, one record a photo out."""
+"""``mien analyze``: photos in, one record per photo out."""
 
 from __future__ import annotations
 
@@ -25,28 +25,35 @@ if TYPE_CHECKING:
 
     Pair = tuple[Record, Frame | None]
 
-# a file's ending -> its format; a name without one, as /dev/null or a named pipe has, is JSON Lines
+# a file's ending -> its format; a name without an ending, such as /dev/null or a named pipe, means JSON Lines
 ENDINGS = {".jsonl": "jsonl", ".csv": "csv", ".txt": "table", ".parquet": "parquet"}
-PROGRESS_FROM = 6  # inputs; fewer are done before a bar could be read
+PROGRESS_FROM = 6  # inputs; fewer are finished before anyone could read a progress bar
 
 
 def analyze(
-    sources: Annotated[list[str], typer.Argument(help="Files, folders (searched through), quoted globs, http(s) URLs, or - for stdin.")],
+    sources: Annotated[list[str], typer.Argument(help="Files, folders (with subfolders), quoted globs, http(s) URLs, or - for stdin.")],
     format: Annotated[  # noqa: A002
-        str | None, typer.Option(help="table, jsonl, csv or parquet. Default: the output's ending; table on a terminal, else jsonl.")
+        str | None,
+        typer.Option(
+            help="table, jsonl, csv or parquet. Default: by the output's ending; without --output, table on a terminal and else jsonl."
+        ),
     ] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the records here instead of to stdout.")] = None,
-    annotate: Annotated[Path | None, typer.Option(help="Folder for copies of the photos with boxes, labels and charts.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File for the records. Default: stdout.")] = None,
+    annotate: Annotated[
+        Path | None, typer.Option(help="Folder for copies of the photos with boxes, labels and charts drawn on them.")
+    ] = None,
     model: Model = "default",
     detector: Detector = "auto",
     min_face: MinFace = "auto",
-    max_pixels: Annotated[int, typer.Option(help="Width times height of a picture; larger ones are refused.")] = 250_000_000,
-    max_bytes: Annotated[int, typer.Option(help="Size of a picture's file, in bytes; larger ones are refused.")] = 200_000_000,
-    threads: Annotated[int | None, typer.Option(help="CPU threads in all. Default: every core.")] = None,
-    timeout_s: Annotated[float, typer.Option(help="Time for one download, in seconds.")] = 20,
+    max_pixels: Annotated[
+        int, typer.Option(help="Maximum width times height of a picture, in pixels. Larger ones are refused.")
+    ] = 250_000_000,
+    max_bytes: Annotated[int, typer.Option(help="Maximum size of a picture's file, in bytes. Larger ones are refused.")] = 200_000_000,
+    threads: Annotated[int | None, typer.Option(help="Total number of CPU threads. Default: one per core.")] = None,
+    timeout_s: Annotated[float, typer.Option(help="Time limit of one download, in seconds.")] = 20,
     overwrite: Overwrite = False,
 ) -> None:
-    """Find every face and print its emotion probabilities, one record a photo."""
+    """Find every face and print its emotion probabilities, one record per photo."""
     from mien.cli.pictures import Pictures
     from mien.detect.find import check_min_face
     from mien.media.images import ReadLimits
@@ -65,7 +72,7 @@ def analyze(
     pictures = Pictures(annotate, overwrite) if annotate else None
     limits = ReadLimits(max_bytes=max_bytes, max_pixels=max_pixels, timeout_s=timeout_s)
     pipeline = Pipeline(model=model, detector=detector, min_face=check_min_face(min_face), threads=threads, limits=limits)
-    items = expand(sources, stdin=sys.stdin.buffer if sys.stdin else None, limits=limits)  # the caller may have closed it
+    items = expand(sources, stdin=sys.stdin.buffer if sys.stdin else None, limits=limits)  # stdin is None if the caller closed it
     if output:
         check_no_input(output, (item.data for item in items if isinstance(item, Source)))
     if annotate:
@@ -105,7 +112,7 @@ def _kind_of(output: Path | None, asked: str | None) -> str:
 
 
 def _without_annotated(items: Sequence[Source | ErrorResult], folder: Path) -> list[Source | ErrorResult]:
-    """Leave out what an earlier run drew into the folder that this one draws into."""
+    """Leave out annotated pictures that an earlier run wrote into the same output folder."""
     kept = [item for item in items if not _is_drawn(item, folder)]
     if drawn := len(items) - len(kept):
         say(f"{counted(drawn, 'annotated picture')} of an earlier run in {folder} left out")

@@ -1,4 +1,4 @@
-"""``mien audit``: what is wrong with a data set."""
+"""``mien audit``: find errors in a data set."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def audit(
     data: TrainingData,
     report: Annotated[Path, typer.Option(help="Folder for findings.csv, exclude.csv, audit.json and audit.html.")],
     faces: Annotated[bool, typer.Option("--faces/--no-faces", help="Look for pictures without a face.")] = True,
-    folds: Annotated[int, typer.Option(help="Train this many models to find doubtful labels, for example 4; 0 skips that search.")] = 0,
-    recipe: Annotated[str, typer.Option(help="Recipe of those models; they learn from the labels alone.")] = "nano",
-    epochs: Annotated[int, typer.Option(min=1, help="How long each of those models trains.")] = 12,
+    folds: Annotated[int, typer.Option(help="Number of models to train to find doubtful labels, for example 4. 0 skips this search.")] = 0,
+    recipe: Annotated[str, typer.Option(help="Recipe of these models. They learn from the labels only.")] = "nano",
+    epochs: Annotated[int, typer.Option(min=1, help="Training epochs of each of these models.")] = 12,
     votes: Annotated[
-        Path | None, typer.Option(help="FER+ votes, a CSV: shows whether FER+'s raters doubt the same labels. Needs --folds.")
+        Path | None, typer.Option(help="CSV file with the FER+ votes. Shows whether FER+'s raters doubt the same labels. Needs --folds.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an audit that exists.")] = False,
 ) -> None:
@@ -72,7 +72,7 @@ def audit(
 
 
 def _tell_time(folds: int, epochs: int) -> Callable[[int, dict[str, Any]], None]:
-    """Return what says after each epoch how far the models are, and about how long the rest takes."""
+    """Return a function that prints, after each epoch, the progress and an estimate of the remaining time."""
     began, done = time.perf_counter(), 0
 
     def tell(fold: int, row: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""``mien batch``: jobs over many files, finished by the same command after any kill."""
+"""``mien batch``: jobs over many files. After any kill, the same command finishes the job."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mien.batch.job import Engine, Outcome, Progress
     from mien.batch.plan import Planned
 
-SAY_EVERY_S = 30.0  # without a terminal
+SAY_EVERY_S = 30.0  # between two lines of progress, without a terminal
 
 
 def batch(
@@ -30,30 +30,34 @@ def batch(
             help="Files, folders, quoted globs, s3:// and other addresses, .tar and .zip archives, .txt, .csv or .parquet lists."
         ),
     ],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder of the job: records, manifest, report.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder for the job: records, manifest, report.")] = None,
     engine: Annotated[str, typer.Option(help="local, or ray for a cluster.")] = "local",
     workers: Annotated[
-        int | None, typer.Option(help="Worker processes. Default: every core; with ray, as many as the cluster has.")
+        int | None, typer.Option(help="Worker processes. Default: one per core; with ray, one per core of the cluster.")
     ] = None,
     format: Annotated[str, typer.Option(help="parquet or jsonl.")] = "parquet",  # noqa: A002
-    address: Annotated[str | None, typer.Option(help="Ray cluster to join. Default: a new one on this machine.")] = None,
-    column: Annotated[str | None, typer.Option(help="Column of a .csv or .parquet list that names the inputs.")] = None,
-    every: Annotated[float | None, typer.Option(help="Analyse one frame of a video every so many seconds. Default: all frames.")] = None,
-    detect_every: Annotated[int, typer.Option(help="Look for newcomers in a video every so many frames.")] = 5,
+    address: Annotated[str | None, typer.Option(help="Address of the Ray cluster. Default: a new cluster on this machine.")] = None,
+    column: Annotated[str | None, typer.Option(help="Column of a .csv or .parquet list with the names of the inputs.")] = None,
+    every: Annotated[
+        float | None, typer.Option(help="Seconds between analysed frames of a video. Default: every frame is analysed.")
+    ] = None,
+    detect_every: Annotated[int, typer.Option(help="Frames from one search for new faces in a video to the next. 1: every frame.")] = 5,
     model: Model = "default",
     detector: Detector = "auto",
     min_face: MinFace = "auto",
-    max_pixels: Annotated[int, typer.Option(help="Width times height of a picture; larger ones are refused.")] = 250_000_000,
-    max_bytes: Annotated[int, typer.Option(help="Size of a picture's file, in bytes; larger ones are refused.")] = 200_000_000,
+    max_pixels: Annotated[
+        int, typer.Option(help="Maximum width times height of a picture, in pixels. Larger ones are refused.")
+    ] = 250_000_000,
+    max_bytes: Annotated[int, typer.Option(help="Maximum size of a picture's file, in bytes. Larger ones are refused.")] = 200_000_000,
     provider: Annotated[list[str] | None, typer.Option(help="onnxruntime execution provider, such as CUDAExecutionProvider.")] = None,
-    timeout_s: Annotated[float, typer.Option(help="Time for one download, in seconds.")] = 20,
-    shard: Annotated[int, typer.Option(help="Photos that are done, and lost in a kill, together.")] = 256,
-    retry_errors: Annotated[bool, typer.Option("--retry-errors", help="Try inputs again that could not be fetched or read.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and write nothing.")] = False,
+    timeout_s: Annotated[float, typer.Option(help="Time limit of one download, in seconds.")] = 20,
+    shard: Annotated[int, typer.Option(help="Photos per shard. A kill loses at most the unfinished shards.")] = 256,
+    retry_errors: Annotated[bool, typer.Option("--retry-errors", help="Retry inputs that could not be downloaded or read.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what the job would do, and write nothing.")] = False,
 ) -> None:
-    """Analyse any number of photos and videos into Parquet, one record a photo or frame; `mien batch status DIR` reads a running job.
+    """Analyse any number of photos and videos into Parquet, one record per photo or frame. `mien batch status DIR` reads a running job.
 
-    The same command goes on where it was stopped. Exit status 0 means that every input has its records, error records included.
+    After a stop, the same command continues the job. Exit status 0 means that every input has its records, including error records.
     """
     if output is None:
         if sources[0] == "status" and len(sources) == 2:
@@ -72,7 +76,7 @@ def batch(
         max_bytes=max_bytes,
         every_s=every,
         detect_every=detect_every,
-        format=format,  # type: ignore[arg-type]  # checked() looks at it
+        format=format,  # type: ignore[arg-type]  # checked() validates it
         timeout_s=timeout_s,
         shard=shard,
         providers=tuple(provider or ()),
@@ -163,7 +167,7 @@ def _duration(seconds: float) -> str:
 
 @contextmanager
 def _progress() -> Iterator[Callable[[Progress], None]]:
-    """Give a function that shows where the job stands: a bar on a terminal, a line now and then elsewhere."""
+    """Yield a function that shows the progress of the job: a bar on a terminal, otherwise a line every SAY_EVERY_S seconds."""
     if not sys.stderr.isatty():
         last = time.monotonic()
 

@@ -1,4 +1,4 @@
-"""``mien calibrate``: temperature and 'uncertain' threshold of a bundle, fitted on PublicTest, on photos, or on both."""
+"""``mien calibrate``: fit the temperature and the 'uncertain' threshold of a bundle on PublicTest, on photos, or on both."""
 
 from __future__ import annotations
 
@@ -12,29 +12,31 @@ from mien.cli.evaluate import load_splits
 from mien.cli.options import FacesData
 from mien.errors import UsageError
 
-CHOOSING = ("public", "ferplus-public", "ferplus7-public", "val")  # splits that choose; the others are reported
+CHOOSING = ("public", "ferplus-public", "ferplus7-public", "val")  # splits for choices; the others are for reported figures
 
 
 def calibrate(
-    bundle: Annotated[Path, typer.Argument(help="Bundle folder whose spec.json is to be rewritten.")],
+    bundle: Annotated[Path, typer.Argument(help="Bundle folder. Its spec.json is rewritten.")],
     data: FacesData = None,
     split: Annotated[
         str | None,
         typer.Option(
-            help="public, ferplus-public, ferplus7-public, val, or a folder of face crops, <label>/*.jpg: images that no figure is "
-            "reported on. Default: public; of a model that FER+'s raters taught, ferplus7-public or ferplus-public; val in data other "
-            "than FER2013."
+            help="public, ferplus-public, ferplus7-public, val, or a folder of face crops, <label>/*.jpg. Use images that no figure is "
+            "reported on. Default: public. For a model trained on FER+'s labels: ferplus7-public or ferplus-public. For data other than "
+            "FER2013: val."
         ),
     ] = None,
-    votes: Annotated[Path | None, typer.Option(help="FER+ votes, a CSV; needed for ferplus-public and ferplus7-public.")] = None,
+    votes: Annotated[Path | None, typer.Option(help="CSV file with the FER+ votes. Needed for ferplus-public and ferplus7-public.")] = None,
     photos: Annotated[
-        Path | None, typer.Option(help="Folder of whole photos, <label>/*.jpg, that calibrate too; --target-accuracy is then theirs.")
+        Path | None,
+        typer.Option(help="Folder of whole photos, <label>/*.jpg, to calibrate on too. --target-accuracy then applies to them."),
     ] = None,
     target_accuracy: Annotated[
-        float | None, typer.Option(help="Accuracy wanted on the faces that are not 'uncertain'. Default: 0.8, or the best that can be had.")
+        float | None,
+        typer.Option(help="Target accuracy on the faces that are not 'uncertain'. Default: 0.8, or the best that is possible."),
     ] = None,
 ) -> None:
-    """Fit the temperature and the threshold behind 'uncertain', and store both in the bundle's spec.json."""
+    """Fit the temperature and the confidence threshold for 'uncertain', and store both in the bundle's spec.json."""
     with training_wing():
         import numpy as np
 

@@ -15,24 +15,24 @@ from mien.errors import UsageError
 if TYPE_CHECKING:
     from mien.train.evaluation.evaluate import Evaluation, Model
 
-SHOWN = 10  # most frequent disagreements printed
+SHOWN = 10  # number of the most frequent disagreements that are printed
 
 
 def compare(
     model_a: Annotated[str, typer.Argument(metavar="A", help="A shipped model's name, a bundle folder, or a run folder.")],
-    model_b: Annotated[str, typer.Argument(metavar="B", help="The other one.")],
+    model_b: Annotated[str, typer.Argument(metavar="B", help="The model to compare with A: a name, a bundle folder, or a run folder.")],
     data: FacesData = None,
     split: Annotated[
         str | None,
         typer.Option(
-            help="private, public, test, clean, ferplus, ferplus-public, val, or a folder of faces, <label>/*.jpg. " + UNLESS_SAID
+            help="private, public, test, clean, ferplus, ferplus-public, val, or a folder of face crops, <label>/*.jpg. " + UNLESS_SAID
         ),
     ] = None,
     votes: SplitVotes = None,
     threads: Threads = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON instead of tables.")] = False,
 ) -> None:
-    """Test whether two models differ, say by how much, and show where they disagree."""
+    """Test whether two models differ, print by how much, and show where they disagree."""
     with training_wing():
         from mien.train.data.splits import FERPLUS_NAMES
         from mien.train.evaluation.compare import compare as compare_evaluations
@@ -43,7 +43,7 @@ def compare(
 
     models = [open_model(name, threads=threads) for name in (model_a, model_b)]
     if split is None and [set(model.spec.labels) == set(FERPLUS_NAMES) for model in models].count(True) == 1:
-        split = "ferplus"  # the view that both can be measured in
+        split = "ferplus"  # both models can be measured on these labels
 
     def judge(model: Model) -> Evaluation:
         loaded, splits = load_splits(model.spec, data, split, votes)

@@ -1,4 +1,4 @@
-"""What every verb says on stderr, and where its data goes."""
+"""The messages of the verbs on stderr, tables on stdout, and checks of output names."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from mien.errors import MienWarning, MissingExtraError, UsageError, presentable
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp")  # of what is drawn
-PIPE_COLUMNS = 200  # of a table that goes to a file or a pipe, which has no width of its own
-HEADS = ("emotion", "votes")  # what mien.train.models builds, without its imports
+PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp")  # formats of drawn pictures
+PIPE_COLUMNS = 200  # width of a table in a file or a pipe, which have no width of their own
+HEADS = ("emotion", "votes")  # the heads that mien.train.models builds; listed here to avoid its imports
 
 
 def say(text: str) -> None:
-    """Write a line for people, without the passwords in its addresses."""
+    """Write one line to stderr. Passwords in its addresses are removed."""
     sys.stderr.write(presentable(text) + "\n")
 
 
 def fail(text: str, status: int = 1) -> NoReturn:
-    """Say what went wrong and stop."""
+    """Write an error message and exit with ``status``."""
     say(f"mien: {text}")
     sys.exit(status)
 
 
 def show(*what: RenderableType) -> None:
-    """Write tables and lines to stdout as they are, as wide as the terminal; in a pipe nothing folds."""
+    """Write tables and lines to stdout, as wide as the terminal. In a pipe no line is folded."""
     from rich.console import Console
 
     console = Console(file=sys.stdout, highlight=False, markup=False, width=None if sys.stdout.isatty() else PIPE_COLUMNS)
@@ -52,9 +52,9 @@ def counted(number: int, thing: str) -> str:
 
 
 def stay_readable() -> None:
-    """Keep the output to one line per event: names that are not text become escapes, and Pillow's warnings stay inside.
+    """Keep the output to one line per event. Bytes in names that are not text become escapes, and Pillow's warnings are hidden.
 
-    What is written to a stream that the caller has closed goes nowhere.
+    Output to a stream that the caller has closed is discarded.
     """
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
@@ -62,7 +62,7 @@ def stay_readable() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    warnings.filterwarnings("ignore", module="PIL")  # its remarks on damaged tags; what matters becomes a note or an error record
+    warnings.filterwarnings("ignore", module="PIL")  # it warns of damaged tags; what matters becomes a note or an error record
     warnings.simplefilter("always", MienWarning)
     as_python_does = warnings.showwarning
 
@@ -72,11 +72,11 @@ def stay_readable() -> None:
         else:
             as_python_does(message, category, *where)
 
-    warnings.showwarning = show  # type: ignore[assignment]  # the other arguments are passed on as they came
+    warnings.showwarning = show  # type: ignore[assignment]  # the other arguments are passed on unchanged
 
 
 def check_free(path: Path, overwrite: bool) -> None:
-    """Raise UsageError if ``path`` is taken and may not be overwritten, or its folder is missing."""
+    """Raise UsageError if ``path`` is a folder, exists and must not be overwritten, or its parent folder is missing."""
     if path.is_dir():
         raise UsageError(f"{path} is a folder; name a file")
     if path.is_file() and not overwrite:
@@ -86,28 +86,28 @@ def check_free(path: Path, overwrite: bool) -> None:
 
 
 def check_ending(path: Path, endings: Iterable[str]) -> None:
-    """Raise UsageError if ``path`` has none of the endings, which are in lower case and with their dots."""
+    """Raise UsageError if ``path`` has none of the endings. Endings are lower case and start with a dot."""
     if path.suffix.lower() not in endings:
         raise UsageError(f"expected a file name that ends in {' or '.join(endings)}, got {path}")
 
 
 def check_head(head: str) -> None:
-    """Raise UsageError if a run's network can have no such head."""
+    """Raise UsageError if ``head`` is not a head that a run's network can have."""
     if head not in HEADS:
         raise UsageError(f"unknown --head {head!r}; expected {' or '.join(HEADS)}")
 
 
 def check_no_input(path: Path, inputs: Iterable[object]) -> None:
-    """Raise UsageError if ``path``, which is to be written, is one of the files to be read; what is no path is passed over."""
+    """Raise UsageError if the output ``path`` is one of the input files. Inputs that are not paths are skipped."""
     if path.exists() and any(isinstance(given, Path) and given.exists() and path.samefile(given) for given in inputs):
         raise UsageError(f"expected another name than an input's, got {path}: it would be written over itself")
 
 
 @contextmanager
 def training_wing(*, networks: bool = False) -> Iterator[None]:
-    """Turn the import error of a missing package of the training wing into the line that installs it.
+    """Turn the import error of a missing package of the training wing into an error that says how to install it.
 
-    With ``networks``, Keras is loaded at once, and without what its backend has to say about itself.
+    With ``networks``, Keras is loaded at once, and the start-up messages of its backend are hidden.
     """
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -124,7 +124,7 @@ def training_wing(*, networks: bool = False) -> Iterator[None]:
 
 @contextmanager
 def _hushed() -> Iterator[None]:
-    """Keep what is written to stderr, by libraries below Python too, unless it ends in an error."""
+    """Hide what is written to stderr, also by native libraries. After an error, show it."""
     sys.stderr.flush()
     terminal = os.dup(2)
     with tempfile.TemporaryFile() as kept, warnings.catch_warnings(action="ignore"):

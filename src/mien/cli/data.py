@@ -1,4 +1,4 @@
-"""``mien data``: what a data folder holds and what is wrong with it, and an aligned copy of it."""
+"""``mien data``: check the contents of a data folder, and write an aligned copy of it."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ app = typer.Typer(help="Training data.", no_args_is_help=True)
 
 @app.callback()
 def data() -> None:
-    """Look after training data."""
+    """Check and align training data."""
 
 
 @app.command(cls=Verb)
 def check(
     folder: Annotated[Path, typer.Argument(help="Folder with train/<label>/*.jpg, or fer2013.csv.")],
 ) -> None:
-    """Count images a label and split, and find missing labels, wrong counts, unreadable files and copies between train and test."""
+    """Count images per label and split. Find missing labels, wrong counts, unreadable files and copies between train and test."""
     with training_wing():
         from rich.table import Table
 
@@ -52,10 +52,10 @@ def check(
 @app.command(cls=Verb)
 def align(
     folder: Annotated[Path, typer.Argument(help="Folder with train/<label>/*.jpg, or <label>/*.jpg, or fer2013.csv.")],
-    out: Annotated[Path, typer.Option(help="Folder to make for the aligned copy.")],
-    size: Annotated[int, typer.Option(min=16, max=512, help="Side of the chips in pixels.")] = 48,
+    out: Annotated[Path, typer.Option(help="New folder for the aligned copy.")],
+    size: Annotated[int, typer.Option(min=16, max=512, help="Side of the square chips, in pixels.")] = 48,
 ) -> None:
-    """Write a copy with the largest face of every picture, photo or crop, turned, scaled and shifted into the template's place."""
+    """Write an aligned copy: the largest face of every photo or crop is turned, scaled and moved to match the template."""
     with training_wing():
         from rich.console import Console
         from rich.progress import Progress

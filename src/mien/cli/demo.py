@@ -1,4 +1,4 @@
-"""``mien demo``: what Mien does, on the portrait that comes with it."""
+"""``mien demo``: analyse the portrait that comes with the package."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ from mien.cli.console import PICTURE_ENDINGS, check_ending, check_free, say, sho
 
 
 def demo(
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="The annotated picture. Default: a new mien-demo.jpg here.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="File for the annotated picture. Default: a new mien-demo.jpg in the current folder."),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the picture if it exists.")] = False,
 ) -> None:
-    """Find the face in a bundled photograph, print its seven probabilities and write the annotated picture."""
+    """Find the face in the photo that comes with Mien, print its seven probabilities and write the annotated picture."""
     from PIL import Image
     from rich.table import Table
 

@@ -1,6 +1,7 @@
-"""Signals that ask a command to end -> an end in order, with nothing half written.
+"""Signals that ask a command to stop -> an orderly end that leaves nothing half written.
 
-Ctrl-C, ``kill``, ``docker stop``, Slurm and ``timeout`` (SIGTERM), and a terminal that closes (SIGHUP) end a command alike.
+Three causes stop a command in the same way: Ctrl-C (SIGINT), SIGTERM (from ``kill``, ``docker stop``, Slurm or ``timeout``), and a
+terminal that closes (SIGHUP).
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ ENDINGS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP"
 
 
 class Ending:
-    """What the signals asked for: ``asked`` is set by the first one, which interrupts whatever is not held.
+    """A request to stop. The first signal sets ``asked`` and raises KeyboardInterrupt, unless the running code is held.
 
-    A second Ctrl-C interrupts at once; other signals that come again change nothing, since systems send several.
+    A second Ctrl-C interrupts at once. Other repeated signals change nothing, because systems often send several.
     """
 
     def __init__(self) -> None:
@@ -26,10 +27,10 @@ class Ending:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Finish a block before the interruption.
+        """Let a block finish before the interruption.
 
         Raises:
-            KeyboardInterrupt: after the block, when a signal came in it.
+            KeyboardInterrupt: after the block, if a signal arrived during it.
         """
         self._held = True
         try:
@@ -40,11 +41,11 @@ class Ending:
             raise KeyboardInterrupt
 
     def finish(self) -> None:
-        """Let no first signal interrupt what is left to do; a loop looks at ``asked`` itself."""
+        """From now on, let no first signal interrupt. A loop checks ``asked`` itself."""
         self._held = True
 
     def __call__(self, number: int, _: Any) -> None:
-        """Take a signal."""
+        """Handle a signal."""
         again = self.asked.is_set()
         if again and number != signal.SIGINT:
             return
@@ -55,9 +56,9 @@ class Ending:
 
 @contextmanager
 def in_order() -> Iterator[Ending]:
-    """Give an :class:`Ending` that takes the signals.
+    """Yield an :class:`Ending` that handles the signals.
 
-    A signal that is ignored, as SIGHUP is under nohup, stays so.
+    A signal that is already ignored, such as SIGHUP under nohup, stays ignored.
     """
     ending = Ending()
     before = {}

@@ -13,27 +13,27 @@ from mien.cli.options import HeadVotes, OverwriteBundle
 from mien.errors import UsageError
 
 Members = Annotated[
-    list[Path], typer.Argument(help="Run folders of mien train, or .keras files; two or more of the same chips and labels.")
+    list[Path], typer.Argument(help="Two or more run folders of mien train, or .keras files, with the same chips and labels.")
 ]
-DATA_HELP = "The members' data set; the validation split of each calibrates it."
+DATA_HELP = "The members' data set. Each member is calibrated on its own validation split."
 
 
 def ensemble(
     members: Members,
-    out: Annotated[Path, typer.Option(help="Bundle folder to write; with --average-weights the run folder.")],
-    data: Annotated[Path | None, typer.Option(help=f"{DATA_HELP} Needed without --average-weights.")] = None,
+    out: Annotated[Path, typer.Option(help="Bundle folder to write. With --average-weights: run folder to write.")],
+    data: Annotated[Path | None, typer.Option(help=f"{DATA_HELP} Needed unless --average-weights is given.")] = None,
     head: Annotated[
-        str, typer.Option(help="emotion (the data's labels) or votes (FER+'s eight, of runs that learned from the votes).")
+        str, typer.Option(help="emotion (the data's labels) or votes (FER+'s eight labels, for runs trained on the votes).")
     ] = "emotion",
     votes: HeadVotes = None,
     mirror: Annotated[
-        bool, typer.Option("--mirror", help="Let every member also classify the mirror image: twice the work per face.")
+        bool, typer.Option("--mirror", help="Every member also classifies the mirror image. This doubles the work per face.")
     ] = False,
     choose: Annotated[
         int | None,
         typer.Option(
             metavar="COUNT",
-            help="Keep only that many of the networks: the ones whose mean has the lowest log loss on the validation split.",
+            help="Keep only this number of networks: those whose mean has the lowest log loss on the validation split.",
         ),
     ] = None,
     name: Annotated[str, typer.Option(help="Name in spec.json.")] = "ensemble",
@@ -42,13 +42,13 @@ def ensemble(
         bool,
         typer.Option(
             "--average-weights",
-            help="Write a run folder instead, whose network has the mean of the members' weights and costs no more than one of them. The "
-            "members are runs of one network that began alike, such as two endings of one run.",
+            help="Write a run folder instead. Its network has the mean of the members' weights and costs as much as one member. The "
+            "members are runs of one network that start alike, such as two endings of one run.",
         ),
     ] = False,
     overwrite: OverwriteBundle = False,
 ) -> None:
-    """Write one bundle that answers the mean of the members' calibrated probabilities. An ensemble's .keras file counts as its members."""
+    """Write one bundle that answers the mean of the members' calibrated probabilities. A .keras file of an ensemble adds its members."""
     if average_weights:
         if data or votes or mirror or choose is not None or overwrite or head != HEADS[0]:
             raise UsageError("--average-weights takes run folders and --out alone; mien export then makes a bundle of the new run")
@@ -86,12 +86,12 @@ def _average_weights(runs: list[Path], out: Path) -> None:
 
 
 def soft_labels(
-    teachers: Annotated[list[Path], typer.Argument(help="Run folders or .keras files of the teachers, one or more.")],
+    teachers: Annotated[list[Path], typer.Argument(help="One or more run folders or .keras files of teachers.")],
     data: Annotated[Path, typer.Option(help=DATA_HELP)],
-    out: Annotated[Path, typer.Option(help="File to write, .npz.")],
+    out: Annotated[Path, typer.Option(help=".npz file to write.")],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that exists.")] = False,
 ) -> None:
-    """Write the mean of the teachers' probabilities for every image, for mien train --soft-labels."""
+    """Write the mean of the teachers' probabilities per image, for mien train --soft-labels."""
     with training_wing(networks=True):
         from mien.train.export.ensemble import calibrated, load_for, write_soft_labels
         from mien.train.export.ensemble import soft_labels as average
@@ -104,5 +104,5 @@ def soft_labels(
     say(f"{out}: probabilities of {values.shape[1]} labels for {values.shape[0]} images, from {len(teachers)} teacher{many}")
     right = values.argmax(1) == loaded.labels
     shares = {split: float(right[loaded.rows(split)].mean()) for split in ("train", "public", "val") if len(loaded.rows(split))}
-    # Far more on the images that they trained on is knowledge by heart, which the student would learn.
+    # A far higher share on the training images means that the teachers memorised them, and the student would learn that.
     say("right on " + ", ".join(f"{share:.1%} of {split}" for split, share in shares.items()))

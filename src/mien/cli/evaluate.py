@@ -1,4 +1,4 @@
-"""``mien evaluate``: a model's figures on labelled faces."""
+"""``mien evaluate``: measure a model on labelled faces."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mien.train.data.splits import Split
 
 REPORT = "report.html"
-UNLESS_SAID = "Default: private (of a model that FER+'s raters taught, ferplus7 or ferplus), or test in data other than FER2013."
+UNLESS_SAID = "Default: private; ferplus7 or ferplus for a model trained on FER+'s labels; test for data other than FER2013."
 
 
 def evaluate(
@@ -34,20 +34,24 @@ def evaluate(
     photos: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of whole photos, <label>/*.jpg: Mien finds the faces, the largest one counts, no face is a wrong answer."
+            help="Folder of whole photos, <label>/*.jpg. Mien classifies the largest face; a photo without a face is a wrong answer."
         ),
     ] = None,
     keras: Annotated[bool, typer.Option("--keras", help="Evaluate the Keras source of a run instead of the shipped file.")] = False,
     votes: SplitVotes = None,
     exclude: Exclude = None,
-    groups: Annotated[Path | None, typer.Option(help="CSV with a column 'file' and one column per grouping: figures per group.")] = None,
-    robustness: Annotated[bool, typer.Option("--robustness", help="Also measure accuracy on blurred, dark, turned, ... pictures.")] = False,
+    groups: Annotated[
+        Path | None, typer.Option(help="CSV with a column 'file' and one column per grouping. Adds figures per group.")
+    ] = None,
+    robustness: Annotated[
+        bool, typer.Option("--robustness", help="Also measure the accuracy on blurred, dark, turned, ... pictures.")
+    ] = False,
     report: Annotated[Path | None, typer.Option(help="Folder for metrics.json, predictions, card.md and report.html.")] = None,
     into_bundle: Annotated[bool, typer.Option("--into-bundle", help="Also store metrics.json and card.md in the model's bundle.")] = False,
     threads: Threads = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a report that exists.")] = False,
 ) -> None:
-    """Run a model over labelled faces and print its figures, each accuracy with its 95 % interval."""
+    """Run a model on labelled faces and print its figures. Each accuracy has its 95 % interval."""
     with training_wing():
         from mien.train.evaluation.evaluate import Evaluation, find_bundle, joined, open_model, write_metrics, write_predictions
         from mien.train.evaluation.evaluate import evaluate as measure
@@ -74,7 +78,7 @@ def evaluate(
     for faces, chosen in sets:
         grouping = read_groups(groups, faces.names) if groups and faces is sets[-1][0] else None
         results.append(measure(judged, faces, chosen, grouping))
-    (loaded, _), result = sets[0], results[0]  # told in full; of the others, the figures
+    (loaded, _), result = sets[0], results[0]  # printed in full; of the others, only the figures
     for other in results[1:]:
         result.metrics.update(joined(result, other))
     if robustness:
@@ -98,9 +102,9 @@ def evaluate(
 def load_splits(
     spec: InputSpec, data: Path | None, split: str | None, votes: Path | None = None, exclude: Path | None = None, *, choose: bool = False
 ) -> tuple[Dataset, list[Split]]:
-    """Return the data set in a model's size and the split(s) that ``--split`` names.
+    """Return the data set at a model's input size, and the splits that ``--split`` names.
 
-    Where it is left out, these are the images that are reported or, with ``choose``, those that calibrate.
+    Without ``--split``, these are the images for reported figures or, with ``choose``, those for calibration.
     """
     from mien.train.data import dataset as datasets
     from mien.train.data import splits
@@ -120,7 +124,7 @@ def load_splits(
 
 
 def say_without_answer(split: Split) -> None:
-    """Name the photos that count as wrong because they gave no face, on stderr."""
+    """List on stderr the photos that count as wrong because no face was found in them."""
     for one in split.missing:
         say(f"counted as wrong: {one.file} ({one.reason})")
 
@@ -138,7 +142,7 @@ def _say_if_photos(folder: Dataset) -> None:
 
 
 def print_table(metrics: dict[str, Any]) -> None:
-    """Print one row a split to stdout."""
+    """Print one row per split to stdout."""
     from rich.table import Table
 
     table = Table(show_edge=False, title=f"{metrics['model']['name']} {metrics['model']['version']}", title_style="")
@@ -160,4 +164,4 @@ def print_table(metrics: dict[str, Any]) -> None:
     size = metrics["model"].get("size", {})
     parts = [f"{size['parameters'] / 1e6:.2f} M parameters, {size['mmac']:.0f} MMAC a face"] if "mmac" in size else []
     parts += [f"{size['bytes'] / 1e6:.2f} MB"] if size else []
-    say(", ".join((*parts, f"{metrics['ms_a_face']:.2f} ms a face", f"{metrics['seconds']:.1f} s in all")))
+    say(", ".join((*parts, f"{metrics['ms_a_face']:.2f} ms per face", f"{metrics['seconds']:.1f} s in total")))

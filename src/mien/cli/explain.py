@@ -1,4 +1,4 @@
-"""``mien explain``: which parts of each face the answer rests on."""
+"""``mien explain``: show which parts of each face the answer depends on."""
 
 from __future__ import annotations
 
@@ -12,22 +12,26 @@ from mien.cli.console import PICTURE_ENDINGS, check_ending, check_free, check_no
 from mien.cli.options import Detector, Model
 from mien.errors import UsageError
 
-MAX_CLOSEUPS = 24  # of a crowd's largest faces; the photo itself shows all
+MAX_CLOSEUPS = 24  # for the largest faces of a crowd; the photo itself shows all of them
 
 
 def explain(
-    photo: Annotated[str, typer.Argument(help="A photo: file or http(s) URL.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The picture to write.")] = Path("explained.jpg"),
+    photo: Annotated[str, typer.Argument(help="File or http(s) URL of a photo.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File for the picture.")] = Path("explained.jpg"),
     model: Model = "default",
-    label: Annotated[str | None, typer.Option(help="Explain this label instead of each face's most probable one.")] = None,
-    grad_cam: Annotated[Path | None, typer.Option(help="Run folder: draw the Grad-CAM of its Keras network instead.")] = None,
+    label: Annotated[str | None, typer.Option(help="Label to explain. Default: the most probable label of each face.")] = None,
+    grad_cam: Annotated[
+        Path | None, typer.Option(help="Run folder. Draw the Grad-CAM of its Keras network instead of covering parts of the face.")
+    ] = None,
     detector: Detector = "auto",
-    max_pixels: Annotated[int, typer.Option(help="Width times height of a picture; larger ones are refused.")] = 250_000_000,
-    max_bytes: Annotated[int, typer.Option(help="Size of a picture's file, in bytes; larger ones are refused.")] = 200_000_000,
-    timeout_s: Annotated[float, typer.Option(help="Time for one download, in seconds.")] = 20,
+    max_pixels: Annotated[
+        int, typer.Option(help="Maximum width times height of a picture, in pixels. Larger ones are refused.")
+    ] = 250_000_000,
+    max_bytes: Annotated[int, typer.Option(help="Maximum size of a picture's file, in bytes. Larger ones are refused.")] = 200_000_000,
+    timeout_s: Annotated[float, typer.Option(help="Time limit of one download, in seconds.")] = 20,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the picture if it exists.")] = False,
 ) -> None:
-    """Cover each face bit by bit, and draw where that changes the answer: warm parts speak for it, cold ones against it."""
+    """Cover each face part by part, and draw where that changes the answer. Warm parts support the answer; cold parts oppose it."""
     import numpy as np
     from PIL import Image
 

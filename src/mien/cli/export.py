@@ -1,4 +1,4 @@
-"""``mien export``: a trained run or a bundle -> a bundle in any format that the runtime opens."""
+"""``mien export``: a trained run or a bundle -> a bundle in any format that Mien can run."""
 
 from __future__ import annotations
 
@@ -21,22 +21,24 @@ if TYPE_CHECKING:
 def export(
     out: Annotated[Path, typer.Option(help="Bundle folder to write.")],
     source: Annotated[str | None, typer.Argument(help="Run folder of mien train, bundle folder, or a shipped model's name.")] = None,
-    model: Annotated[str | None, typer.Option(help="The source, as an option. Default: the shipped default.")] = None,
+    model: Annotated[str | None, typer.Option(help="The source, given as an option. Default: the shipped model 'default'.")] = None,
     format: Annotated[str, typer.Option(help=f"One of {', '.join(FORMATS)}.")] = "onnx",  # noqa: A002
     data: Annotated[
         Path | None,
-        typer.Option(help="The model's data set. A run is calibrated on its validation split; 8-bit ranges come from training chips."),
+        typer.Option(
+            help="The model's data set. A run is calibrated on its validation split; 8-bit ranges are measured on training chips."
+        ),
     ] = None,
-    keras: Annotated[Path | None, typer.Option(help="Keras source of a bundle, for LiteRT. Default: model.keras in it.")] = None,
+    keras: Annotated[Path | None, typer.Option(help="Keras source of a bundle, for LiteRT. Default: model.keras in the bundle.")] = None,
     head: Annotated[
-        str, typer.Option(help="For a run: emotion, or votes, which answers FER+'s eight labels, contempt among them.")
+        str, typer.Option(help="For a run: emotion, or votes. The head votes answers FER+'s eight labels, which include contempt.")
     ] = "emotion",
     votes: HeadVotes = None,
     name: Annotated[str | None, typer.Option(help="Name in spec.json, for a run. Default: the recipe's.")] = None,
     release: Annotated[str, typer.Option(help="Version in spec.json, for a run.")] = "1.0",
     target_accuracy: Annotated[
         float | None,
-        typer.Option(help="For a run: accuracy wanted on the faces that are not 'uncertain'. Default: 0.8, or the best that can be had."),
+        typer.Option(help="For a run: target accuracy on the faces that are not 'uncertain'. Default: 0.8, or the best that is possible."),
     ] = None,
     overwrite: OverwriteBundle = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""Options that several verbs share, so that one name means one thing and is explained in one sentence."""
+"""Options that several verbs share. Each name has one meaning and one description."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ Model = Annotated[str, typer.Option(help="default, nano, fer2013, ferplus, or a 
 Detector = Annotated[str, typer.Option(help="auto, or a YuNet .onnx file.")]
 MinFace = Annotated[
     str,
-    typer.Option(help="Shorter side of the smallest face, in pixels; auto: 20, or a 96th of the picture's longer side if that is more."),
+    typer.Option(help="Minimum shorter side of a face, in pixels. auto: 20, or 1/96 of the picture's longer side if that is larger."),
 ]
-ModelThreads = Annotated[int, typer.Option(help="CPU threads for the model, beside those that read and search.")]
-Threads = Annotated[int | None, typer.Option(help="CPU threads. Default: every core.")]
+ModelThreads = Annotated[int, typer.Option(help="CPU threads for the model. Reading and face detection use threads of their own.")]
+Threads = Annotated[int | None, typer.Option(help="Number of CPU threads. Default: one per core.")]
 TrainingData = Annotated[Path, typer.Option(help="Folder with train/<label>/*.jpg, or fer2013.csv.")]
 FacesData = Annotated[Path | None, typer.Option(help="Folder with train/ and test/, or fer2013.csv. Not needed for --split FOLDER.")]
-SplitVotes = Annotated[Path | None, typer.Option(help="FER+ votes, a CSV; needed for the splits ferplus and ferplus-public.")]
-HeadVotes = Annotated[Path | None, typer.Option(help="FER+ votes, a CSV; needed for --head votes.")]
-Exclude = Annotated[Path | None, typer.Option(help="CSV with a column 'file': images to leave out, as mien audit writes.")]
+SplitVotes = Annotated[Path | None, typer.Option(help="CSV file with the FER+ votes. Needed for the splits ferplus and ferplus-public.")]
+HeadVotes = Annotated[Path | None, typer.Option(help="CSV file with the FER+ votes. Needed for --head votes.")]
+Exclude = Annotated[Path | None, typer.Option(help="CSV with a column 'file': images to leave out, such as the exclude.csv of mien audit.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
 OverwriteBundle = Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that exists.")]

@@ -1,4 +1,4 @@
-"""Where the records of a command go: stdout, or a file that holds whole records however the command ends."""
+"""The output of records: stdout, or a file that holds only complete records, however the command ends."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from typing import TextIO
 
 from mien.cli.console import check_free, say
 
-PARQUET = b"PAR1"  # what a whole Parquet file starts and ends with
+PARQUET = b"PAR1"  # the first and last bytes of a complete Parquet file
 
 
 class RecordFile(io.TextIOWrapper):
-    """A text file that knows how much of it is whole records: what had been written when it was last flushed.
+    """A text file that knows how many of its bytes are complete records: those written before the last flush.
 
-    ``spare`` is where a format that cannot be read before its end may keep readable pieces until then.
+    A format that is readable only when the file is complete may keep readable pieces in ``spare`` until then.
     """
 
     def __init__(self, path: Path, spare: Path) -> None:
@@ -29,17 +29,17 @@ class RecordFile(io.TextIOWrapper):
         self.whole = 0
 
     def flush(self) -> None:
-        """Write what is held back; it ends with a whole record."""
+        """Write the buffer, which ends with a complete record."""
         super().flush()
         self.whole = self._bytes.tell()
 
 
 @contextmanager
 def text_output(path: Path | None, overwrite: bool) -> Iterator[TextIO]:
-    """Give stdout, or a file that gets its name when everything is written.
+    """Yield stdout, or a file that receives its name when everything is written.
 
-    Whatever ends it before (Ctrl-C, a signal, a full disk, an error), the records that are whole by then keep the name, or stand beside an
-    older file of that name and not in its place. A device or a named pipe is written to as it is.
+    Ctrl-C, a signal, a full disk or an error may end the writing early. The records that are complete by then receive the name. If an
+    older file has that name, it stays, and the records go to a new name beside it. A device or a named pipe is written to directly.
     """
     if path is None:
         try:
@@ -70,7 +70,7 @@ def text_output(path: Path | None, overwrite: bool) -> Iterator[TextIO]:
 
 
 def _keep(part: Path, spare: Path, whole: int, path: Path) -> Path | None:
-    """Give what is whole the name, or one beside it that is free, and return that name; None where there is nothing."""
+    """Move the complete records to ``path``, or to a free name beside it. Return that name, or None if there are no records."""
     taken = path.exists()
     if _is_parquet(part):
         whole = part.stat().st_size
@@ -85,7 +85,7 @@ def _keep(part: Path, spare: Path, whole: int, path: Path) -> Path | None:
         return None
     if taken:
         return spare
-    os.replace(spare, path)  # a folder, which readers of Parquet take as one table
+    os.replace(spare, path)  # a folder; readers of Parquet open it as one table
     return path
 
 
@@ -98,6 +98,6 @@ def _is_parquet(file: Path) -> bool:
 
 
 def _free(path: Path) -> Path:
-    """Return a name that nothing has, so that what an earlier run left stays."""
+    """Return a name that is not in use, so that the files of earlier runs stay."""
     names = (path if number == 1 else path.with_name(f"{path.name}-{number}") for number in range(1, 10_000))
     return next(name for name in names if not name.exists())

@@ -1,4 +1,4 @@
-"""Annotated copies of photos, one file each, never two under one name."""
+"""Annotated copies of photos, one file per photo. No two photos share a name."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from mien.draw import annotate
 from mien.errors import UsageError
 from mien.results import FrameResult
 
-ANNOTATED = ".annotated.jpg"  # what the names end in
+ANNOTATED = ".annotated.jpg"  # the ending of every name
 JPEG_QUALITY = 90
 
 
 class Pictures:
-    """A folder that receives ``NAME.annotated.jpg`` for every photo."""
+    """A folder that receives one ``NAME.annotated.jpg`` per photo."""
 
     def __init__(self, folder: Path, overwrite: bool) -> None:
         """Make the folder.
 
         Raises:
-            UsageError: it cannot be made.
+            UsageError: the folder cannot be made.
         """
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -33,9 +33,9 @@ class Pictures:
         self._used: set[str] = set()
 
     def save(self, result: FrameResult, frame_rgb: Frame) -> str | None:
-        """Write the annotated copy of one photo; return what went wrong, or None.
+        """Write the annotated copy of one photo. Return the error message, or None after success.
 
-        Photos of the same name from different folders get ``-2``, ``-3``, ... in the order they come.
+        Photos of the same name from different folders receive ``-2``, ``-3``, ... in the order in which they come.
         """
         file = self._folder / self._name(result.source)
         if file.exists() and not self._overwrite:

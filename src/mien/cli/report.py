@@ -1,4 +1,4 @@
-"""``mien report``: a batch job as a page."""
+"""``mien report``: a batch job as an HTML page."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from mien.cli.console import check_ending, check_free, counted, say
 
 
 def report(
-    job: Annotated[Path, typer.Argument(help="Folder of a job, the --output of mien batch.")],
+    job: Annotated[Path, typer.Argument(help="Folder of a job: the --output of mien batch.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="An .html file. Default: report.html in the job's folder.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file given with --output.")] = False,
 ) -> None:
-    """Summarise a batch job: counts, emotions, confidence, errors by code, slowest inputs."""
+    """Summarise a batch job on one page: counts, emotions, confidence, errors per code, slowest inputs."""
     from mien.batch.files import write_whole
     from mien.batch.report import report_html, summarise
 

@@ -52,12 +52,12 @@ def serve(
     allowed_hosts: Annotated[list[str] | None, typer.Option("--allowed-host", help=SETTINGS["allowed_hosts"].help)] = None,
     allow_url: Annotated[bool | None, typer.Option("--allow-url", help=SETTINGS["allow_url"].help)] = None,
     url_timeout_s: Annotated[float | None, typer.Option(help=SETTINGS["url_timeout_s"].help)] = None,
-    new_key: Annotated[bool, typer.Option("--new-key", help="Print a fresh API key and its SHA-256 for --api-key, and stop.")] = False,
+    new_key: Annotated[bool, typer.Option("--new-key", help="Print a new API key and its SHA-256 for --api-key, and stop.")] = False,
 ) -> None:
-    """Serve the page, the REST interface and the live socket; the address is printed.
+    """Serve the web page, the REST interface and the live socket, and print the address.
 
-    Each option but --new-key can be set in the environment as well: --max-faces 20 is MIEN_MAX_FACES=20.
-    Three can be repeated; their variables have commas between the values: MIEN_API_KEYS, MIEN_CORS_ORIGINS, MIEN_ALLOWED_HOSTS.
+    Each option except --new-key also has an environment variable: --max-faces 20 is MIEN_MAX_FACES=20.
+    Three options can be repeated. Their variables take commas between values: MIEN_API_KEYS, MIEN_CORS_ORIGINS, MIEN_ALLOWED_HOSTS.
     """
     given = {name: value for name, value in locals().items() if name in SETTINGS and value is not None}
     if new_key:
@@ -67,7 +67,7 @@ def serve(
 
 
 def print_new_key() -> None:
-    """Print a fresh key and what the service is told of it."""
+    """Print a new key and its SHA-256. The service needs only the SHA-256."""
     from mien.serve.guard.keys import hash_of, new_key
 
     key = new_key()
@@ -77,11 +77,11 @@ def print_new_key() -> None:
 
 
 def settings_from(given: dict[str, Any]) -> Settings:
-    """Return the settings of the environment, with what was given in their place.
+    """Return the settings from ``given`` and, for the others, from the environment.
 
     Raises:
         MissingExtraError: the extra is not installed.
-        UsageError: a setting is out of range, or a variable of the environment is nearly one's.
+        UsageError: a setting is out of range, or the name of an environment variable is almost the name of a setting.
     """
     try:
         from pydantic import ValidationError
@@ -96,9 +96,9 @@ def settings_from(given: dict[str, Any]) -> Settings:
 
 
 def _told(item: Any) -> str:
-    """Return one complaint of pydantic's about a setting, with what was given; a key may be a secret."""
+    """Return one pydantic error about a setting, with the given value. API keys are left out, because they may be secret."""
     message = str(item["msg"]).removeprefix("Value error, ")
-    if not item["loc"]:  # about the names of variables
+    if not item["loc"]:  # an error about the name of a variable
         return message
     name = item["loc"][0]
     got = "" if name == "api_keys" else f", got {item['input']!r}"
@@ -109,8 +109,8 @@ def run(settings: Settings, on_start: Callable[[str], None] | None = None) -> No
     """Serve until Ctrl-C or SIGTERM.
 
     Args:
-        settings: where and what.
-        on_start: told the address once it can be opened.
+        settings: the settings of the service.
+        on_start: called with the address once it can be opened.
 
     Raises:
         MissingExtraError: the extra is not installed.
@@ -135,7 +135,7 @@ def run(settings: Settings, on_start: Callable[[str], None] | None = None) -> No
         app = create_app(settings)
         try:
             Server(app, settings, on_start=tell).run([listener])
-        except SystemExit:  # it did not start
+        except SystemExit:  # the service did not start
             if failure := getattr(app.state, "failure", None):
                 raise failure from None
             raise

@@ -17,22 +17,22 @@ def train(
     data: TrainingData,
     run: Annotated[Path, typer.Option(help="Run folder to write.")],
     recipe: Annotated[str, typer.Option(help="Name of a shipped recipe, or a .toml file.")] = "compact",
-    settings: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one recipe key; repeatable.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one key of the recipe. Repeatable.")
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="Short for --set epochs=N.")] = None,
     seed: Annotated[int | None, typer.Option(help="Short for --set seed=N.")] = None,
     validation: Annotated[
-        str | None, typer.Option(help="Split that chooses the epoch: public, val or holdout. Default: the first there is.")
+        str | None, typer.Option(help="Split that decides which epoch is best: public, val or holdout. Default: the first one that exists.")
     ] = None,
-    votes: Annotated[Path | None, typer.Option(help="FER+ votes, a CSV.")] = None,
+    votes: Annotated[Path | None, typer.Option(help="CSV file with the FER+ votes.")] = None,
     exclude: Exclude = None,
-    soft_labels: Annotated[
-        Path | None, typer.Option(help="Probabilities that replace the labels: the file that mien soft-labels writes.")
-    ] = None,
+    soft_labels: Annotated[Path | None, typer.Option(help="File of mien soft-labels. Its probabilities replace the labels.")] = None,
     teacher: Annotated[
         list[Path] | None,
         typer.Option(help="Run folder or .keras file of a teacher whose predictions replace the labels of each batch. Repeatable."),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the folder after its last complete epoch.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the folder from its last complete epoch.")] = False,
     devices: Annotated[int, typer.Option(min=1, help="Devices that share each batch (JAX backend).")] = 1,
 ) -> None:
     """Train a network. Its state is saved after every epoch, so you can stop a run at any moment and continue it with --resume."""
@@ -88,7 +88,7 @@ def train(
 
 
 def epoch_line(row: dict[str, Any], epochs: int) -> str:
-    """Return one history row in words.
+    """Return one row of the history as a line of text.
 
     >>> row = {"epoch": 3, "loss": 1.5, "accuracy": 0.4, "val_loss": 1.25, "val_accuracy": 0.5, "learning_rate": 0.1, "seconds": 70.2}
     >>> epoch_line(row, epochs=48)
@@ -102,13 +102,13 @@ def epoch_line(row: dict[str, Any], epochs: int) -> str:
 
 
 def parse_settings(settings: list[str]) -> dict[str, Any]:
-    """Return dotted key -> value from ``KEY=VALUE`` texts; values are read as TOML, and as plain text when they are not.
+    """Return dotted key -> value from ``KEY=VALUE`` texts. A value that is not TOML is taken as plain text.
 
     >>> parse_settings(["optimizer.learning_rate=0.05", "model.family=wide", "model.options.widths=[16, 32]"])
     {'optimizer.learning_rate': 0.05, 'model.family': 'wide', 'model.options.widths': [16, 32]}
 
     Raises:
-        UsageError: a text without ``=``.
+        UsageError: a text has no key or no ``=``.
     """
     values: dict[str, Any] = {}
     for setting in settings:

@@ -1,4 +1,4 @@
-"""A verb's help, without a type behind options that take no value."""
+"""The help of a verb. It shows no type after options that take no value."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typer.core import TyperCommand
 
 
 class Verb(TyperCommand):
-    """``--overwrite <bool>`` would have people type ``--overwrite true``."""
+    """A command whose flags show no type. After ``--overwrite <bool>`` people would type ``--overwrite true``."""
 
     def get_params(self, ctx: Any) -> list[Any]:
-        """Return all parameters, ``--help`` among them."""
+        """Return all parameters, including ``--help``."""
         params: list[Any] = super().get_params(ctx)
         for param in params:
             if getattr(param, "is_flag", False):

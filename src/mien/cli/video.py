@@ -31,25 +31,32 @@ RECORD_ENDINGS = (".jsonl", ".csv", ".parquet")
 
 def video(
     source: Annotated[
-        str, typer.Argument(help="A video file, a stream's address, a folder of pictures, a quoted glob of them, or - for stdin.")
+        str, typer.Argument(help="A video file, the address of a stream, a folder of pictures, a quoted glob of pictures, or - for stdin.")
     ],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Records, a .jsonl, .csv or .parquet file.")] = None,
-    annotated: Annotated[Path | None, typer.Option(help="A copy with boxes, ids and labels, an .mp4 file, with the sound.")] = None,
-    timeline: Annotated[Path | None, typer.Option(help="A picture of who showed what and when, a .png, .jpg or .webp file.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File for the records: .jsonl, .csv or .parquet.")] = None,
+    annotated: Annotated[Path | None, typer.Option(help="File for a copy with boxes, ids, labels and the sound: .mp4.")] = None,
+    timeline: Annotated[
+        Path | None, typer.Option(help="File for a chart of each person's expressions over time: .png, .jpg or .webp.")
+    ] = None,
     summary: Annotated[bool, typer.Option("--summary", help="Print how many seconds each person showed each expression.")] = False,
-    every: Annotated[float | None, typer.Option(help="Analyse one frame every so many seconds. Default: all frames.")] = None,
-    detect_every: Annotated[int, typer.Option(help="Look for newcomers every so many frames; 1 is slowest and misses least.")] = 5,
+    every: Annotated[float | None, typer.Option(help="Seconds between analysed frames. Default: every frame is analysed.")] = None,
+    detect_every: Annotated[
+        int,
+        typer.Option(help="Number of frames from one search for new faces to the next. 1 searches every frame: slowest, and misses least."),
+    ] = 5,
     model: Model = "default",
     detector: Detector = "auto",
     min_face: MinFace = "auto",
-    max_pixels: Annotated[int, typer.Option(help="Width times height of a picture; larger ones are refused.")] = 250_000_000,
-    max_bytes: Annotated[int, typer.Option(help="Size of a picture's file, in bytes; larger ones are refused.")] = 200_000_000,
+    max_pixels: Annotated[
+        int, typer.Option(help="Maximum width times height of a picture, in pixels. Larger ones are refused.")
+    ] = 250_000_000,
+    max_bytes: Annotated[int, typer.Option(help="Maximum size of a picture's file, in bytes. Larger ones are refused.")] = 200_000_000,
     threads: ModelThreads = 1,
     overwrite: Overwrite = False,
 ) -> None:
-    """Follow every face of a video and tell what it showed when.
+    """Track every face of a video and report which expressions it shows, and when.
 
-    Records go to stdout as JSON Lines when nothing else is asked for.
+    Without an option for an output, records go to stdout as JSON Lines.
     """
     from mien.detect.find import check_min_face
     from mien.media.images import ReadLimits, display_name
@@ -78,7 +85,7 @@ def video(
             complete = job.run(sink, annotated)
     except BrokenPipeError:
         raise
-    except OSError as error:  # what was written until then is finished by now
+    except OSError as error:  # the files written until then are complete by now
         problem = error
     if timeline and job.frames:
         try:
@@ -109,7 +116,7 @@ class _Job:
     part: str = "picture"
 
     def run(self, sink: Sink | None, annotated: Path | None) -> bool:
-        """Do everything that is done frame by frame; return False when something of it could not be read or the user stopped it."""
+        """Process all frames. Return False if a part of the video could not be read, or if the user stopped the job."""
         from mien.media.standard_input import open_input
         from mien.media.video import Clip
         from mien.video_job import video_records
@@ -124,7 +131,7 @@ class _Job:
                 return clip
 
             def begin(duration_s: float | None) -> None:
-                ending.finish()  # from here on the loop looks whether it shall stop, and leaves nothing half written
+                ending.finish()  # from here on the loop checks for a stop itself and leaves nothing half written
                 opened(duration_s)
 
             records = video_records(
@@ -137,7 +144,7 @@ class _Job:
                 timeline=self.story,
                 stopped=stopped,
                 on_open=begin,
-                on_sound_lost=lambda why: say(f"mien: the sound of {self.name} cannot go along, or not to its end ({why})"),
+                on_sound_lost=lambda why: say(f"mien: the sound of {self.name} cannot be copied, or not completely ({why})"),
             )
             try:
                 with closing(records):
@@ -150,7 +157,7 @@ class _Job:
                         else:
                             self.frames += 1
                             done(record.time_s or 0.0)
-            except MediaError:  # its record was the last one
+            except MediaError:  # its error record was the last record
                 say(f"{counted(self.frames, 'frame')} before that" if self.frames else "no frame could be read")
                 return False
         seconds = max(time.monotonic() - began, 1e-6)
@@ -166,9 +173,9 @@ class _Job:
 
 @contextmanager
 def _progress() -> Iterator[tuple[Callable[[float | None], None], Callable[[float], None]]]:
-    """Give two functions that keep a bar up to date, where there is a terminal.
+    """Yield two functions that update a progress bar. Without a terminal they do nothing.
 
-    The first takes the length of the video in seconds once it is known, the second the time of each frame that is done.
+    The first takes the length of the video in seconds, once it is known. The second takes the time of each finished frame in seconds.
     """
     if not sys.stderr.isatty():
         yield lambda _: None, lambda _: None

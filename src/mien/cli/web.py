@@ -1,4 +1,4 @@
-"""``mien web``: what the web page needs beside the service."""
+"""``mien web``: files that the web page needs in addition to the service."""
 
 from __future__ import annotations
 
@@ -10,20 +10,22 @@ import typer
 from mien.cli.console import say
 from mien.cli.verb import Verb
 
-app = typer.Typer(help="The web page's own parts.", no_args_is_help=True)
+app = typer.Typer(help="Files of the web page.", no_args_is_help=True)
 
 
 @app.callback()
 def web() -> None:
-    """Look after the web page of `mien serve`."""
+    """Install files for the web page of `mien serve`."""
 
 
 @app.command("install-runtime", cls=Verb)
 def install_runtime(
-    registry: Annotated[str | None, typer.Option(help="An npm registry's address. Default: the one npm is set to.")] = None,
-    file: Annotated[Path | None, typer.Option(help="The package's tarball, fetched by other means; nothing is downloaded then.")] = None,
+    registry: Annotated[
+        str | None, typer.Option(help="Address of an npm registry. Default: the registry that npm is configured for.")
+    ] = None,
+    file: Annotated[Path | None, typer.Option(help="Tarball of the package, if you already have it. Then nothing is downloaded.")] = None,
 ) -> None:
-    """Fetch ONNX Runtime Web (33 MB, pinned and checksummed) so that the page can work in the browser alone: no frame leaves it."""
+    """Download ONNX Runtime Web (33 MB, fixed version, checked). With it the page works in the browser alone: no frame leaves it."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 

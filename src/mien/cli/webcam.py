@@ -1,4 +1,4 @@
-"""``mien webcam``: the camera's faces, live: in the browser, as a table on a terminal, or as JSON Lines."""
+"""``mien webcam``: live results for the faces before a camera: in the browser, as a table on a terminal, or as JSON Lines."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ if TYPE_CHECKING:
     from mien.results import FrameResult
 
 BAR = 24  # characters
-LEAST_FACE = 40  # px; what sits further away than people before a webcam do is left out
+LEAST_FACE = 40  # px; smaller faces are further away than a webcam's user, and are left out
 
 
 def webcam(
-    device: Annotated[str, typer.Option(help="The camera's number or path, or a stream's address.")] = "0",
-    frames: Annotated[int | None, typer.Option(help="Stop after so many frames. Default: at Ctrl-C.")] = None,
+    device: Annotated[str, typer.Option(help="Number or path of the camera, or the address of a stream.")] = "0",
+    frames: Annotated[int | None, typer.Option(help="Stop after this number of frames. Default: run until Ctrl-C.")] = None,
     model: Model = "default",
     detector: Detector = "auto",
     min_face: Annotated[
         str,
-        typer.Option(
-            help="Shorter side of the smallest face, in pixels; auto: 40, or a 96th of the picture's longer side if that is more."
-        ),
+        typer.Option(help="Minimum shorter side of a face, in pixels. auto: 40, or 1/96 of the picture's longer side if that is larger."),
     ] = "auto",
     threads: ModelThreads = 1,
-    terminal: Annotated[bool, typer.Option("--terminal", help="Stay in the terminal, also where the page could be opened.")] = False,
+    terminal: Annotated[
+        bool, typer.Option("--terminal", help="Stay in the terminal, even where the page could open in a browser.")
+    ] = False,
 ) -> None:
-    """Show what the faces before the camera show; the newest frame counts, the ones that there is no time for are dropped.
+    """Show the expressions of the faces before the camera. Only the newest frame is analysed; frames that come too fast are dropped.
 
-    With the extra 'serve' the page opens in the browser, which then has the camera; no frame leaves this machine.
+    With the extra 'serve', the page opens in the browser, and the browser uses the camera. No frame leaves this machine.
     """
     from mien.detect.find import Auto, check_min_face
 
@@ -70,7 +70,7 @@ def webcam(
 
 
 def _has_page() -> bool:
-    """Return whether a person sits here, with a browser, and the service is installed."""
+    """Return whether stdout is a terminal, the service is installed, and there is a browser."""
     from importlib.util import find_spec
 
     if not sys.stdout.isatty() or not all(map(find_spec, ("fastapi", "uvicorn", "pydantic_settings"))):

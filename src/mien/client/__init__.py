@@ -1,4 +1,4 @@
-"""A client of the service: the same records as in process, over HTTP, with and without ``async``.
+"""A client of the service: the same records as in the Python API, over HTTP, with and without ``async``.
 
 >>> from mien.client import Client
 >>> with Client("http://127.0.0.1:8000") as client:  # doctest: +SKIP

@@ -22,7 +22,7 @@ class AsyncClient:
     """:class:`mien.client.Client` for an event loop: the same calls, awaited."""
 
     def __init__(self, base_url: str = ADDRESS, *, api_key: str | None = None, timeout_s: float = 60, retries: int = 4) -> None:
-        """Connect when first used; the arguments are those of :class:`mien.client.Client`."""
+        """Create a client that connects at its first call. The arguments are those of :class:`mien.client.Client`."""
         self._base_url, self._key, self._retries, self._timeout_s = base_url, api_key, retries, timeout_s
         self._http = httpx.AsyncClient(base_url=base_url, headers=headers_of(api_key), timeout=timeout_of(timeout_s))
 
@@ -51,7 +51,7 @@ class AsyncClient:
             await self._do(flows.remove(address))
 
     async def models(self) -> list[dict[str, Any]]:
-        """Return the models that answer there, as ``/v1/models`` lists them."""
+        """Return the models of the service, as ``/v1/models`` lists them."""
         return await self._do(flows.models(self._retries))
 
     async def stream(
@@ -72,7 +72,7 @@ class AsyncClient:
                 yield record
 
     async def close(self) -> None:
-        """Let the connections go."""
+        """Close the connections."""
         await self._http.aclose()
 
     async def __aenter__(self) -> Self:

@@ -1,6 +1,6 @@
-"""What the clients do, without doing it: each call is a generator that yields steps and gets replies, so that the two clients share it.
+"""The logic of the clients, without input and output. Each call is a generator, so that the sync and the async client share it.
 
-A flow yields a :class:`Call` and is sent an :class:`Answer`, or yields a :class:`Pause`; what it returns is the result.
+A flow yields a :class:`Call` and receives an :class:`Answer`, or it yields a :class:`Pause`. Its return value is the result.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class Call:
     path: str
     params: Mapping[str, Any] = field(default_factory=dict)
     body: bytes | None = None
-    files: Sequence[tuple[str, bytes | Path]] = ()  # name, and the content or where it is
-    save_to: Path | None = None  # where a good answer's body goes
-    repeatable: bool = True  # sending it twice does no harm
+    files: Sequence[tuple[str, bytes | Path]] = ()  # name, and the content or its path
+    save_to: Path | None = None  # file for the body of a successful answer
+    repeatable: bool = True  # the request may be sent twice
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Pause:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back: a status and a body, or what kept it from coming."""
+    """The response: a status and a body, or the reason why there is none."""
 
     status: int | None
     body: bytes = b""
@@ -74,7 +74,7 @@ def analyze(photo: Photo, options: Mapping[str, Any], retries: int) -> Flow[Fram
 
 
 def analyze_many(photos: Sequence[Photo], options: Mapping[str, Any], retries: int) -> Flow[list[Record]]:
-    """Return one record per photo, in their order. A photo that is too large or unreadable, here or there, gives an error record."""
+    """Return one record per photo, in order. A photo that is too large or unreadable, here or in the service, gives an error record."""
     records: list[Record] = []
     for group in _groups(photos):
         answered = iter((yield from _answered([item for item in group if not isinstance(item, ErrorResult)], options, retries)))
@@ -103,19 +103,19 @@ def _answered(files: Sequence[tuple[str, bytes]], options: Mapping[str, Any], re
 
 
 def models(retries: int) -> Flow[list[dict[str, Any]]]:
-    """Return the models that answer there."""
+    """Return the models of the service."""
     answer = yield from _reliably(Call("GET", "/v1/models"), retries)
     found: list[dict[str, Any]] = json.loads(answer.body)["models"]
     return found
 
 
 def hand_in(path: Path, every_s: float | None, annotated: Path | None, retries: int) -> Flow[str]:
-    """Return the address of a video's job.
+    """Send a video to the service and return the address of its job.
 
     Raises:
-        NotFoundError: no such file.
-        UsageError: no folder for the annotated copy.
-        ServiceError: the service refuses it, or does not answer.
+        NotFoundError: the file does not exist.
+        UsageError: the folder for the annotated copy does not exist.
+        ServiceError: the service refuses the video, or does not answer.
     """
     if not path.is_file():
         raise NotFoundError(f"expected a video file, got {path}, which does not exist; check the path")
@@ -130,10 +130,10 @@ def hand_in(path: Path, every_s: float | None, annotated: Path | None, retries: 
 def outcome(
     address: str, annotated: Path | None, on_progress: Callable[[dict[str, Any]], None] | None, retries: int
 ) -> Flow[list[FrameResult]]:
-    """Return a video's records when it is done, and save its annotated copy.
+    """Wait until a video is finished, save its annotated copy, and return its records.
 
     Raises:
-        ServiceError: the video broke, or was lost with the service.
+        ServiceError: the job of the video failed, or the service lost it.
     """
     yield from _until_done(address, on_progress, retries)
     answer = yield from _reliably(Call("GET", f"{address}/result"), retries)
@@ -144,7 +144,7 @@ def outcome(
 
 
 def remove(address: str) -> Flow[None]:
-    """Remove a video from the service, if it can be reached; it would go by itself, later."""
+    """Remove a video from the service, if it can be reached. Otherwise the service removes it later."""
     yield Call("DELETE", address)
 
 
@@ -165,12 +165,12 @@ def _until_done(address: str, on_progress: Callable[[dict[str, Any]], None] | No
 
 
 def _reliably(call: Call, retries: int) -> Flow[Answer]:
-    """Return a good answer, after as many repetitions as are allowed and can help."""
+    """Return a successful answer. Errors that may pass are retried, up to ``retries`` times."""
     for attempt in range(retries + 1):
         answer: Answer = yield call
         if answer.status is not None and answer.status < 300:
             return answer
-        # 429 and 503 come before the service takes the request on, so even what must not happen twice may be sent again.
+        # 429 and 503 are sent before the service starts the work, so even a request that must not run twice may be sent again.
         not_taken = answer.status in (429, 503) or not answer.connected
         worth_it = answer.status is None or answer.status in RETRIED
         if attempt == retries or not worth_it or not (call.repeatable or not_taken):
@@ -180,7 +180,7 @@ def _reliably(call: Call, retries: int) -> Flow[Answer]:
 
 
 def back_off(attempt: int, retry_after_s: float | None) -> float:
-    """Return how long to wait after a failed attempt, counted from 0: twice as long each time, by chance shorter, so that callers part.
+    """Return the wait in seconds after a failed attempt, counted from 0. It doubles each time, with random jitter between callers.
 
     >>> 0.1 <= back_off(0, None) <= 0.2 and 5 <= back_off(20, None) <= 10, back_off(0, 3.0) >= 3
     (True, True)
@@ -210,7 +210,7 @@ def _records(answer: Answer) -> list[Record]:
 
 
 def _groups(photos: Sequence[Photo]) -> Iterator[list[tuple[str, bytes] | ErrorResult]]:
-    """Yield the files of one request after the other, among them what could not be read; no more than those are in memory."""
+    """Yield the files of one request at a time, with error records for unreadable ones. Only these files are in memory."""
     group: list[tuple[str, bytes] | ErrorResult] = []
     size = 0
     for photo in photos:
@@ -242,12 +242,12 @@ def _named(photo: Photo) -> tuple[str, bytes]:
 
 
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options that are set, as a query writes them."""
+    """Return the options that are set, in the format of a URL query."""
     return {name: str(value).lower() if isinstance(value, bool) else value for name, value in options.items() if value is not None}
 
 
 def live_record(message: Mapping[str, Any]) -> Record | None:
-    """Return the record in a message of a live socket, None for one that carries none.
+    """Return the record in a message of a live socket, or None if the message has none.
 
     Raises:
         ServiceError: the service ends the stream with this message.
@@ -268,7 +268,7 @@ def live_options(api_key: str | None, max_faces: int | None, smoothing_s: float 
 
 
 def live_address(base_url: str) -> str:
-    """Return the live socket's address.
+    """Return the address of the live socket.
 
     >>> live_address("https://example.org/mien/")
     'wss://example.org/mien/v1/stream'

@@ -19,34 +19,34 @@ from mien.results import FrameResult, Record
 
 
 class Client:
-    """A service's pipeline as if it were here. Safe to share between threads; close it, or use it in a ``with`` block."""
+    """Calls a service as if its pipeline were local. Threads may share a client. Close it, or use it in a ``with`` block."""
 
     def __init__(self, base_url: str = ADDRESS, *, api_key: str | None = None, timeout_s: float = 60, retries: int = 4) -> None:
-        """Connect when first used.
+        """Create a client that connects at its first call.
 
         Args:
-            base_url: where the service is.
-            api_key: the key that opens it, if it has one.
-            timeout_s: how long one request may stall.
-            retries: how often a request is repeated when the service is full or away; the pauses grow.
+            base_url: address of the service.
+            api_key: API key of the service, if it needs one.
+            timeout_s: longest time without progress in one request, in seconds.
+            retries: how often a request is repeated if the service is busy or not reachable. The pauses become longer.
         """
         self._base_url, self._key, self._retries, self._timeout_s = base_url, api_key, retries, timeout_s
         self._http = httpx.Client(base_url=base_url, headers=headers_of(api_key), timeout=timeout_of(timeout_s))
 
     def analyze(self, photo: Photo, *, max_faces: int | None = None) -> FrameResult:
-        """Return the faces of one photo, a path or an encoded picture's bytes.
+        """Return the faces of one photo, given as a path or as the bytes of an encoded picture.
 
         Raises:
             ServiceError: the service refuses the photo, fails, or does not answer.
-            MediaError: the file cannot be read here.
+            MediaError: the file cannot be read on this machine.
         """
         return self._do(flows.analyze(photo, {"max_faces": max_faces}, self._retries))
 
     def analyze_many(self, photos: Sequence[Photo], *, max_faces: int | None = None) -> list[Record]:
-        """Return one record per photo, in their order. A photo that is missing, too large or unreadable gives an error record.
+        """Return one record per photo, in order. A photo that is missing, too large or unreadable gives an error record.
 
-        Photos that are too many or too large together for one request are sent in smaller ones. Raises as :meth:`analyze` where the
-        service itself fails or does not answer.
+        If the photos are too many or too large for one request, they are sent in several. If the service fails or does not answer, the
+        errors are those of :meth:`analyze`.
         """
         return self._do(flows.analyze_many(photos, {"max_faces": max_faces}, self._retries))
 
@@ -58,18 +58,18 @@ class Client:
         annotated: str | Path | None = None,
         on_progress: Callable[[dict[str, Any]], None] | None = None,
     ) -> list[FrameResult]:
-        """Return one record per frame of a video file. The service keeps nothing of it.
+        """Return one record per frame of a video file. Afterwards the service deletes the video and its results.
 
         Args:
-            path: the video.
-            every_s: analyse one frame every so many seconds; all if None.
-            annotated: where a copy with boxes and labels goes, an ``.mp4`` file.
-            on_progress: told the job's state now and then.
+            path: path of the video.
+            every_s: seconds between analysed frames; every frame if None.
+            annotated: path of an ``.mp4`` file for a copy with boxes and labels.
+            on_progress: called with the state of the job from time to time.
 
         Raises:
-            ServiceError: the video was refused or broke, or the service does not answer.
-            NotFoundError: no such file.
-            UsageError: no folder for the annotated copy.
+            ServiceError: the service refuses the video or does not answer, or the job fails.
+            NotFoundError: the file does not exist.
+            UsageError: the folder for the annotated copy does not exist.
         """
         copy = Path(annotated) if annotated else None
         address = self._do(flows.hand_in(Path(path), every_s, copy, self._retries))
@@ -79,14 +79,14 @@ class Client:
             self._do(flows.remove(address))
 
     def models(self) -> list[dict[str, Any]]:
-        """Return the models that answer there, as ``/v1/models`` lists them."""
+        """Return the models of the service, as ``/v1/models`` lists them."""
         return self._do(flows.models(self._retries))
 
     def stream(self, frames: Iterable[bytes], *, max_faces: int | None = None, smoothing_s: float | None = None) -> Iterator[Record]:
-        """Yield one record per frame, with track ids. The next encoded frame is taken after the answer to the frame before.
+        """Yield one record per frame, with track ids. The next encoded frame is taken after the answer to the previous frame.
 
         Raises:
-            ServiceError: the service ends the stream, or is not there.
+            ServiceError: the service ends the stream, or cannot be reached.
         """
         with ExitStack() as stack:
             with reaching():
@@ -100,7 +100,7 @@ class Client:
                 yield record
 
     def close(self) -> None:
-        """Let the connections go."""
+        """Close the connections."""
         self._http.close()
 
     def __enter__(self) -> Self:

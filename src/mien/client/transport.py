@@ -1,4 +1,4 @@
-"""What both clients tell httpx, and what they take from it."""
+"""Conversions between the flows and httpx, for both clients."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def timeout_of(seconds: float) -> httpx.Timeout:
 
 
 def open_files(call: Call, stack: ExitStack) -> list[tuple[str, tuple[str, IO[bytes] | bytes]]] | None:
-    """Return a call's files as httpx takes them; those on disk are open until ``stack`` ends."""
+    """Return a call's files in httpx's format. Files on disk stay open until ``stack`` is closed."""
     if not call.files:
         return None
     return [
@@ -41,26 +41,26 @@ def open_files(call: Call, stack: ExitStack) -> list[tuple[str, tuple[str, IO[by
 
 @contextmanager
 def saving(file: Path) -> Iterator[IO[bytes]]:
-    """Open a file that takes its name, and the place of an older one, when it is whole."""
+    """Open a new file for writing. It receives its name, and replaces an older file, only when it is complete."""
     with atomic_write(file) as draft, draft.open("wb") as out:
         yield out
 
 
 def answer_of(response: httpx.Response, body: bytes) -> Answer:
-    """Return a response as flows read it."""
+    """Return an HTTP response as an :class:`Answer` for the flows."""
     said = response.headers.get("retry-after", "")
     return Answer(response.status_code, body, retry_after_s=float(said) if said.isdecimal() else None)
 
 
 def failure_of(error: httpx.TransportError) -> Answer:
-    """Return what flows are told when no response came."""
+    """Return the :class:`Answer` for a request without a response."""
     reason = " ".join(str(error).split()) or type(error).__name__
     return Answer(None, failure=reason, connected=not isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout)))
 
 
 @contextmanager
 def reaching() -> Iterator[None]:
-    """Turn what a live socket raises into a ServiceError; the caller's own frames are taken outside."""
+    """Turn errors of a live socket into a ServiceError. The caller's frames are read outside, so that their errors stay."""
     try:
         yield
     except (OSError, WebSocketException) as error:
@@ -68,5 +68,5 @@ def reaching() -> Iterator[None]:
 
 
 def no_answer(error: Exception) -> ServiceError:
-    """Return the error of a live socket that cannot be opened or was cut."""
+    """Return the error for a live socket that cannot be opened or was closed."""
     return ServiceError(f"expected a live socket of the service, got none ({error}); check the address and the key, and whether it runs")

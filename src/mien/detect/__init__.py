@@ -1,4 +1,4 @@
-"""Where the faces of a frame are, with five landmarks each: one protocol, and :class:`~mien.detect.yunet.YuNetDetector` behind it."""
+"""Face detection with five landmarks per face: a protocol, and its implementation :class:`~mien.detect.yunet.YuNetDetector`."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ def find_detector(name: str | Path = "auto", threads: int | None = None, tiles_a
     """Return a detector that is ready to run.
 
     Args:
-        name: ``auto``, the network in the package, or the path of another YuNet's ``.onnx`` file.
+        name: ``auto`` for the network in the package, or the path of another YuNet ``.onnx`` file.
         threads: CPU threads for one call; onnxruntime's choice if None.
-        tiles_at_once: parts of one picture that are searched side by side, where it is searched closely; see
+        tiles_at_once: number of tiles of one picture that are searched in parallel; see
             :class:`~mien.detect.yunet.YuNetDetector`.
 
     Raises:
-        DetectorError: no such detector, or the file is none.
+        DetectorError: there is no such detector, or the file is not a detector.
         UsageError: ``threads`` is below 1.
     """
     from mien.detect.yunet import FACE_DETECTOR, YuNetDetector  # loads onnxruntime

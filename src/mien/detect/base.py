@@ -1,4 +1,4 @@
-"""What the detectors share: their answer, their protocols, and the search of one frame at two scales."""
+"""Shared parts of the detectors: their result, their protocols, and the search of one frame at two scales."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from mien.results import Box, Point
 
 # One row per face in pixels of the searched view: score, box x0 y0 x1 y1, then x and y of the five landmarks.
 Rows = NDArray[np.float64]
-Look = Callable[[Frame], Rows]  # an RGB view -> the rows of its faces, in pixels of the view
+Look = Callable[[Frame], Rows]  # RGB view -> rows of its faces, in pixels of the view
 ROW = 15
 
-SMALLEST_SIDE = 256  # a face that fills a 48 px crop is found best at 4 to 6 times its size
-COARSE_SIDE = 192  # the view for faces that fill the picture
-LARGEST_FACE = 320  # both networks were trained on faces of 10 to 300 px; above that the coarse view is right and the fine one is not
-COARSE_SCORE = 0.6  # faces in the coarse view are large and score high; what scores less there is clutter
+SMALLEST_SIDE = 256  # px; a face that fills a 48 px crop is found best at 4 to 6 times its size
+COARSE_SIDE = 192  # px; the view for faces that fill the picture
+LARGEST_FACE = 320  # px; both networks were trained on faces of 10 to 300 px; larger faces are right only in the coarse view
+COARSE_SCORE = 0.6  # faces in the coarse view are large and score high; lower scores there are clutter
 SAME_FACE_IOU = 0.4
-SURE_FACE = 0.7  # of the boxes that score less, many hold no face and half are not read rightly (benchmarks.scenes): `uncertain`
-MAX_CANDIDATES = 5000  # boxes of one look that are compared with each other, the best ones; a picture made for it has any number
-FINE_FACE = 96  # px of the smallest wanted face in the fine view: who wants large ones alone waits less; smaller views lose some
+SURE_FACE = 0.7  # below it, many boxes have no face and half of the labels are wrong (benchmarks.scenes): `uncertain`
+MAX_CANDIDATES = 5000  # best boxes of one view for NMS; a malicious picture can have very many
+FINE_FACE = 96  # px; the smallest wanted face in the fine view: a large min_face is faster, but smaller views would lose faces
 
 
 @dataclass(frozen=True)
 class Detection:
     """One face: box and landmarks in pixels of the original frame, score in [0, 1].
 
-    The landmarks are left eye, right eye, nose, left and right mouth corner as seen when the face is upright; near a border they may lie
-    outside the frame, the box does not.
+    The landmarks are left eye, right eye, nose, left and right mouth corner, as seen when the face is upright. Near a border, landmarks
+    may be outside the frame. The box is always inside.
     """
 
     box_xyxy: Box
@@ -44,30 +44,30 @@ class Detection:
 
 
 class Detector(Protocol):
-    """Anything that finds faces; calls from several threads must be safe."""
+    """An object that finds faces. It must allow calls from several threads."""
 
     @property
     def name(self) -> str:
-        """A short word for messages."""
+        """A short name for messages."""
 
     def detect(self, frame_rgb: Frame, min_face: float = 20) -> tuple[Detection, ...]:
-        """Return the faces of an RGB frame, uint8 (H, W, 3), whose box is at least ``min_face`` px on its shorter side; largest first."""
+        """Return the faces of an RGB frame, uint8 (H, W, 3), largest first. Their boxes have a shorter side of ``min_face`` px or more."""
 
 
 @runtime_checkable
 class NearDetector(Protocol):
-    """A detector that can also look at a picture as it is, for callers that know how large its faces are."""
+    """A detector that can also search a picture at its own size, for callers that know the size of its faces."""
 
     def detect_near(self, view_rgb: Frame) -> tuple[Detection, ...]:
-        """Return all faces of an RGB picture, uint8 (H, W, 3), searched once and without enlarging it; largest first."""
+        """Return all faces of an RGB picture, uint8 (H, W, 3), largest first. It is searched once, without enlarging."""
 
 
 @runtime_checkable
 class ThoroughDetector(Protocol):
-    """A detector that can search a picture part by part, as closely as the smallest wanted face needs it."""
+    """A detector that can search a picture in tiles, enlarged as much as the smallest wanted face needs."""
 
     def detect_thoroughly(self, frame_rgb: Frame, min_face: float) -> tuple[Detection, ...]:
-        """Return what :meth:`Detector.detect` does, from a search that shows faces of ``min_face`` px at any frame size."""
+        """Return the same as :meth:`Detector.detect`, from a search that finds faces of ``min_face`` px at any frame size."""
 
 
 def search(frame_rgb: Frame, look: Look, max_side: int, min_face: float) -> tuple[Detection, ...]:
@@ -80,7 +80,7 @@ def search(frame_rgb: Frame, look: Look, max_side: int, min_face: float) -> tupl
         min_face: shorter side of the smallest box that is returned, in pixels of the frame.
 
     Raises:
-        UsageError: the frame is not such an array.
+        UsageError: the frame is not uint8 (H, W, 3).
     """
     check_frame(frame_rgb)
     fine, coarse = two_views(frame_rgb, look, max_side, min_face)
@@ -94,7 +94,7 @@ def check_frame(frame_rgb: Frame) -> None:
 
 
 def two_views(frame_rgb: Frame, look: Look, max_side: int, min_face: float) -> tuple[Rows, Rows]:
-    """Return rows in pixels of the frame, best first: of one view of the whole frame, and the large faces of a coarse one."""
+    """Return two arrays of rows in pixels of the frame, best first: those of a fine view, and the large faces of a coarse view."""
     longer = max(frame_rgb.shape[:2])
     side = view_side(longer, max_side, min_face)
     rows = _look_at_scale(frame_rgb, look, side)
@@ -106,22 +106,22 @@ def two_views(frame_rgb: Frame, look: Look, max_side: int, min_face: float) -> t
 
 
 def view_side(longer: int, max_side: int, min_face: float) -> int:
-    """Return the longer side of the one view in which a frame whose longer side is ``longer`` px is searched as a whole."""
+    """Return the longer side, in pixels, of the view for a search of the whole frame. ``longer`` is the longer side of the frame."""
     side = min(longer, max_side, round(longer * FINE_FACE / max(min_face, 1)))
     return max(side, min(SMALLEST_SIDE, max_side))
 
 
 def detections(rows: Rows, frame_rgb: Frame, min_face: float) -> tuple[Detection, ...]:
-    """Return the faces of rows (N, 15) in pixels of the frame, largest first: the first of those that overlap, none below ``min_face``."""
+    """Return the faces of rows (N, 15) in pixels of the frame, largest first, after NMS, without faces below ``min_face`` px."""
     height, width = frame_rgb.shape[:2]
     faces = [_detection(row, width, height) for row in rows[nms(rows[:, 1:5])]]
     return tuple(sorted((face for face in faces if min(_size(face.box_xyxy)) >= min_face), key=lambda face: -np.prod(_size(face.box_xyxy))))
 
 
 def nms(boxes: NDArray[np.float64], threshold: float = SAME_FACE_IOU) -> NDArray[np.int64]:
-    """Return the indices of the boxes (N, 4) that overlap no earlier kept box by more than ``threshold``: non-maximum suppression.
+    """Non-maximum suppression: return the indices of the boxes (N, 4) whose IoU with each kept earlier box is at most ``threshold``.
 
-    One kept box at a time is compared with those that are left, so memory grows with N and not with its square.
+    Each kept box is compared with the boxes that are left, so memory grows with N and not with its square.
 
     >>> nms(np.array([[0, 0, 10, 10], [1, 0, 11, 10], [20, 0, 30, 10]], float)).tolist()
     [0, 2]
@@ -142,7 +142,7 @@ def nms(boxes: NDArray[np.float64], threshold: float = SAME_FACE_IOU) -> NDArray
 
 
 def _look_at_scale(frame_rgb: Frame, look: Callable[[Frame], Rows], side: int) -> Rows:
-    """Return rows in pixels of the frame, best first, found in a copy whose longer side is ``side``."""
+    """Return rows in pixels of the frame, best first, from a resized copy whose longer side is ``side`` px."""
     height, width = frame_rgb.shape[:2]
     scale = side / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -153,7 +153,7 @@ def _look_at_scale(frame_rgb: Frame, look: Callable[[Frame], Rows], side: int) -
 
 
 def best_first(rows: Rows) -> Rows:
-    """Return rows (N, 15) by falling score, the best :data:`MAX_CANDIDATES` of them."""
+    """Return at most :data:`MAX_CANDIDATES` rows (N, 15), by descending score."""
     return rows[np.argsort(-rows[:, 0], kind="stable")[:MAX_CANDIDATES]]
 
 

@@ -1,4 +1,4 @@
-"""The search of one frame as the pipeline does it: how small a face may be, how closely to look, and which way faces stand."""
+"""The face search of the pipeline in one frame: the minimum size of a face, how closely to search, and the turn of each face."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from mien.detect.turns import settled
 from mien.errors import UsageError
 
 AUTO: Literal["auto"] = "auto"
-AUTO_SIDES = 96  # how often the smallest face of ``auto`` goes into the longer side of a frame
+AUTO_SIDES = 96  # ``auto``: the longer side of a frame divided by its smallest face
 
 
 @dataclass(frozen=True)
 class Auto:
-    """What ``auto`` means: every frame is searched once, as a whole, and faces below a 96th of its longer side do not count.
+    """The meaning of ``auto``: every frame is searched once, as a whole, and faces below 1/96 of its longer side are left out.
 
-    ``at_least`` is the limit in small frames, pixels.
+    ``at_least`` is the minimum face size in small frames, in pixels.
     """
 
     at_least: float = 20.0
@@ -31,10 +31,10 @@ MinFace = float | Auto | Literal["auto"]
 
 
 def check_min_face(min_face: object) -> float | Auto:
-    """Return what ``min_face`` says: a number of pixels, or ``auto``; numbers may be written as text.
+    """Return ``min_face`` as a number of pixels or as :class:`Auto`. Numbers may be given as text.
 
     Raises:
-        UsageError: it is neither ``auto`` nor a finite number of 1 or more.
+        UsageError: the value is neither ``auto`` nor a finite number of 1 or more.
 
     >>> check_min_face("12"), check_min_face("auto")
     (12.0, Auto(at_least=20.0))
@@ -44,7 +44,7 @@ def check_min_face(min_face: object) -> float | Auto:
     if min_face == AUTO:
         return Auto()
     try:
-        pixels = float(min_face)  # type: ignore[arg-type]  # what it does not take is an error of its own
+        pixels = float(min_face)  # type: ignore[arg-type]  # other types raise, and the error is handled
     except (TypeError, ValueError):
         pixels = math.nan
     if not 1 <= pixels < math.inf:
@@ -53,7 +53,7 @@ def check_min_face(min_face: object) -> float | Auto:
 
 
 def least_px(min_face: float | Auto, width: int, height: int) -> float:
-    """Return the shorter side of the smallest face that counts in a frame of this size, pixels.
+    """Return the minimum shorter side of a face in a frame of this size, in pixels.
 
     >>> least_px(Auto(), 1920, 1080), least_px(Auto(), 4800, 3600), least_px(12, 4800, 3600)
     (20.0, 50.0, 12)
@@ -62,7 +62,7 @@ def least_px(min_face: float | Auto, width: int, height: int) -> float:
 
 
 def kept_px(min_face: float | Auto, width: int, height: int) -> float:
-    """Return the shorter side of the smallest box that counts: the boxes of one face vary, and a number leaves room for that.
+    """Return the minimum shorter side of a box, in pixels. Boxes of one face vary in size, so a number is lowered by a tolerance.
 
     >>> kept_px(Auto(), 640, 480), kept_px(30, 640, 480)
     (20.0, 24.0)
@@ -71,7 +71,7 @@ def kept_px(min_face: float | Auto, width: int, height: int) -> float:
 
 
 def size_note(min_face: float | Auto, width: int, height: int) -> tuple[str, ...]:
-    """Return the sentence for a picture so large that ``auto`` leaves out faces of 20 px; none for others.
+    """Return a note if the picture is so large that ``auto`` leaves out faces of 20 px, and else an empty tuple.
 
     >>> size_note(Auto(), 4000, 3000)
     ('faces smaller than 42 px are left out in a picture of this size; min_face 20 searches all of it closely',)
@@ -85,16 +85,16 @@ def size_note(min_face: float | Auto, width: int, height: int) -> tuple[str, ...
 
 
 def find_faces(detector: Detector, frame_rgb: Frame, min_face: float | Auto = Auto()) -> tuple[Detection, ...]:
-    """Return the faces of an RGB frame, uint8 (H, W, 3), largest first, also those that stand on their side or head.
+    """Return the faces of an RGB frame, uint8 (H, W, 3), largest first, including faces on their side or upside down.
 
     Args:
-        detector: a :class:`~mien.detect.base.ThoroughDetector` searches as closely as a number in ``min_face`` asks; a
-            :class:`~mien.detect.base.NearDetector` finds the turn of faces that are not surely upright.
+        detector: a :class:`~mien.detect.base.ThoroughDetector` searches as closely as a number in ``min_face`` needs; a
+            :class:`~mien.detect.base.NearDetector` finds the turn of faces that may not be upright.
         frame_rgb: the frame.
-        min_face: shorter side of the smallest face, pixels; with :class:`Auto`, the frame is searched once, as a whole.
+        min_face: minimum shorter side of a face, in pixels; with :class:`Auto`, the frame is searched once, as a whole.
 
     Raises:
-        UsageError: the frame is no such array.
+        UsageError: the frame is not uint8 (H, W, 3).
     """
     height, width = frame_rgb.shape[:2]
     least = least_px(min_face, width, height)

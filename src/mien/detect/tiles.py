@@ -1,4 +1,4 @@
-"""A picture searched part by part, so that its small faces are large enough to be seen, whatever the size of the picture."""
+"""The search of a picture in tiles, so that small faces are large enough for the detector at any size of the picture."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from mien.arrays import Frame
 from mien.detect.base import Detection, Look, Rows, best_first, check_frame, detections, nms, two_views, view_side
 from mien.detect.views import resized
 
-WELL_SEEN = 40  # px of the smallest wanted face in the finest views: nine of ten faces without a head around them are seen there
-MOST_ENLARGED = 2.0  # more shows nothing new
-STEP = 3.0  # from one level of views to the next coarser one
-LARGEST_IN_TILE = 128  # px; a face of a tile that is larger is seen whole, and well, in the next coarser level
-TILE, OVERLAP = 960, 160  # px of a view, at most, and of what neighbours share: a face of LARGEST_IN_TILE px and its surroundings
-SLACK = 8  # px by which two neighbours may disagree about a face's centre
-KEPT_SHARE = 0.8  # of the smallest wanted size that a box must have: the detector's boxes of one face vary by about as much
-MAX_FACES = 20_000  # of one picture, the surest ones
+WELL_SEEN = 40  # px; size of the smallest wanted face in the finest views: there, 9 of 10 faces without a head around them are found
+MOST_ENLARGED = 2.0  # larger views find no more faces
+STEP = 3.0  # scale ratio from one level of views to the next coarser one
+LARGEST_IN_TILE = 128  # px; a larger face in a tile is complete, and found well, in the next coarser level
+TILE, OVERLAP = 960, 160  # px; largest view, and overlap of neighbours: a face of LARGEST_IN_TILE px with its surroundings
+SLACK = 8  # px; two neighbours may place the centre of a face this far apart
+KEPT_SHARE = 0.8  # a box may be this share of the minimum size, because the boxes of one face vary by about as much
+MAX_FACES = 20_000  # per picture, those with the highest scores
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A part of a frame and how it is looked at: edges in whole pixels of the frame, and the scale of the view.
+    """A part of a frame: its edges in whole pixels of the frame, and the scale of its view.
 
-    A face belongs to the tile whose ``own_xyxy`` holds its centre; the parts that tiles own cover the frame without overlapping.
+    A face belongs to the tile whose ``own_xyxy`` contains its centre. The ``own_xyxy`` of all tiles cover the frame without overlap.
     """
 
     x0: int
@@ -41,20 +41,20 @@ class Tile:
 
 
 class Searcher:
-    """Looks at several tiles of a picture at once; safe to share between threads, which together look at no more tiles at a time."""
+    """Searches several tiles of a picture in parallel. Threads may share it; the limit of parallel tiles holds for all together."""
 
     def __init__(self, look: Look, max_side: int, at_once: int) -> None:
-        """Keep what looks: ``look`` takes an RGB view of at most ``max_side`` px and gives rows (N, 15) in pixels of the view."""
+        """Create a searcher. ``look`` takes an RGB view of at most ``max_side`` px and returns rows (N, 15) in pixels of the view."""
         self._look, self._max_side, self._at_once = look, max_side, at_once
         self._gate = BoundedSemaphore(at_once)
 
     def search(self, frame_rgb: Frame, min_face: float) -> tuple[Detection, ...]:
         """Return the faces of a frame that are about ``min_face`` px or more on their shorter side, largest first.
 
-        Boxes of one face vary, so those of :data:`KEPT_SHARE` of that size are kept.
+        Boxes of one face vary in size, so boxes from :data:`KEPT_SHARE` of that size are kept.
 
-        The whole frame is searched as :func:`mien.detect.base.search` does. Where the smallest wanted face is too small in that view, a
-        pyramid of finer views is cut into tiles and searched as well; what is seen well in the whole frame keeps its box.
+        The whole frame is searched as in :func:`mien.detect.base.search`. If the smallest wanted face is too small in that view, a
+        pyramid of finer views is also searched in tiles. Faces that are large enough in the view of the whole frame keep their boxes.
 
         Raises:
             UsageError: the frame is not uint8 (H, W, 3).
@@ -76,10 +76,10 @@ class Searcher:
         if self._at_once == 1 or len(tiles) == 1:
             return [work(tile) for tile in tiles]
         with ThreadPoolExecutor(min(self._at_once, len(tiles)), thread_name_prefix="mien-tiles") as pool:
-            return list(pool.map(work, tiles))  # in the order of the tiles: the same answer with any number of threads
+            return list(pool.map(work, tiles))  # in the order of the tiles, so that the number of threads does not change the result
 
     def _one(self, frame_rgb: Frame, min_face: float, tile: Tile) -> Rows:
-        """Return the faces of one tile in pixels of the frame, best first: those that it owns, and that are not too large for it."""
+        """Return the faces that belong to one tile and are not too large for it, in pixels of the frame, best first."""
         width, height = tile.x1 - tile.x0, tile.y1 - tile.y0
         size = (max(1, round(width * tile.scale)), max(1, round(height * tile.scale)))
         with self._gate:
@@ -96,7 +96,7 @@ class Searcher:
 
 
 def scales(whole: float, min_face: float) -> tuple[float, ...]:
-    """Return the scales of the views that a frame needs beside that of the ``whole``, finest first; none where that shows enough.
+    """Return the scales of the additional views, finest first. It is empty if the view of scale ``whole`` is fine enough.
 
     >>> scales(0.24, 20), scales(1.0, 40)
     ((2.0, 0.6666666666666666), ())
@@ -110,7 +110,7 @@ def scales(whole: float, min_face: float) -> tuple[float, ...]:
 
 
 def cut(width: int, height: int, scale: float, side: int = TILE) -> Iterator[Tile]:
-    """Yield the tiles of a frame, row by row; no view of one is larger than ``side`` px.
+    """Yield the tiles of a frame, row by row. The view of a tile is at most ``side`` px.
 
     >>> [tile.own_xyxy for tile in cut(1000, 400, 1.0)]
     [(0.0, 0.0, 500.0, 400.0), (500.0, 0.0, 1000.0, 400.0)]

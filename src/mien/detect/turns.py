@@ -1,8 +1,8 @@
-"""Faces that stand on their side or head: the detector knows upright ones, and gives others the points of an upright one all the same.
+"""Faces on their side or upside down. The detector knows only upright faces, and gives other faces the landmarks of an upright one.
 
-A face that is not surely upright is looked at once more in eight turns. The scores tell them apart: of 100 faces in photos that were
-turned by 45 to 180 degrees, the best score was within 45 degrees of the true turn for each (``python -m benchmarks.scenes --part rolls``).
-Faces of a photo share their turn, so that a turned one has the whole picture searched in its turn.
+A face that may not be upright is searched again in eight turns, and the scores show which turn is right. For 100 faces in photos turned by
+45 to 180 degrees, the best score was always within 45 degrees of the true turn (``python -m benchmarks.scenes --part rolls``). The faces of
+a photo usually have the same turn, so after one turned face the whole picture is searched in that turn.
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ from mien.detect.base import SAME_FACE_IOU, SURE_FACE, Detection, NearDetector, 
 from mien.geometry import Floats, iou, similarity, transform
 from mien.results import Box, Point
 
-SURE_UPRIGHT = 0.91  # of 100 faces that stand on their head one scores as much
-MOST_LOOKS = 4  # faces of a picture that are looked at, the surest of those that are not surely upright
+SURE_UPRIGHT = 0.91  # of 100 upside-down faces, one scores as high as this
+MOST_LOOKS = 4  # faces per picture that are searched again: those that may not be upright, highest scores first
 TURNS_DEG = tuple(range(0, 360, 45))
-LOOK_SIDE, SURROUNDINGS = 96, 1.8  # px of one look, and its side in longer sides of the face's box
-OTHER_DEG, OPPOSED_DEG = 30.0, 75.0  # turns of a face that are nearer to each other count as one; so far apart, one of them is wrong
-LEAST_SCORE, LEAST_GAIN = 0.75, 0.02  # of the best look, and over the best of the looks that agree with the face's own points
-MOST_LOSS = 0.05  # by which the best look may score less than the face itself: smaller views score a little less
-DOUBTFUL = SURE_FACE - 0.01  # the score of a face of which two turns are about as likely
-NEAR_QUARTER_DEG = 30.0  # from a quarter turn: the whole picture may stand in it
+LOOK_SIDE, SURROUNDINGS = 96, 1.8  # px of one view, and its side divided by the longer side of the face's box
+OTHER_DEG, OPPOSED_DEG = 30.0, 75.0  # two turns within the first agree; beyond the second, one of them is wrong
+LEAST_SCORE, LEAST_GAIN = 0.75, 0.02  # minimum score of the best view, and its minimum lead over views that agree with the landmarks
+MOST_LOSS = 0.05  # the best view may score this much less than the face itself: smaller views score a little less
+DOUBTFUL = SURE_FACE - 0.01  # the score of a face with two turns that are about equally likely
+NEAR_QUARTER_DEG = 30.0  # within this of a quarter turn, the whole picture may be turned
 
 Search = Callable[[Frame], Sequence[Detection]]
 
 
 def settled(detector: object, frame_rgb: Frame, faces: Sequence[Detection], search: Search | None = None) -> tuple[Detection, ...]:
-    """Return the faces of a frame, largest first, with the points of those that are turned where they belong.
+    """Return the faces of a frame, largest first. Turned faces have corrected landmarks.
 
-    An upright face stays as it is. A face of which two turns are about as likely has a score of at most :data:`DOUBTFUL`.
+    An upright face stays unchanged. A face with two turns that are about equally likely has a score of at most :data:`DOUBTFUL`.
 
     Args:
-        detector: what found them; one that cannot look at small pictures (:class:`~mien.detect.base.NearDetector`) leaves them as they are.
+        detector: the detector of the faces. If it is not a :class:`~mien.detect.base.NearDetector`, the faces stay unchanged.
         frame_rgb: uint8 (H, W, 3).
-        faces: of the frame.
-        search: finds the faces of a whole frame; used for a picture whose faces stand in a quarter or half turn. Not used if None.
+        faces: the detected faces of the frame.
+        search: finds the faces of a whole frame. It is called if the faces have a quarter or half turn, and never if None.
     """
     if not isinstance(detector, NearDetector):
         return tuple(faces)
@@ -64,7 +64,7 @@ def settled(detector: object, frame_rgb: Frame, faces: Sequence[Detection], sear
 
 
 def quarter_turns(landmarks: ArrayLike) -> int:
-    """Return how often ``np.rot90`` must turn a frame until a face with these points (5, 2) stands upright or nearly so, 0 to 3.
+    """Return how many times, 0 to 3, ``np.rot90`` must turn a frame until a face with these landmarks (5, 2) is about upright.
 
     >>> upright = np.array(template_for(48))
     >>> quarter_turns(upright), quarter_turns(48 - upright)
@@ -74,9 +74,9 @@ def quarter_turns(landmarks: ArrayLike) -> int:
 
 
 def roll_deg(landmarks: ArrayLike) -> float:
-    """Return by how many degrees, clockwise, a face with these points (5, 2) must be turned to stand upright, -180 to 180.
+    """Return the clockwise turn in degrees, -180 to 180, that makes a face with these landmarks (5, 2) upright.
 
-    Points that are no face's, because they coincide or are not finite, give 0.
+    Invalid landmarks, which coincide or are not finite, give 0.
     """
     try:
         matrix = similarity(landmarks, template_for(48))
@@ -91,7 +91,7 @@ def _quarter(landmarks: ArrayLike) -> int:
 
 
 def _looks(detector: NearDetector, frame_rgb: Frame, faces: Sequence[Detection]) -> list[list[Detection | None]]:
-    """Return, for each face, what is seen in each of :data:`TURNS_DEG`, in pixels of the frame; one call of the detector."""
+    """Return, per face, the detection in each of :data:`TURNS_DEG`, in pixels of the frame, from one call of the detector."""
     mosaic = np.zeros((LOOK_SIDE * len(faces), LOOK_SIDE * len(TURNS_DEG), 3), np.uint8)
     to_frame = [[_cut(frame_rgb, face.box_xyxy, turn) for turn in TURNS_DEG] for face in faces]
     for row, looks in enumerate(to_frame):
@@ -112,9 +112,9 @@ def _looks(detector: NearDetector, frame_rgb: Frame, faces: Sequence[Detection])
 
 
 def _cut(frame_rgb: Frame, box: Box, turn_deg: float) -> tuple[Frame, Floats]:
-    """Return the surroundings of a face turned by ``turn_deg``, a square of LOOK_SIDE px, and the matrix (2, 3) from there to the frame."""
+    """Return the area around a face, turned by ``turn_deg``: a square of LOOK_SIDE px, and the matrix (2, 3) from it to the frame."""
     x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
-    scale = SURROUNDINGS * max(box[2] - box[0], box[3] - box[1]) / LOOK_SIDE  # frame pixels per pixel of the look
+    scale = SURROUNDINGS * max(box[2] - box[0], box[3] - box[1]) / LOOK_SIDE  # frame pixels per pixel of the view
     angle = math.radians(turn_deg)
     turn = scale * np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     middle = np.array([LOOK_SIDE / 2, LOOK_SIDE / 2])
@@ -132,7 +132,7 @@ def _cut(frame_rgb: Frame, box: Box, turn_deg: float) -> tuple[Frame, Floats]:
 
 
 def _in_frame(seen: Detection, corner_xy: tuple[int, int], to_frame: Floats, turn_deg: int, shape: tuple[int, ...]) -> Detection:
-    """Return a face of a look in pixels of the frame; the box keeps its sides, which change places at a quarter turn."""
+    """Return a face of a view in pixels of the frame. The box keeps its size; a quarter turn swaps width and height."""
     x0, y0, x1, y1 = np.array(seen.box_xyxy) - np.tile(corner_xy, 2)
     (centre,) = transform(to_frame, [((x0 + x1) / 2, (y0 + y1) / 2)])
     scale = math.hypot(to_frame[0, 0], to_frame[1, 0])
@@ -145,7 +145,7 @@ def _in_frame(seen: Detection, corner_xy: tuple[int, int], to_frame: Floats, tur
 
 
 def _judged(face: Detection, seen: Sequence[Detection | None]) -> tuple[Detection, bool]:
-    """Return the face as the best of its looks has it, and whether that is another turn than that of its own points."""
+    """Return the face from its best view, and whether its turn there differs from that of its own landmarks."""
     looks = [look for look in seen if look]
     best = max(looks, key=lambda look: look.score, default=None)
     if best is None or best.score < face.score - MOST_LOSS:
@@ -161,7 +161,7 @@ def _judged(face: Detection, seen: Sequence[Detection | None]) -> tuple[Detectio
 
 
 def _best_of(faces: Sequence[Detection], again: Sequence[Detection]) -> tuple[Detection, ...]:
-    """Return one face per place of two searches, the surer one, largest first; where they are equally sure, it is not sure."""
+    """Merge two searches: keep the higher score at each place, largest face first. Two turns with about equal scores are doubtful."""
     both = sorted([*faces, *again], key=lambda face: -face.score)
     boxes = np.array([face.box_xyxy for face in both]).reshape(-1, 4)
     out = []
@@ -180,7 +180,7 @@ def _apart_deg(one: Detection, other: Detection) -> float:
 
 
 def turned_back(face: Detection, quarter: int, shape: tuple[int, ...]) -> Detection:
-    """Return a face of ``np.rot90(frame, quarter)`` in pixels of the frame, whose shape is (H, W, 3)."""
+    """Return a face of ``np.rot90(frame, quarter)`` in pixels of the original frame with shape (H, W, 3)."""
     height, width = shape[:2]
     back: Callable[[float, float], Point] = {
         0: lambda x, y: (x, y),

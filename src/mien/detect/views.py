@@ -1,4 +1,4 @@
-"""A frame, or a part of it -> the copy that a detector looks at."""
+"""A frame, or a part of it -> the resized copy for the detector."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from PIL import Image
 
 from mien.arrays import Frame
 
-GAP = 2.0  # Pillow's reducing_gap: whole pixels are averaged down to this many times the wanted size, and interpolated from there
-STRIP_PIXELS = 2**22  # of the frame in Pillow's hands at once, where whole pixels are averaged
+GAP = 2.0  # Pillow's reducing_gap: average whole pixels down to this multiple of the wanted size, then interpolate
+STRIP_PIXELS = 2**22  # pixels of the frame that Pillow averages in one step
 
 
 def resized(frame_rgb: Frame, size_wh: tuple[int, int]) -> Frame:
-    """Return a copy of another size, uint8 (h, w, 3); the frame itself where it has that size.
+    """Return a resized copy, uint8 (h, w, 3), or the frame itself if it already has this size.
 
-    The pixels are those of ``Image.resize(size_wh, ..., reducing_gap=2.0)``, bicubic where the copy is larger on its longer side and
-    bilinear where it is smaller. A large frame is averaged strip by strip, because Pillow would copy the whole of it first.
+    The pixels are those of ``Image.resize(size_wh, ..., reducing_gap=2.0)``: bicubic if the longer side of the copy is larger, and
+    bilinear if it is smaller. A large frame is averaged strip by strip, because Pillow would copy all of it first.
     """
     height, width = frame_rgb.shape[:2]
     if size_wh == (width, height):

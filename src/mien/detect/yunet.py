@@ -1,6 +1,6 @@
 """YuNet (Wu et al. 2023, doi:10.1007/s11633-023-1423-y) through onnxruntime.
 
-The package carries libfacedetection's weights of it (S. Yu, BSD-3), 0.2 MB; OpenCV's file and others of the same outputs open as well.
+The package contains the weights of libfacedetection (S. Yu, BSD-3), 0.2 MB. OpenCV's file and others with the same outputs also work.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ OUTPUTS = tuple(f"{kind}_{stride}" for kind in ("cls", "obj", "bbox", "kps") for
 
 
 class YuNetDetector:
-    """OpenCV's YuNet behind the :class:`~mien.detect.base.Detector` protocol; safe to share between threads."""
+    """YuNet as a :class:`~mien.detect.base.Detector`. Threads may share it."""
 
     name = "yunet"
 
@@ -40,13 +40,14 @@ class YuNetDetector:
         """Load the graph.
 
         Args:
-            path: a graph with YuNet's inputs and outputs, such as OpenCV's ``face_detection_yunet_2023mar.onnx``; by default the
-                package's own.
-            threshold: lowest score of a face, in (0, 1]; a lower one finds more faces in clutter, and more that are none
+            path: a graph with YuNet's inputs and outputs, such as OpenCV's ``face_detection_yunet_2023mar.onnx``. The default is the
+                graph in the package.
+            threshold: minimum score of a face, in (0, 1]. A lower threshold finds more faces in clutter, and more false ones
                 (``python -m benchmarks.scenes --split public`` counts both).
-            max_side: frames with a longer side are searched in a copy of this size; a graph of fixed input size lowers it to its own.
+            max_side: in pixels; frames with a longer side are searched in a copy of this size. A graph of fixed input size lowers it to
+                that size.
             threads: CPU threads for one call; onnxruntime's choice if None.
-            tiles_at_once: parts of a picture that :meth:`detect_thoroughly` looks at side by side; if None, what keeps every core busy.
+            tiles_at_once: number of tiles that :meth:`detect_thoroughly` searches in parallel; if None, enough to use every core.
 
         Raises:
             DetectorError: the file is missing or is not a YuNet.
@@ -76,7 +77,7 @@ class YuNetDetector:
         """Return the faces of an RGB frame, uint8 (H, W, 3), largest first; see :class:`~mien.detect.base.Detector`.
 
         Raises:
-            UsageError: the frame is not such an array.
+            UsageError: the frame is not uint8 (H, W, 3).
         """
         return search(frame_rgb, self._look, self._max_side, min_face)
 
@@ -90,7 +91,7 @@ class YuNetDetector:
 
     def detect_near(self, view_rgb: Frame) -> tuple[Detection, ...]:
         """Return the faces of a small picture; see :class:`~mien.detect.base.NearDetector`."""
-        if max(view_rgb.shape[:2]) > self._max_side:  # a graph of fixed size takes no larger one
+        if max(view_rgb.shape[:2]) > self._max_side:  # a graph of fixed size accepts no larger view
             return self.detect(view_rgb, min_face=1)
         return detections(best_first(self._look(view_rgb)), view_rgb, min_face=1)
 
@@ -104,8 +105,8 @@ class YuNetDetector:
 def decode(outputs: Mapping[str, NDArray[np.float32]], height: int, width: int, threshold: float) -> Rows:
     """Return rows (N, 15) in pixels of the network's input, from its outputs.
 
-    Every cell of a grid of 8, 16 or 32 px names at most one face: the score is the geometric mean of class and object scores, centre and
-    landmarks are offsets from the cell's corner in cells, and width and height are exponentials in cells.
+    Every cell of a grid of 8, 16 or 32 px gives at most one face. Its score is the geometric mean of the class and object scores. Its
+    centre and landmarks are offsets from the cell's corner, in cells. Its width and height are exponentials, in cells.
     """
     parts = []
     for stride in STRIDES:

@@ -1,4 +1,4 @@
-"""Bundle -> a warm session of the engine that its spec.json names; every engine answers as :class:`mien.runtime.Session` does."""
+"""Bundle -> a session of the engine in its spec.json. Every engine has the interface of :class:`mien.runtime.Session`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Engine(Protocol):
 
     @property
     def inputs(self) -> dict[str, tuple[Any, ...]]:
-        """Name -> shape of every input; sizes that may vary are strings or None."""
+        """Name -> shape of every input; variable sizes are strings or None."""
         ...
 
     @property
@@ -28,7 +28,7 @@ class Engine(Protocol):
         ...
 
     def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
-        """Return name -> array for ``outputs`` (all of them if None)."""
+        """Return name -> array for ``outputs`` (all outputs if None)."""
         ...
 
 
@@ -38,12 +38,12 @@ def open_session(bundle: Bundle, *, threads: int | None = None, providers: Seque
     Args:
         bundle: an opened bundle.
         threads: CPU threads for one call; every core if None.
-        providers: onnxruntime execution providers by name; for bundles of that engine only.
+        providers: names of onnxruntime execution providers; for onnxruntime bundles only.
 
     Raises:
         BundleError: the engine cannot read the weights.
         MissingExtraError: the engine is not installed.
-        UsageError: ``threads`` out of range, or ``providers`` for another engine.
+        UsageError: ``threads`` is out of range, or ``providers`` are given for another engine.
     """
     engine = bundle.spec.engine
     if engine == "onnx":

@@ -1,4 +1,4 @@
-"""The only file that touches LiteRT, the engine of Android and of small boards."""
+"""LiteRT, the engine for Android and small boards. Only this file imports it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ except ModuleNotFoundError:
 
 
 class LiteRTSession:
-    """A ``.tflite`` graph; one of fixed batch size 1 is run once a row. Threads take turns."""
+    """A ``.tflite`` graph. A graph with fixed batch size 1 runs once per row. Calls from several threads run one after another."""
 
     def __init__(self, path: Path, *, threads: int | None = None) -> None:
         """Load a graph.
@@ -53,7 +53,7 @@ class LiteRTSession:
         return {name: tuple(node["shape"].tolist()) for name, node in self._outputs.items()}
 
     def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
-        """Return name -> array for ``outputs`` (all of them if None); the rows of every input go through one after another."""
+        """Return name -> array for ``outputs`` (all outputs if None). The rows of the inputs are run one after another."""
         names = list(outputs or self._outputs)
         rows: dict[str, list[NDArray[Any]]] = {name: [] for name in names}
         count = len(next(iter(feeds.values())))

@@ -1,4 +1,4 @@
-"""The only file that touches OpenVINO, the engine of Intel's processors, graphics and NPUs."""
+"""OpenVINO, the engine for Intel's processors, graphics and NPUs. Only this file imports it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from mien.errors import BundleError, MissingExtraError
 
-REPORTER = "openvino_telemetry"  # reports every import of OpenVINO to its maker, and has no variable that turns it off
+REPORTER = "openvino_telemetry"  # reports every import of OpenVINO to Intel, and no environment variable turns it off
 
 
 def _import_openvino() -> Any:
-    """Return the package, imported as if its reporter were not installed, for which it has a stand-in of its own."""
+    """Return the package, imported as if its telemetry package were not installed. OpenVINO has a fallback for this case."""
     known = sys.modules.get(REPORTER)
-    sys.modules[REPORTER] = None  # type: ignore[assignment]  # Python's own way to say that a module is not there
+    sys.modules[REPORTER] = None  # type: ignore[assignment]  # Python's way to mark a module as missing
     try:
         return importlib.import_module("openvino")
     except ModuleNotFoundError:
@@ -35,7 +35,7 @@ openvino = _import_openvino()
 
 
 class OpenVINOSession:
-    """An OpenVINO graph, ``.xml`` with its ``.bin`` beside it, compiled for the CPU."""
+    """An OpenVINO graph, compiled for the CPU: an ``.xml`` file with its ``.bin`` in the same folder."""
 
     def __init__(self, path: Path, *, threads: int | None = None) -> None:
         """Read and compile a graph.
@@ -47,7 +47,7 @@ class OpenVINOSession:
         Raises:
             BundleError: this OpenVINO cannot run the file.
         """
-        # Some processors would compute in bfloat16 by default; answers should not depend on the machine.
+        # Some processors compute in bfloat16 by default, but results must not depend on the machine.
         options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
         if threads:
             options["INFERENCE_NUM_THREADS"] = threads
@@ -59,7 +59,7 @@ class OpenVINOSession:
 
     @property
     def inputs(self) -> dict[str, tuple[Any, ...]]:
-        """Name -> shape of every input; None where a size may vary."""
+        """Name -> shape of every input; None for a variable size."""
         return {port.any_name: _shape(port) for port in self._compiled.inputs}
 
     @property
@@ -68,8 +68,8 @@ class OpenVINOSession:
         return {port.any_name: _shape(port) for port in self._compiled.outputs}
 
     def run(self, feeds: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
-        """Return name -> array for ``outputs`` (all of them if None)."""
-        answers = self._compiled.create_infer_request().infer(dict(feeds))  # a request of its own, so that threads do not share one
+        """Return name -> array for ``outputs`` (all outputs if None)."""
+        answers = self._compiled.create_infer_request().infer(dict(feeds))  # one request per call, so that threads do not share it
         return {name: np.array(answers[name]) for name in outputs or self.outputs}
 
 

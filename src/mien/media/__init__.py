@@ -1,1 +1,1 @@
-"""Media in: photos and where they come from."""
+"""Input media: photos, videos, cameras and downloads."""

@@ -1,4 +1,4 @@
-"""Reads a camera, and gives its newest frame whenever one is requested."""
+"""Reads a camera and returns its newest frame on each request."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mien.media.ffmpeg import import_av
 from mien.media.video import Video, VideoFrame
 
 RETRY_S = 1.0
-SYSTEMS = {"linux": "v4l2", "darwin": "avfoundation", "win32": "dshow"}  # what FFmpeg calls each platform's cameras
+SYSTEMS = {"linux": "v4l2", "darwin": "avfoundation", "win32": "dshow"}  # FFmpeg's name for the cameras of each platform
 
 
 def camera_frames(device: str = "0", *, tell: Callable[[str], None]) -> Generator[VideoFrame]:
@@ -29,7 +29,7 @@ def camera_frames(device: str = "0", *, tell: Callable[[str], None]) -> Generato
         tell: receives a sentence when the camera disappears, and when it comes back.
 
     Raises:
-        UsageError: cameras have other names on this platform.
+        UsageError: this platform names its cameras in another way.
         MissingExtraError: PyAV is not installed.
     """
     import_av()
@@ -40,7 +40,7 @@ def camera_frames(device: str = "0", *, tell: Callable[[str], None]) -> Generato
 
 
 def find_camera(device: str, platform: str = sys.platform) -> tuple[str, str | None]:
-    """Return what FFmpeg calls the camera, and the system that it belongs to, None for an address or a file.
+    """Return FFmpeg's name of the camera, and its capture system. The system is None for an address or a file.
 
     Raises:
         UsageError: a number on a platform whose cameras have names only, or an unknown platform.
@@ -66,7 +66,7 @@ def _newest(slot: Latest[VideoFrame | Exception], stopped: Event, thread: Thread
     try:
         while isinstance(content := slot.take(), VideoFrame):
             yield content
-        if content is not None:  # nobody but this generator ends the thread, so it is the error that ended it
+        if content is not None:  # only this generator stops the thread, so here an error ended it
             raise content
     finally:
         stopped.set()
@@ -87,7 +87,7 @@ def _fill(source: str, system: str | None, slot: Latest[VideoFrame | Exception],
         try:
             with Video(source, device=system) as video:
                 for frame in video.frames():
-                    video.left_out.clear()  # a picture that was damaged is one that was dropped
+                    video.left_out.clear()  # a damaged frame counts as a dropped frame
                     if stopped.is_set():
                         return
                     if away:

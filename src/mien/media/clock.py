@@ -1,28 +1,28 @@
-"""Presentation times as a file gives them -> seconds that never run back, also where the file's clock starts again."""
+"""Presentation times of a file -> seconds that never decrease, even where the file's clock restarts."""
 
 from __future__ import annotations
 
 import math
 
-MAX_JITTER_S = 1.0  # a clock that runs back by more has started again
-MAX_GAP_S = 3600.0  # in a broadcast stream, a clock that leaps ahead by more belongs to another recording
-RESTARTS = 0x0200  # FFmpeg's AVFMT_TS_DISCONT: formats of broadcasting, whose clock may leap
+MAX_JITTER_S = 1.0  # a clock that jumps back by more has restarted
+MAX_GAP_S = 3600.0  # in a broadcast stream, a jump ahead by more means another recording
+RESTARTS = 0x0200  # FFmpeg's AVFMT_TS_DISCONT: broadcast formats, whose clock may jump
 JUMPED = "the file's clock starts again here; the time goes on from the frame before"
 
 
 class Clock:
-    """Turns the times of frames, in the order in which they are shown, into seconds from the start of the file.
+    """Converts the times of frames, in display order, to seconds from the start of the file.
 
-    Times that run back a little are held; where the clock starts again, as at the seam of two recordings that were joined byte by byte,
-    time goes on by the duration of the frame before.
+    If the time decreases slightly, the previous time is repeated. The clock may restart, for example where two recordings are joined
+    byte by byte. There the time increases by the duration of the previous frame.
     """
 
     def __init__(self, start_s: float = 0.0, *, max_gap_s: float = math.inf) -> None:
-        """Begin.
+        """Start a clock.
 
         Args:
-            start_s: the file's own time of its start.
-            max_gap_s: a clock that leaps ahead by more has started again, too.
+            start_s: time of the file's start on the file's own clock, in seconds.
+            max_gap_s: a jump ahead by more seconds also means that the clock has restarted.
         """
         self._shift_s = -start_s
         self._max_gap_s = max_gap_s
@@ -30,11 +30,11 @@ class Clock:
         self.end_s = 0.0
 
     def at(self, time_s: float | None, lasts_s: float) -> tuple[float, bool]:
-        """Return the time of the next frame and whether the clock started again before it.
+        """Return the time of the next frame, and whether the clock restarted before it.
 
         Args:
-            time_s: the frame's time by the file's clock; None where the file does not say.
-            lasts_s: for how long it is shown.
+            time_s: time of the frame on the file's clock, in seconds; None if the file gives none.
+            lasts_s: duration of the frame, in seconds.
 
         >>> clock = Clock(10)
         >>> [clock.at(time_s, 0.5) for time_s in (10, 10.5, 10.4, 10, 10.5)]

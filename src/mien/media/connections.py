@@ -1,4 +1,4 @@
-"""The connections of one download: whom they may reach, and how they are cut when its time is over."""
+"""The connections of one download: which addresses they may reach, and how they are closed after the time limit."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from mien.media.public import connect
 
 
 class Connections:
-    """Makes the connections that urllib asks for, and can end them all from another thread."""
+    """Creates the connections for urllib. Another thread can close all of them."""
 
     def __init__(self, allowed: Callable[[str], bool] | None = None) -> None:
-        """Connect to the IP addresses for which ``allowed`` is true and use no proxy; with None, connect as urllib does."""
+        """Connect only to IP addresses for which ``allowed`` is true, without a proxy. With None, connect as urllib does."""
         self.allowed = allowed
         self._open: list[socket.socket] = []
         self._over = False
         self._lock = Lock()
 
     def handlers(self) -> tuple[urllib.request.BaseHandler, ...]:
-        """Return what opens http and https addresses over these connections."""
+        """Return the urllib handlers that open http and https addresses over these connections."""
         proxy = () if self.allowed else (urllib.request.ProxyHandler(),)
         return (*proxy, _HTTPHandler(self), _HTTPSHandler(self))
 
     def note(self, sock: socket.socket) -> None:
-        """Remember a connection; a second handle stays good when the first is wrapped for TLS.
+        """Keep a second handle of a connection. It stays valid when the first one is wrapped for TLS.
 
         Raises:
-            TimeoutError: it came too late.
+            TimeoutError: the connections are already cut.
         """
         with self._lock:
             if self._over:
@@ -39,15 +39,15 @@ class Connections:
             self._open.append(sock.dup())
 
     def cut(self) -> None:
-        """End all connections now: whoever waits for them gets an error or the end of the data."""
+        """Shut down all connections now. A thread that waits for data gets an error or the end of the data."""
         with self._lock:
             self._over = True
             for sock in self._open:
-                with suppress(OSError):  # the other side was quicker
+                with suppress(OSError):  # the other side has closed it already
                     sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Give the handles back."""
+        """Close the handles."""
         with self._lock:
             while self._open:
                 self._open.pop().close()
@@ -83,9 +83,9 @@ class _HTTPConnection(http.client.HTTPConnection):
 
 
 class _HTTPSConnection(http.client.HTTPSConnection, _HTTPConnection):
-    """Its first parent's ``connect`` calls that of its second and wraps the socket."""
+    """An HTTPS connection. ``connect`` of the first parent calls ``connect`` of the second and wraps the socket."""
 
 
 def _connection_class(kind: type[http.client.HTTPConnection], connections: Connections) -> type[http.client.HTTPConnection]:
-    """Return a class that knows its download, which is how urllib wants to be told."""
+    """Return a connection class that is bound to its download. urllib needs a class and not an object."""
     return type(kind.__name__, (kind,), {"connections": connections})

@@ -30,10 +30,10 @@ def fetch(
     public_only: bool = False,
     timeout_setting: str = "--timeout-s (timeout_s)",
 ) -> bytes:
-    """Return the body at ``url``; ``timeout_s`` covers everything from the name look-up to the last byte.
+    """Return the body at ``url``. ``timeout_s`` covers everything from the name look-up to the last byte.
 
-    A user and password in the address log in (basic authentication, RFC 7617), at that server and not at one that it redirects to.
-    ``timeout_setting`` is what the caller's user would raise to allow more time.
+    A user and password in the address are used to log in (basic authentication, RFC 7617). They go to that server only, and not to
+    servers that it redirects to. ``timeout_setting`` is the name of the setting that allows more time; error messages show it.
 
     urllib has no overall timeout, so the download runs in a thread, and this function stops waiting for it after ``timeout_s``. It then
     closes the connection, so that the thread ends even if the server keeps sending a few bytes at a time.
@@ -82,7 +82,7 @@ def _in_ascii(url: str) -> str:
 
 
 def _request(url: str) -> urllib.request.Request:
-    """Return a request for an address, which leaves user and password to the header that is meant for them."""
+    """Return a request for an address. User and password go into the Authorization header and not into the URL."""
     request = urllib.request.Request(  # noqa: S310  (http and https only)
         _in_ascii(_without_login(url)), headers={"User-Agent": f"mien/{__version__}"}
     )
@@ -101,7 +101,7 @@ def _basic(login: str) -> str:
 
 
 def _origin(url: str) -> tuple[str, str]:
-    """Return scheme and place, within which a login counts."""
+    """Return scheme and host with port. A login is valid only for this pair."""
     parts = urllib.parse.urlsplit(url)
     return parts.scheme.lower(), parts.netloc.rpartition("@")[2].lower()
 
@@ -156,7 +156,7 @@ def _opener(connections: Connections, max_redirects: int) -> urllib.request.Open
             headers: http.client.HTTPMessage,
             newurl: str,
         ) -> urllib.request.Request | None:
-            """Log in again where the server sends us on to itself, and with what the new address itself holds."""
+            """Use the login in the new address or, on a redirect to the same server, the previous login."""
             login = urllib.parse.urlsplit(newurl).netloc.rpartition("@")[0]
             following = super().redirect_request(req, fp, code, msg, headers, _without_login(newurl))
             if following is not None and login:

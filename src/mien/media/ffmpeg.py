@@ -1,4 +1,4 @@
-"""FFmpeg, through PyAV: opened within limits, what it raises in our words, and its frames as a usual screen shows them."""
+"""FFmpeg through PyAV: opens files within limits, turns its errors into ours, and returns frames as a usual screen shows them."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from mien.media.images import VIDEOS
 if TYPE_CHECKING:
     import av.container
 
-OPEN_TIMEOUT_S, READ_TIMEOUT_S = 20.0, 10.0  # of a network stream that stalls
-# FFmpeg's options for a file of strangers: playlists and lists of files are not among these formats, the network not among the protocols.
+OPEN_TIMEOUT_S, READ_TIMEOUT_S = 20.0, 10.0  # for a network stream that stalls
+# FFmpeg's options for an untrusted file. The formats exclude playlists and lists of files; the protocols exclude the network.
 SELF_CONTAINED = {"format_whitelist": "mov,mp4,matroska,webm,avi,ogg,flv,mpeg,live_flv", "protocol_whitelist": "file"}
 BEFORE_PICTURES = (b"ftyp", b"wide", b"free", b"skip", b"uuid")  # boxes that an MP4 or MOV may begin with
-HEAD = 4096  # bytes that are looked at for them
+HEAD = 4096  # bytes that are searched for these boxes
 PQ, HLG = 16, 18  # transfer characteristics of HDR video in ITU-T H.273
 
 
@@ -40,7 +40,7 @@ def import_av() -> Any:
     """Return PyAV.
 
     Raises:
-        MissingExtraError: it is not installed.
+        MissingExtraError: PyAV is not installed.
     """
     try:
         import av
@@ -51,9 +51,9 @@ def import_av() -> Any:
 
 @contextmanager
 def reading(name: str, source: str | Path | None = None, *, began: Callable[[], bool] = lambda: True) -> Iterator[None]:
-    """Turn what FFmpeg raises into a MediaError that names the source.
+    """Turn FFmpeg's errors into a MediaError that names the source.
 
-    ``source`` is where it is, if that is not its name; ``began`` says whether a frame of it was shown yet.
+    ``source`` is the path or address, if it differs from the name. ``began`` returns whether a frame has been returned already.
     """
     av = import_av()
     try:
@@ -70,12 +70,12 @@ def reading(name: str, source: str | Path | None = None, *, began: Callable[[], 
 
 
 def as_ffmpeg(source: str | Path) -> str:
-    """Return a file's path in full, since FFmpeg takes what stands before a colon for a protocol, and an address as it is."""
+    """Return the absolute path of a file, because FFmpeg reads text before a colon as a protocol. Addresses stay unchanged."""
     return os.path.abspath(source) if os.path.exists(source) else str(source)  # noqa: PTH100, PTH110  (Path.exists can raise)
 
 
 def open_container(source: str | Path, device: str | None, options: dict[str, str]) -> av.container.InputContainer:
-    """Return an opened file or stream; ``device`` is FFmpeg's name of a capture system. Use it inside :func:`reading`."""
+    """Return an opened file or stream. ``device`` is FFmpeg's name of a capture system. Call it inside :func:`reading`."""
     container: av.container.InputContainer = import_av().open(
         as_ffmpeg(source), format=device, timeout=(OPEN_TIMEOUT_S, READ_TIMEOUT_S), metadata_errors="replace", options=options
     )
@@ -83,7 +83,7 @@ def open_container(source: str | Path, device: str | None, options: dict[str, st
 
 
 def rgb(frame: Any, width: int, height: int) -> NDArray[np.uint8]:
-    """Return a decoded frame as upright RGB, uint8 (H, W, 3), stretched to ``width`` and ``height`` before it is turned."""
+    """Return a decoded frame as upright RGB, uint8 (H, W, 3). It is resized to ``width`` and ``height`` before it is rotated."""
     pixels = np.asarray(frame.to_ndarray(format="rgb24", width=width, height=height))
     if int(frame.color_trc) in (PQ, HLG):
         pixels = hdr_table(int(frame.color_trc))[pixels]
@@ -91,24 +91,24 @@ def rgb(frame: Any, width: int, height: int) -> NDArray[np.uint8]:
 
 
 def _as_shown(pixels: NDArray[np.uint8], frame: Any) -> NDArray[np.uint8]:
-    """Return the pixels turned and mirrored as the frame's display matrix says, which is taken to the nearest of the eight ways.
+    """Return the pixels rotated and mirrored by the frame's display matrix, rounded to the nearest of the eight orientations.
 
-    The matrix takes (x, y) to (a x + c y, b x + d y), y pointing down (ISO/IEC 14496-12, 6.2.2; FFmpeg's display.h).
+    The matrix maps (x, y) to (a x + c y, b x + d y), y pointing down (ISO/IEC 14496-12, 6.2.2; FFmpeg's display.h).
     """
     try:
         data = frame.side_data.get("DISPLAYMATRIX")
-    except ValueError:  # PyAV does not know all that FFmpeg puts beside a frame, such as EXIF
+    except ValueError:  # PyAV does not know all side data that FFmpeg adds to a frame, such as EXIF
         return np.rot90(pixels, frame.rotation // 90)
     if data is None:
         return pixels
     a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5].tolist()
-    if abs(b) + abs(c) > abs(a) + abs(d):  # what was across goes down
+    if abs(b) + abs(c) > abs(a) + abs(d):  # the x axis becomes vertical
         pixels, a, d = np.swapaxes(pixels, 0, 1), c, b
     return pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
 
 
 def progressive(frames: Iterable[Any], stream: Any) -> Iterator[Any]:
-    """Yield the frames, from the first interlaced one on with the missing lines filled in (FFmpeg's yadif)."""
+    """Yield the frames. From the first interlaced frame on, all are deinterlaced (FFmpeg's yadif)."""
     graph = None
     for frame in frames:
         if graph is None and not frame.interlaced_frame:
@@ -139,9 +139,9 @@ def _ready(graph: Any) -> Iterator[Any]:
 
 
 def hdr_table(transfer: int) -> NDArray[np.uint8]:
-    """Return what a usual screen shows for every 8-bit HDR value, uint8 (256,).
+    """Return the standard (SDR) value for every 8-bit HDR value, uint8 (256,).
 
-    The curves are those of ITU-R BT.2100; diffuse white is 203 cd/m2 (ITU-R BT.2408), and brighter light is rolled off.
+    The curves are those of ITU-R BT.2100. Diffuse white is 203 cd/m2 (ITU-R BT.2408); brighter light is compressed.
     """
     signal = np.linspace(0, 1, 256)
     if transfer == PQ:
@@ -172,7 +172,7 @@ def _media_error(name: str, source: str, error: Any) -> MediaError:
 
 
 def has_late_index(address: str) -> bool:
-    """Return whether at an http(s) address is an MP4 or MOV whose pictures come before its index, and a server that skips nothing."""
+    """Return whether an http(s) address is an MP4 or MOV with its index after the frames, on a server without range requests."""
     if not address.lower().startswith(("http://", "https://")):
         return False
     request = urllib.request.Request(address, headers={"Range": f"bytes=0-{HEAD - 1}"})  # noqa: S310  (http and https only)
@@ -192,9 +192,9 @@ def _starts_like_a_video(name: str) -> bool:
 
 
 def start_of(name: str, count: int = 16) -> bytes | None:
-    """Return the first bytes of a file, or None where there is none to read."""
+    """Return the first bytes of a file, or None if there is no file that can be read."""
     try:
-        if not os.path.isfile(name):  # noqa: PTH113  (a pipe has to be left as it is; Path.is_file can raise)
+        if not os.path.isfile(name):  # noqa: PTH113  (do not read from a pipe; Path.is_file can raise)
             return None
         with Path(name).open("rb") as file:
             return file.read(count)

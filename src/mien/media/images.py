@@ -1,6 +1,6 @@
-"""A path, URL, bytes, array or Pillow image -> one upright RGB frame, within limits that are checked before anything is decoded.
+"""A path, URL, bytes, array or Pillow image -> one upright RGB frame. Limits are checked before anything is decoded.
 
-Formats are told by their first bytes, never by the file's name, and only those of :data:`FORMATS` are tried.
+The first bytes decide the format, never the file's name. Only the formats of :data:`FORMATS` are tried.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ PhotoSource = str | Path | bytes | bytearray | memoryview | NDArray[Any] | Image
 
 @dataclass(frozen=True)
 class Format:
-    """A file format: the bytes it starts with (a regular expression), the class that reads it, and its files' usual endings."""
+    """A file format: the bytes at its start (a regular expression), the class that reads it, and the usual endings of its files."""
 
     magic: bytes
     module: str
@@ -61,16 +61,16 @@ FORMATS = {
     "AVIF": Format(rb".{4}ftypavi[fs]", "PIL.AvifImagePlugin", "AvifImageFile", (".avif",)),
     "HEIF": Format(rb".{4}ftyp(?:hei[cxms]|hev[cxms]|mif1|msf1)", "pillow_heif", "HeifImageFile", (".heic", ".heif", ".hif")),
 }
-# Every scan of a progressive JPEG is a pass over the whole picture; usual ones have about ten, and a malicious one has as many as fit.
+# Every scan of a progressive JPEG is a pass over the whole picture. Usual files have about ten scans; a malicious file has very many.
 MAX_SCANS = 100
 START_OF_SCAN, END_OF_PICTURE = b"\xda", b"\xd9"
-# A decoder takes each segment of a JPEG and each chunk of a PNG by hand. Usual files have some hundred segments, and a chunk per 8 kB.
+# A decoder handles each JPEG segment and each PNG chunk separately. Usual files have some hundred segments, or one chunk per 8 kB.
 MAX_SEGMENTS, MAX_CHUNKS = 10_000, 100_000
-MOST_COUNTED = 1000  # pages of a TIFF; to count them is to read each one's head
-JPEG_MARKER = re.compile(rb"\xff([^\0\x01\xd0-\xd7\xff])")  # without those that stand alone inside a scan
-# What videos of the common containers start with: a file that FFmpeg cannot open, and that does not start so, is none.
+MOST_COUNTED = 1000  # pages of a TIFF; counting them reads the header of each page
+JPEG_MARKER = re.compile(rb"\xff([^\0\x01\xd0-\xd7\xff])")  # without the markers that occur alone inside a scan
+# First bytes of videos in common containers. A file that FFmpeg cannot open, and that starts with other bytes, is not a video.
 VIDEOS = re.compile(rb".{4}(?:ftyp|moov|mdat|free|wide|skip)|\x1a\x45\xdf\xa3|RIFF|OggS|FLV|\x00\x00\x01\xba", re.DOTALL)
-# What an EXIF orientation means: from the upright frame (H, W, 3) to a view of it in the order in which the file stores the pixels.
+# EXIF orientation -> function from the upright frame (H, W, 3) to a view of it in the file's pixel order.
 STORED: dict[int, Callable[[Frame], Frame]] = {
     1: lambda upright: upright,
     2: lambda upright: upright[:, ::-1],
@@ -82,7 +82,7 @@ STORED: dict[int, Callable[[Frame], Frame]] = {
     8: lambda upright: np.rot90(upright, -1),
 }
 STRIP_PIXELS = 2**20
-# Of TIFF 6.0: tags; values of SampleFormat, of PhotometricInterpretation (grey, RGB, palette, CMYK, YCbCr), Compression (none, PackBits).
+# From TIFF 6.0: tags; values of SampleFormat, of PhotometricInterpretation (grey, RGB, palette, CMYK, YCbCr), Compression (none, PackBits).
 NEW_SUBFILE_TYPE, SUB_IFDS, DNG_VERSION = 254, 330, 50706
 UNSIGNED, SIGNED, FLOAT = (1, 4), 2, 3
 KNOWN_COLOURS, RAW_COLOURS = (0, 1, 2, 3, 5, 6), (32803, 34892)
@@ -91,13 +91,13 @@ PLAIN_COMPRESSIONS = (1, 32773)
 
 @dataclass(frozen=True)
 class ReadLimits:
-    """How much one photo may cost. ``timeout_s`` covers a whole download, redirects included.
+    """The limits for one photo. ``timeout_s`` covers a whole download, including redirects.
 
-    The defaults take the photos of 200 megapixels that phones make. Pillow's own guard stays as the process has set it: it still refuses
-    some TIFF files of more than twice ``PIL.Image.MAX_IMAGE_PIXELS``.
+    The defaults accept photos of 200 megapixels, as phones make them. Pillow's own limit keeps the value of the process: Pillow still
+    refuses some TIFF files of more than twice ``PIL.Image.MAX_IMAGE_PIXELS``.
 
     Raises:
-        UsageError: a limit is not above zero.
+        UsageError: a limit is zero or negative.
     """
 
     max_bytes: int = 200_000_000
@@ -113,34 +113,34 @@ class ReadLimits:
 
 @dataclass(frozen=True, eq=False)
 class Photo:
-    """An upright picture: ``frame_rgb`` is uint8 (H, W, 3), C-contiguous; ``notes`` say what the reading left out or filled in."""
+    """An upright picture. ``frame_rgb`` is uint8 (H, W, 3), C-contiguous. ``notes`` say what was ignored or filled in on reading."""
 
     frame_rgb: Frame
     notes: tuple[str, ...] = ()
 
 
 def read_photo(source: PhotoSource, *, limits: ReadLimits = ReadLimits()) -> Photo:
-    """Return the picture in ``source``, turned as its EXIF data say, transparent parts on white, the first of several frames.
+    """Return the picture in ``source``, rotated as its EXIF data say, with a white background, and the first of several frames.
 
-    ``source`` is a path, an http(s) URL (a str, with a user and password if need be), a data URI, an encoded file's bytes, a Pillow
-    image (its current frame), or an array (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA. Arrays are uint8, or floats in [0, 1], or
-    floats in [0, 255]: one whose largest value is at most 1 counts as the first kind. A uint8 RGB array is not copied unless it is not
-    contiguous. Sixteen bits a channel are scaled to eight; colour profiles are ignored.
+    ``source`` is a path, an http(s) URL (a str; it may contain a user and password), a data URI, the bytes of an encoded file, a Pillow
+    image (its current frame), or an array (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA. Arrays are uint8, floats in [0, 1] or
+    floats in [0, 255]. A float array with a maximum of 1 or less is read as [0, 1]. A contiguous uint8 RGB array is not copied. 16 bits
+    per channel are scaled to 8. Colour profiles are ignored.
 
     Raises:
-        UsageError: a source of another type, or an array of another shape or dtype.
-        NotFoundError: no such path, or the server says so (404, 410).
-        UnreadableError: the system would not read the file.
-        UnsupportedMediaError: not an image, or one of a kind that Mien does not read.
-        CorruptMediaError: an image cut short or damaged, or an array with NaN or values out of range.
-        TooLargeError: over ``limits``.
-        FetchError: an address that could not be downloaded.
+        UsageError: the source has another type, or the array has another shape or dtype.
+        NotFoundError: the path does not exist, or the server says so (404, 410).
+        UnreadableError: the system does not read the file.
+        UnsupportedMediaError: not an image, or an image format that Mien does not read.
+        CorruptMediaError: the image is cut short or damaged, or the array has NaN or values out of range.
+        TooLargeError: the source is over ``limits``.
+        FetchError: the address cannot be downloaded.
 
     >>> read_photo(np.zeros((2, 3), np.uint8)).frame_rgb.shape
     (2, 3, 3)
     """
     if isinstance(source, np.ndarray):
-        return _photo_of_array(np.asarray(source), limits)  # a matrix becomes an array, which has as many dimensions as it says
+        return _photo_of_array(np.asarray(source), limits)  # np.matrix becomes a plain array, which may have any number of dimensions
     if isinstance(source, Image.Image):
         _check_pixels(*source.size, "the image", limits)
         with _decoding("a readable picture in the image"):
@@ -164,7 +164,7 @@ def read_photo(source: PhotoSource, *, limits: ReadLimits = ReadLimits()) -> Pho
 
 
 def display_name(path: str | Path) -> str:
-    r"""Return a path or an address as text that every encoding can write, and that is :func:`mien.errors.presentable`.
+    r"""Return a path or an address as text that every encoding can write, without passwords (:func:`mien.errors.presentable`).
 
     Bytes of a name that are not UTF-8 become escapes.
 
@@ -175,22 +175,22 @@ def display_name(path: str | Path) -> str:
 
 
 def is_data_uri(text: str) -> bool:
-    """Return whether a text is a data URI (RFC 2397), the file itself instead of its address."""
+    """Return whether a text is a data URI (RFC 2397), which contains the file itself."""
     return re.match(r"(?i)data:[^,]{0,200},", text) is not None
 
 
 def data_of_uri(uri: str, limits: ReadLimits = ReadLimits()) -> bytes:
-    """Return the file in a data URI; what it says about its kind does not count.
+    """Return the file in a data URI. Its media type is ignored.
 
     Raises:
-        CorruptMediaError: the data are not base64, as they should be.
-        TooLargeError: over ``limits``.
+        CorruptMediaError: the URI says base64, but the data are not base64.
+        TooLargeError: the file is over ``limits``.
 
     >>> data_of_uri("data:text/plain;base64,aGVsbG8="), data_of_uri("data:,a%20b")
     (b'hello', b'a b')
     """
     head, _, text = uri.partition(",")
-    if len(text) > 3 * limits.max_bytes:  # %41, the longest form of a byte
+    if len(text) > 3 * limits.max_bytes:  # a byte takes at most 3 characters, such as %41
         raise _too_many_bytes(display_name(uri), "more", limits)
     data = urllib.parse.unquote_to_bytes(text)
     if head.lower().endswith(";base64"):
@@ -211,7 +211,7 @@ def _read_file(path: Path, limits: ReadLimits) -> bytes:
         if (size := path.stat().st_size) > limits.max_bytes:
             raise _too_many_bytes(name, f"{size:,}", limits)
         with path.open("rb") as file:
-            data = file.read(limits.max_bytes + 1)  # a pipe or device has no size to ask for
+            data = file.read(limits.max_bytes + 1)  # the size of a pipe or device is not known before
     except (FileNotFoundError, NotADirectoryError):
         raise NotFoundError(f"expected an image file, got {name}, which does not exist; check the path") from None
     except (OSError, ValueError) as error:  # ValueError: a null character in the name
@@ -268,7 +268,7 @@ def _photo_of_bytes(data: bytes, name: str, limits: ReadLimits) -> Photo:
 
 
 def _check_segments(jpeg: bytes, name: str) -> None:
-    """Raise TooLargeError for more segments or scans than pictures have; what stands inside a segment, or behind the end, is none."""
+    """Raise TooLargeError for too many segments or scans. Markers inside a segment or after the image's end are not counted."""
     segments, scans, at = 0, 0, 2
     while (found := JPEG_MARKER.search(jpeg, at)) and found[1] != END_OF_PICTURE:
         segments += 1
@@ -281,7 +281,7 @@ def _check_segments(jpeg: bytes, name: str) -> None:
 
 
 def _check_chunks(png: bytes, name: str) -> None:
-    """Raise TooLargeError for more chunks than pictures have."""
+    """Raise TooLargeError for too many chunks."""
     chunks, at = 0, 8
     while at < len(png):
         at += 12 + int.from_bytes(png[at : at + 4])
@@ -291,9 +291,9 @@ def _check_chunks(png: bytes, name: str) -> None:
 
 
 def _check_tiff(data: bytes, name: str) -> None:
-    """Raise UnsupportedMediaError for a TIFF whose pixels Pillow would misread, or which are not the picture that it stands for.
+    """Raise UnsupportedMediaError for a TIFF that Pillow would misread, or whose first image is not the actual picture.
 
-    The numbers are those of TIFF 6.0, and of DNG 1.7 for a camera's raw file, whose first directory often is a thumbnail.
+    The numbers are from TIFF 6.0, and from DNG 1.7 for raw files of cameras, where the first directory is often a thumbnail.
     """
     stream = BytesIO(data)
     head = stream.read(16 if data[2:3] == b"+" or data[3:4] == b"+" else 8)
@@ -325,14 +325,14 @@ def _check_tiff(data: bytes, name: str) -> None:
 
 @contextmanager
 def _decoding(expected: str) -> Iterator[None]:
-    """Turn whatever a decoder raises into a MediaError."""
+    """Turn any error of a decoder into a MediaError."""
     try:
         yield
     except MediaError:
         raise
     except (MemoryError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise TooLargeError(f"expected {expected} that fits into memory, got one too large ({_line(error)}); scale it down") from error
-    except Exception as error:  # a decoder raises whatever its parser stumbles over: struct.error, KeyError, ZeroDivisionError, ...
+    except Exception as error:  # decoders raise many kinds of error: struct.error, KeyError, ZeroDivisionError, ...
         raise CorruptMediaError(
             f"expected {expected}, got one that is cut short or damaged ({_line(error)}); copy or save it again"
         ) from error
@@ -359,7 +359,7 @@ def _photo_of_image(image: Image.Image) -> Photo:
 
 
 def _fill(stored: Frame, image: Image.Image) -> bool:
-    """Write the image's pixels into ``stored``, strip by strip to save memory, and return whether any of them is transparent."""
+    """Write the image's pixels into ``stored``, strip by strip to save memory. Return whether any pixel is transparent."""
     width, height = image.size
     rows = max(1, STRIP_PIXELS // width)
     transparent = False
@@ -377,10 +377,10 @@ def _fill(stored: Frame, image: Image.Image) -> bool:
 
 
 def _orientation(image: Image.Image) -> tuple[int, tuple[str, ...]]:
-    """Return the EXIF orientation, a key of STORED: 1 when there is none, an unknown one, or damage (which a note says)."""
+    """Return the EXIF orientation, a key of STORED, and notes. It is 1 if it is missing, unknown or damaged; damage adds a note."""
     try:
         orientation = int(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # the pixels are fine; damage in the side data should not cost the photo
+    except Exception:  # the pixels are intact; damaged metadata should not prevent reading the photo
         return 1, ("EXIF data are damaged; taken as upright",)
     return orientation if orientation in STORED else 1, ()
 
@@ -388,7 +388,7 @@ def _orientation(image: Image.Image) -> tuple[int, tuple[str, ...]]:
 def _frame_notes(image: Image.Image) -> tuple[str, ...]:
     try:
         frames = _count_pages(image) if image.format == "TIFF" else getattr(image, "n_frames", 1)
-    except Exception:  # the first frame is fine; it is the later ones that are damaged
+    except Exception:  # the first frame is intact; a later frame is damaged
         return ("first frame; later ones are damaged",)
     if frames == 1 or image.tell() != 0:
         return ()
@@ -396,7 +396,7 @@ def _frame_notes(image: Image.Image) -> tuple[str, ...]:
 
 
 def _count_pages(image: Image.Image) -> int:
-    """Return the number of pages, MOST_COUNTED + 1 where there are more; the image stays at its page."""
+    """Return the number of pages, or MOST_COUNTED + 1 if there are more. The image stays at its current page."""
     here = image.tell()
     try:
         for number in range(1, MOST_COUNTED + 1):
@@ -424,7 +424,7 @@ def _eight_bits(values: NDArray[Any], what: str) -> Frame:
     """Return uint8 from 16-bit integers, or from floats in [0, 1] or [0, 255].
 
     Raises:
-        CorruptMediaError: values outside those ranges, NaN among them.
+        CorruptMediaError: a value is NaN or outside these ranges.
     """
     low, high = values.min(), values.max()
     top = 255 if values.dtype.kind == "f" else 65535
@@ -436,7 +436,7 @@ def _eight_bits(values: NDArray[Any], what: str) -> Frame:
 
 
 def _rgb(pixels: Frame) -> Frame:
-    """Return contiguous (H, W, 3) from (H, W), (H, W, 1) or (H, W, 3); no copy when it is that already."""
+    """Return contiguous (H, W, 3) from (H, W), (H, W, 1) or (H, W, 3). A contiguous (H, W, 3) array is not copied."""
     if pixels.shape[2:] == (3,):
         return np.ascontiguousarray(pixels)
     return np.repeat(pixels.reshape(*pixels.shape[:2], 1), 3, axis=2)

@@ -1,7 +1,7 @@
-"""Connections to public addresses only, for addresses that strangers name.
+"""Connections to public addresses only, for URLs from untrusted callers.
 
-The name is looked up once and the connection goes to the very address that was checked, so a name that changes its mind between the two
-(DNS rebinding) gains nothing.
+The name is resolved once, and the connection goes to the address that was checked. This prevents DNS rebinding, where a name resolves to
+another address after the check.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ def connect(host: str, port: int, timeout_s: float | None, allowed: Callable[[st
     """Return a connection to the first IP address of ``host``, if all of them are allowed.
 
     Raises:
-        OSError: one of them is not, or it does not answer.
+        OSError: an address is not allowed, or the host does not answer.
     """
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     for *_, address in found:
@@ -35,7 +35,7 @@ def connect(host: str, port: int, timeout_s: float | None, allowed: Callable[[st
 
 
 def is_public(address: str) -> bool:
-    """Return whether an IP address belongs to the public internet, also when it wraps an IPv4 address.
+    """Return whether an IP address is on the public internet. For an IPv6 address that embeds an IPv4 address, the latter decides.
 
     >>> [is_public(a) for a in ("93.184.216.34", "127.0.0.1", "10.1.2.3", "169.254.169.254", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "::1")]
     [True, False, False, False, False, False, False]

@@ -1,4 +1,4 @@
-"""What a person typed -> the photos to read, in order, and an error record for whatever leads nowhere."""
+"""Command line arguments -> the photos to read, in order, with an error record for every argument without a photo."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from mien.errors import MienError, NotFoundError, UnreadableError, UnsupportedMe
 from mien.media.images import FORMATS, ReadLimits, display_name, is_data_uri
 from mien.results import ErrorResult
 
-# Inside folders, only files with these endings count, in upper or lower case; a file named outright is tried whatever its ending.
+# In folders, only files with these endings are read, in upper or lower case. A file that is named directly may have any ending.
 IMAGE_SUFFIXES = tuple(suffix for layout in FORMATS.values() for suffix in layout.suffixes)
-MAX_NAMES = 100  # ways that links may lead to one folder; without a bound, folders that link to each other have endlessly many
+MAX_NAMES = 100  # number of link paths to one folder; folders that link to each other have infinitely many
 GLOB_CHARACTERS = frozenset("*?[")
 
 
 @dataclass(frozen=True)
 class Source:
-    """One photo to read: ``name`` is what its result shows, ``data`` what ``read_photo`` takes: a path, an address, a data URI or bytes."""
+    """One photo to read. ``name`` appears in its result. ``data`` is the input of ``read_photo``: a path, address, data URI or bytes."""
 
     name: str
     data: Path | str | bytes
 
 
 def expand(arguments: Sequence[str], *, stdin: BinaryIO | None = None, limits: ReadLimits = ReadLimits()) -> list[Source | ErrorResult]:
-    """Return the photos that ``arguments`` stand for, in their order, with an error record where one leads nowhere.
+    """Return the photos of ``arguments``, in their order, with an error record for each argument without a photo.
 
-    An argument is a file, a folder, a glob, an http(s) URL, a data URI, or ``-`` for one photo on ``stdin`` (of which no more is read than
-    ``limits`` need to refuse it). A folder stands for the images in it and below it, sorted, without hidden files and folders; links
-    are followed, but not round in circles. A glob (``*``, ``?``, ``[...]``, ``**`` for any depth) stands for the files it matches, hidden
-    ones only where the pattern itself names a leading dot. An existing path is never read as a glob. A photo that several arguments
-    lead to is given once, at its first place; two links to one file are two photos, see :func:`absolute`.
+    An argument is a file, a folder, a glob, an http(s) URL, a data URI, or ``-`` for one photo on ``stdin``. From ``stdin`` no more is read
+    than ``limits`` need to refuse it. A folder gives the images in it and in its subfolders, sorted, without hidden files and folders.
+    Links are followed, but never in a loop. A glob (``*``, ``?``, ``[...]``, ``**`` for any depth) gives the files it matches; hidden files
+    match only if the pattern itself has a leading dot. An existing path is never read as a glob. If several arguments give the same photo,
+    it appears once, at its first position. Two links to one file are two photos, see :func:`absolute`.
     """
     plan: list[Source | ErrorResult] = []
     seen: set[object] = set()
@@ -49,18 +49,18 @@ def expand(arguments: Sequence[str], *, stdin: BinaryIO | None = None, limits: R
 
 
 def _identity(entry: Source | ErrorResult) -> object:
-    """Return what two entries share when they are the same photo, or the same complaint."""
+    """Return a key that is equal for two entries if they are the same photo or the same error."""
     if isinstance(entry, ErrorResult):
         return entry
     return absolute(entry.data) if isinstance(entry.data, Path) else entry.data
 
 
 def absolute(path: str | Path) -> str:
-    """Return what tells a file from others everywhere in Mien: its absolute path, with links left as they are named.
+    """Return the identity of a file, as used everywhere in Mien: its absolute path, with links not resolved.
 
-    ``..`` and ``.`` are taken out, except where ``..`` leaves a linked folder, whose parent the system alone knows.
+    ``..`` and ``.`` are removed, except where ``..`` follows a linked folder. Only the system knows the parent of its target.
     """
-    plain = os.path.abspath(path)  # noqa: PTH100  (links stay as they are named)
+    plain = os.path.abspath(path)  # noqa: PTH100  (links are not resolved)
     if os.pardir in Path(path).parts and os.path.realpath(plain) != os.path.realpath(path):
         return str(Path(path).absolute())
     return plain
@@ -74,14 +74,14 @@ def entries(
     suffixes: tuple[str, ...] = IMAGE_SUFFIXES,
     named: bool = True,
 ) -> Iterator[Source | ErrorResult]:
-    """Yield what one argument of :func:`expand` stands for, while the folder is being walked.
+    """Yield the photos of one argument of :func:`expand`, while the folder is being read.
 
     Args:
-        argument: see there.
-        stdin: see there.
-        limits: see there.
-        suffixes: what the names of files in folders end in, in lower case.
-        named: a file that is named outright may be a pipe or a device.
+        argument: see :func:`expand`.
+        stdin: see :func:`expand`.
+        limits: see :func:`expand`.
+        suffixes: accepted endings of files in folders, in lower case.
+        named: the file is named directly, so it may be a pipe or a device.
     """
     if argument == "-":
         yield _stdin_source(stdin, limits)
@@ -89,7 +89,7 @@ def entries(
         yield Source(display_name(argument), argument)
     elif not argument:
         yield _error("", NotFoundError("expected a file, folder, glob, URL or '-', got an empty argument; leave it out"))
-    elif os.path.isdir(argument):  # noqa: PTH112  (Path.is_dir raises where a parent may not be searched)
+    elif os.path.isdir(argument):  # noqa: PTH112  (Path.is_dir raises if a parent folder may not be searched)
         yield from _folder(Path(argument), suffixes)
     elif GLOB_CHARACTERS.isdisjoint(argument) or os.path.lexists(argument):
         yield file_at(Path(argument), named=named)
@@ -109,7 +109,7 @@ def _stdin_source(stdin: BinaryIO | None, limits: ReadLimits) -> Source | ErrorR
 
 
 def file_at(path: Path, *, named: bool = True) -> Source | ErrorResult:
-    """Return the photo at ``path``; only one that was ``named`` outright may be a pipe or device, which others would wait for in vain."""
+    """Return the photo at ``path``. Only a ``named`` path may be a pipe or device, because reading one may block forever."""
     name = display_name(path)
     try:
         status = path.stat()
@@ -125,8 +125,8 @@ def file_at(path: Path, *, named: bool = True) -> Source | ErrorResult:
 def _folder(folder: Path, endings: tuple[str, ...]) -> Iterator[Source | ErrorResult]:
     name = display_name(folder)
     refusals: list[OSError] = []
-    above: dict[str, tuple[bool, tuple[str, ...]]] = {}  # folder -> whether a link leads to it, and the real folders on the way
-    visits: Counter[str] = Counter()  # over links
+    above: dict[str, tuple[bool, tuple[str, ...]]] = {}  # folder -> whether the path to it has a link, and the real folders on that path
+    visits: Counter[str] = Counter()  # through links
     empty = True
     for top, subfolders, files in os.walk(folder, followlinks=True, onerror=refusals.append):
         place = os.path.realpath(top)
@@ -160,7 +160,7 @@ def _glob(pattern: str) -> Iterator[Source | ErrorResult]:
     fixed = next(i for i, part in enumerate(parts) if not GLOB_CHARACTERS.isdisjoint(part))
     root, wild = Path(*parts[:fixed]), list(parts[fixed:])
     if wild[-1] == "**":
-        wild.append("*")  # before Python 3.13 a last "**" matches folders only
+        wild.append("*")  # before Python 3.13, "**" at the end matches only folders
     hidden_wanted = any(part.startswith(".") for part in wild)
     try:
         matches = sorted(match for match in root.glob("/".join(wild)) if not match.is_dir())

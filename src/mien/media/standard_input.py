@@ -1,4 +1,4 @@
-"""A video on standard input -> a file that can be read as often as the work needs: once for the pictures, once for the sound."""
+"""A video on standard input -> a file, because the video is read twice: once for the frames and once for the sound."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ DASH = "-"
 
 
 def open_input(source: str, stack: ExitStack, *, stdin: BinaryIO | None = None, limits: ReadLimits = ReadLimits()) -> Clip:
-    """Return the video that ``source`` names, which is ``-`` for standard input.
+    """Return the video at ``source``, where ``-`` means standard input.
 
-    Standard input is read to its end, into a temporary file that is gone when ``stack`` is left: the index of an MP4 may be at the end.
+    Standard input is read to its end into a temporary file, because the index of an MP4 may be at the end. The file is removed when
+    ``stack`` is closed.
 
     Args:
         source: see :func:`mien.media.video.open_video`.
-        stack: keeps the temporary file.
+        stack: owns the temporary file.
         stdin: the process's standard input if None.
         limits: bounds on the size of a frame.
 
     Raises:
         UnreadableError: there is no standard input.
         MediaError: see :class:`mien.media.video.Video`.
-        OSError: no room for the temporary file.
+        OSError: there is no space for the temporary file.
     """
     if source != DASH:
         return open_video(source, limits=limits)

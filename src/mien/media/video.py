@@ -1,6 +1,6 @@
 """A video file, stream or image sequence -> upright RGB frames with their presentation times.
 
-FFmpeg reads everything, through PyAV; pictures of a sequence are read as photos are.
+FFmpeg reads videos and streams, through PyAV. Pictures of a sequence are read in the same way as photos.
 """
 
 from __future__ import annotations
@@ -38,22 +38,22 @@ if TYPE_CHECKING:
     import av.video.stream
 
 SEQUENCE_RATE = 25.0  # frames per second of an image sequence, FFmpeg's own convention
-MIN_STEP_S = 1e-6  # between two frames that are looked at
-MAX_FRAME_PIXELS = 60_000_000  # of a video, which holds several frames at once; a photo may have more
-SHORT_BY_S = 0.5  # a file that ends this much before its header says was cut
-STILLS = ("JPEG", "TIFF", "BMP", "PPM", "JPEG 2000", "HEIF")  # photos that never move; of these FFmpeg would read damaged ones, too
-TERMINAL_ART = "tty"  # what FFmpeg takes any file for that ends in .txt
-WITHOUT_TIMES = ("avi",)  # formats that number pictures in the order of decoding and do not say when they are shown
-MAX_FLUSHES = 64  # more pictures than a decoder holds back
-HURRIED_S, UNHURRIED_S = 0.01, 0.1  # a picture of an animated WebP that asks for the first, or less, gets the second, as in browsers
+MIN_STEP_S = 1e-6  # minimum time between two analysed frames
+MAX_FRAME_PIXELS = 60_000_000  # for a video, which needs several frames in memory; a photo may have more
+SHORT_BY_S = 0.5  # a file that ends earlier than its header says, by at least this time, was cut
+STILLS = ("JPEG", "TIFF", "BMP", "PPM", "JPEG 2000", "HEIF")  # still photo formats; FFmpeg would read even damaged files of these
+TERMINAL_ART = "tty"  # FFmpeg's format for every file that ends in .txt
+WITHOUT_TIMES = ("avi",)  # formats that number frames in decoding order and have no presentation times
+MAX_FLUSHES = 64  # more frames than a decoder buffers
+HURRIED_S, UNHURRIED_S = 0.01, 0.1  # animated WebP: a duration up to the first value becomes the second, as in browsers
 DAMAGED = "the file is damaged here; parts of this picture may be wrong"
 
 
 @dataclass(frozen=True, eq=False)
 class VideoFrame:
-    """One upright frame: ``index`` counts from 0 in the source, ``time_s`` from its start, ``frame_rgb`` is uint8 (H, W, 3).
+    """One upright frame. ``index`` counts from 0 in the source, ``time_s`` counts from its start, ``frame_rgb`` is uint8 (H, W, 3).
 
-    ``picture`` is the name of the file that a frame of a sequence of pictures is; None in a video. ``notes`` say what was mended here.
+    ``picture`` is the file name of a frame of an image sequence; None in a video. ``notes`` say what was corrected in this frame.
     """
 
     index: int
@@ -64,13 +64,13 @@ class VideoFrame:
 
 
 class Video:
-    """An opened file or stream; close it, or use it in a ``with`` block.
+    """An open file or stream. Close it, or use it in a ``with`` block.
 
-    Pictures that are damaged are passed over: ``left_out`` has a record for each damaged place, once a whole picture has come after it.
-    ``sound_from`` names the file whose sound belongs to the pictures; None where there is none, or where nothing can be read twice.
+    Damaged frames are skipped. ``left_out`` gets one record per damaged place, as soon as an intact frame has come after it.
+    ``sound_from`` is the name of the file with the sound of the video. It is None if there is none, or if the source cannot be read twice.
     """
 
-    part = "damaged place"  # what an entry of left_out stands for
+    part = "damaged place"  # what one entry of left_out means
 
     def __init__(
         self,
@@ -84,18 +84,18 @@ class Video:
         """Open the first video track.
 
         Args:
-            source: a path or an address that FFmpeg reads.
+            source: a path or an address that FFmpeg can read.
             limits: bounds on the size of a frame.
             device: FFmpeg's name of a capture system, such as ``v4l2``, when ``source`` is a camera.
-            untrusted: take files of the usual containers only, which cannot make FFmpeg open other files and addresses.
-            name: what messages call it; what ``source`` says if None.
+            untrusted: accept only the usual containers, which cannot make FFmpeg open other files and addresses.
+            name: name of the video in messages; ``source`` if None.
 
         Raises:
-            NotFoundError, UnreadableError: the file is not there or may not be read.
-            UnsupportedMediaError: not a video.
-            CorruptMediaError: a video that is too damaged to open.
-            TooLargeError: its frames are over ``limits``.
-            FetchError: an address that refuses, or does not answer in time.
+            NotFoundError, UnreadableError: the file does not exist or must not be read.
+            UnsupportedMediaError: the file is not a video.
+            CorruptMediaError: the video is too damaged to open.
+            TooLargeError: the frames are over ``limits``.
+            FetchError: the address refuses, or does not answer in time.
             MissingExtraError: PyAV is not installed.
         """
         self.name = name or display_name(source)
@@ -120,22 +120,22 @@ class Video:
         self.left_out: list[ErrorResult] = []
 
     def frames(self, every_s: float | None = None) -> Iterator[VideoFrame]:
-        """Yield the frames in the order of their times, once; with ``every_s``, the first one at or after every multiple of it.
+        """Yield the frames once, in the order of their times. With ``every_s``, yield the first frame at or after every multiple of it.
 
-        Frames are turned and mirrored as the file says, and stretched to square pixels where it has others; interlaced ones are filled
-        in, HDR is brought to the range of a usual screen. Times never run back: where the file's clock starts again, as at a seam of two
-        recordings, they go on by the duration of the frame before, and that frame's ``notes`` say so. ``index`` counts the pictures that
-        were left out, too.
+        Frames are rotated and mirrored as the file says, and resized to square pixels. Interlaced frames are deinterlaced. HDR is
+        converted to the range of a usual screen. Times never decrease. If the file's clock restarts, for example where two recordings are
+        joined, the time increases by the duration of the previous frame, and ``notes`` of the first frame after it say so. ``index``
+        also counts the frames that were left out.
 
         Raises:
-            UsageError: ``every_s`` is not above zero.
-            CorruptMediaError: the rest is missing or damaged, after the frames before the break.
-            FetchError: the stream stalled.
+            UsageError: ``every_s`` is zero or negative.
+            CorruptMediaError: the rest is missing or damaged. All frames before the damage are yielded first.
+            FetchError: the stream stalls.
         """
         return _sampled(self._frames(), check_every(every_s))
 
     def close(self) -> None:
-        """Let the file go."""
+        """Close the file."""
         self._container.close()
 
     def __enter__(self) -> Self:
@@ -176,7 +176,7 @@ class Video:
         self.left_out.append(ErrorResult(self.name, CorruptMediaError.code, message, index, time_s))
 
     def _said_duration_s(self) -> float | None:
-        """Return how long the header says that the video track is, if it does."""
+        """Return the duration of the video track in seconds, as the header gives it, or None."""
         if self._stream.duration and self._stream.time_base and self._format("mp4"):
             return float(self._stream.duration * self._stream.time_base)
         alone = len(self._container.streams) == 1 and self._format("matroska")
@@ -194,7 +194,7 @@ class Video:
         return tracks[0]
 
     def _shown_size(self, width: int, height: int) -> tuple[int, int]:
-        """Return (width, height) of a frame in square pixels: the side that the file's own pixels make too short is longer."""
+        """Return (width, height) of a frame in square pixels. For other pixel shapes, one side is enlarged."""
         ratio = float(self._stream.sample_aspect_ratio or 1)
         return (round(width * ratio), height) if ratio > 1 else (width, round(height / ratio))
 
@@ -205,21 +205,20 @@ class Video:
 
 
 class ImageSequence:
-    """Pictures of a folder or a glob, sorted by name, or a single one, as a video of :data:`SEQUENCE_RATE` frames per second.
+    """The pictures of a folder or a glob, sorted by name, or one picture, as a video of :data:`SEQUENCE_RATE` frames per second.
 
-    A picture that cannot be read leaves a gap and, once its turn has come, a record in ``left_out``; the next one stands in
-    for it when not every frame is wanted. Every picture that the folder or the glob shows is a frame of its own, also where several are
-    links to one file.
+    A picture that cannot be read leaves a gap in the times, and later a record in ``left_out``. With ``every_s``, the next picture
+    replaces it. Every picture of the folder or the glob is a frame of its own, even if several are links to one file.
     """
 
-    part = "picture"  # what an entry of left_out stands for
+    part = "picture"  # what one entry of left_out means
     sound_from: str | None = None
 
     def __init__(self, source: str, *, limits: ReadLimits = ReadLimits()) -> None:
         """List the pictures.
 
         Raises:
-            MediaError: there are none.
+            MediaError: there are no pictures.
         """
         self.name = display_name(source)
         found = list(entries(source, limits=limits))
@@ -235,16 +234,16 @@ class ImageSequence:
         self.sound_from: str | None = None
 
     def frames(self, every_s: float | None = None) -> Iterator[VideoFrame]:
-        """Yield the pictures as frames, once; see :meth:`Video.frames`.
+        """Yield the pictures once, as frames; see :meth:`Video.frames`.
 
         Raises:
-            UsageError: ``every_s`` is not above zero.
-            CorruptMediaError: none could be read.
+            UsageError: ``every_s`` is zero or negative.
+            CorruptMediaError: none of the pictures can be read.
         """
         return _sampled(self._frames(), check_every(every_s))
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing, because no file is open."""
 
     def __enter__(self) -> Self:
         return self
@@ -270,7 +269,7 @@ class ImageSequence:
 
 
 class AnimatedPicture:
-    """An animated WebP as a video; Pillow reads it, since FFmpeg does not."""
+    """An animated WebP as a video. Pillow reads it, because FFmpeg cannot."""
 
     part = "picture"
     sound_from: str | None = None
@@ -279,11 +278,11 @@ class AnimatedPicture:
         """Open the file.
 
         Raises:
-            MediaError: it cannot be read.
+            MediaError: the file cannot be read.
         """
         self.name = name or display_name(path)
         self._limits = limits
-        self._first_rgb = read_photo(path, limits=limits).frame_rgb  # refuses what is too large, damaged or not to be read
+        self._first_rgb = read_photo(path, limits=limits).frame_rgb  # refuses a file that is too large, damaged or unreadable
         self._image = Image.open(path)
         self.rate: float | None = None
         self.duration_s: float | None = None
@@ -291,16 +290,16 @@ class AnimatedPicture:
         self.left_out: list[ErrorResult] = []
 
     def frames(self, every_s: float | None = None) -> Iterator[VideoFrame]:
-        """Yield the pictures as frames, once; see :meth:`Video.frames`.
+        """Yield the pictures once, as frames; see :meth:`Video.frames`.
 
         Raises:
-            UsageError: ``every_s`` is not above zero.
-            CorruptMediaError: the rest is damaged, after the frames before the break.
+            UsageError: ``every_s`` is zero or negative.
+            CorruptMediaError: the rest is damaged. All frames before the damage are yielded first.
         """
         return _sampled(self._frames(), check_every(every_s))
 
     def close(self) -> None:
-        """Let the file go."""
+        """Close the file."""
         self._image.close()
 
     def __enter__(self) -> Self:
@@ -334,9 +333,9 @@ Clip = Video | ImageSequence | AnimatedPicture
 
 
 def open_video(source: str | Path, *, limits: ReadLimits = ReadLimits(), name: str | None = None) -> Clip:
-    """Return the video file, stream, animated picture, or image sequence (a folder, a glob or a photo) that ``source`` names.
+    """Return the video file, stream, animated picture, or image sequence (a folder, a glob or a photo) at ``source``.
 
-    Messages call it ``name``, if that is given. Raises as :class:`Video`.
+    Messages call it ``name``, if given. Raises the errors of :class:`Video`.
     """
     text = str(source)
     if not text:
@@ -351,12 +350,12 @@ def open_video(source: str | Path, *, limits: ReadLimits = ReadLimits(), name: s
 
 
 def left_out_before(errors: Sequence[ErrorResult], index: int | None) -> list[ErrorResult]:
-    """Return the records of ``left_out`` whose turn comes before the frame ``index``; the reader is a few frames ahead of the results."""
+    """Return the records of ``left_out`` that come before the frame ``index``. The reader is a few frames ahead of the results."""
     return list(takewhile(lambda error: index is None or (error.frame_index or 0) < index, errors))
 
 
 def check_every(every_s: float | None) -> float | None:
-    """Return ``every_s`` if it is None or a finite time of MIN_STEP_S or more, raise UsageError otherwise."""
+    """Return ``every_s`` if it is None or a finite time of at least MIN_STEP_S seconds. Otherwise raise UsageError."""
     if every_s is not None and not MIN_STEP_S <= every_s < math.inf:
         raise UsageError(f"expected a sampling step above 0 s, at least {MIN_STEP_S:g}, got {every_s}; leave it out for every frame")
     return every_s
@@ -364,7 +363,7 @@ def check_every(every_s: float | None) -> float | None:
 
 @dataclass(frozen=True, eq=False)
 class _Decoded:
-    """A frame of a video that was not turned into RGB of ``size_wh`` yet; sampling skips that work."""
+    """A decoded frame before its conversion to RGB of ``size_wh``. Sampling skips this work for frames that are not needed."""
 
     index: int
     time_s: float
@@ -379,7 +378,7 @@ class _Decoded:
 
 @dataclass(frozen=True, eq=False)
 class _Picture:
-    """A picture of a sequence that was not read yet; ``rgb`` gives None where it cannot be."""
+    """A picture of a sequence before it is read. ``rgb`` returns None if it cannot be read."""
 
     index: int
     time_s: float
@@ -389,7 +388,7 @@ class _Picture:
 
 
 class _Pictures:
-    """Packets -> decoded frames; ``damaged`` counts those that could not be decoded since the last one that could."""
+    """Packets -> decoded frames. ``damaged`` counts the frames that failed to decode since the last intact frame."""
 
     def __init__(self, stream: av.video.stream.VideoStream, without_times: bool) -> None:
         self._stream = stream
@@ -398,10 +397,10 @@ class _Pictures:
         self._last: tuple[int, int] | None = None  # pts, dts
         self._seen_key = False
         self.damaged = 0
-        self.lost = 0  # of all the damage before the frame just given
+        self.lost = 0  # lost frames before the frame that was just yielded
 
     def decoded(self, packets: Iterable[Any]) -> Iterator[Any]:
-        """Yield the frames of the packets; of what stands before the first key frame nothing can be shown, and nothing is missed."""
+        """Yield the frames of the packets. Packets before the first key frame cannot be decoded and do not count as damage."""
         av = import_av()
         for packet in packets:
             self._seen_key = self._seen_key or packet.is_keyframe
@@ -419,11 +418,11 @@ class _Pictures:
                 break
 
     def _set_time(self, frame: Any) -> None:
-        """Put a frame at its time of decoding where its time of presentation is a guess, as one that runs back by a little is."""
+        """Use the decoding time of a frame if its presentation time is only a guess, as when it decreases slightly."""
         pts, dts = frame.pts, frame.dts
         if self._last is not None:
             last_pts, last_dts = self._last
-            if dts is None:  # of the last few of a file
+            if dts is None:  # the last few frames of a file
                 dts = last_dts + max(1, frame.duration)
             if not self._by_dts and pts is not None and 0 < (last_pts - pts) * frame.time_base < MAX_JITTER_S and dts > last_dts:
                 self._by_dts = True
@@ -438,7 +437,7 @@ class _Pictures:
 
 def _sampled(frames: Iterable[_Decoded | _Picture], every_s: float | None) -> Iterator[VideoFrame]:
     due = 0
-    notes: tuple[str, ...] = ()  # of frames that are not looked at
+    notes: tuple[str, ...] = ()  # notes of frames that are not analysed
     for frame in frames:
         notes += frame.notes
         step = int(frame.time_s / every_s + 1e-6) if every_s is not None else due
@@ -449,7 +448,7 @@ def _sampled(frames: Iterable[_Decoded | _Picture], every_s: float | None) -> It
 
 
 def _is_still(name: str) -> bool:
-    """Return whether a file is one of :data:`STILLS` by name and by content; a stream of JPEGs has another name."""
+    """Return whether both the name and the content of a file are of :data:`STILLS`. A stream of JPEGs has another ending."""
     layouts = [FORMATS[kind] for kind in STILLS if name.lower().endswith(FORMATS[kind].suffixes)]
     return any(re.match(layout.magic, start_of(name) or b"", re.DOTALL) for layout in layouts)
 

@@ -1,4 +1,4 @@
-"""Frames -> an MP4 that browsers play: H.264, its index at the front, with the sound of the source."""
+"""Frames -> an MP4 that browsers play: H.264, with the index at the front and the sound of the source."""
 
 from __future__ import annotations
 
@@ -24,40 +24,40 @@ TIME_BASE = Fraction(1, 90_000)
 QUALITY, PRESET = "21", "veryfast"  # x264's constant rate factor: annotated text stays sharp
 SECONDS_A_KEY_FRAME = 2
 AAC_RATES = frozenset({8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000})  # Hz
-MAX_HELD = 512  # packets of sound that wait for the picture's clock to start again, some ten seconds
+MAX_HELD = 512  # packets of sound that wait until the clock of the frames restarts, about ten seconds
 NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO)
-SOUND_GAP_S = 0.1  # silence in the source that is kept; less is a rounded time
-# While it is written, the file is a row of fragments, each whole in itself, so that a full disk leaves all but the last one.
+SOUND_GAP_S = 0.1  # a shorter gap in the source is a rounding error, and not silence
+# During writing, the file is a sequence of complete fragments, so that a full disk destroys only the last one.
 FRAGMENTS = {"movflags": "+frag_keyframe+delay_moov+default_base_moof"}
-SOUND_CODECS = frozenset({"aac", "mp3", "opus", "flac", "ac3", "eac3"})  # what MP4 holds and browsers play; the rest becomes AAC
+SOUND_CODECS = frozenset({"aac", "mp3", "opus", "flac", "ac3", "eac3"})  # codecs that MP4 allows and browsers play; others become AAC
 
 
 class VideoWriter:
-    """A file that gets its name when it is finished; until then it is a hidden ``.NAME.part`` beside it.
+    """A video file that receives its name when it is complete. Until then it is a hidden ``.NAME.part`` in the same folder.
 
-    Leaving the ``with`` block finishes the file, whatever the reason: after an exception, Ctrl-C or on a full disk it holds what was
-    written until then, and plays.
-    ``sound_lost`` says why there is no sound, or less than the source has.
+    The end of the ``with`` block always finishes the file. After an exception, Ctrl-C or a full disk, it holds the frames written so far,
+    and plays.
+    ``sound_lost`` says why sound of the source is missing.
     """
 
     def __init__(self, path: Path, *, rate: float | None = None, sound_from: str | None = None, untrusted: bool = False) -> None:
-        """Make the file.
+        """Create the file.
 
         Args:
             path: ends in ``.mp4``.
             rate: approximate number of frames per second, a hint for the encoder; the exact times of the frames are kept.
-            sound_from: a file whose first audio track goes along; None, or a file without one, for silence.
-            untrusted: take that file as :class:`~mien.media.video.Video` takes one of strangers.
+            sound_from: a file whose first audio track is copied. With None, or without an audio track, there is no sound.
+            untrusted: open ``sound_from`` with the limits of :class:`~mien.media.video.Video` for untrusted files.
 
         Raises:
-            UsageError: another ending, or a folder that cannot be written.
+            UsageError: the path has another ending, or its folder cannot be written.
         """
         if path.suffix.lower() != ".mp4":
             raise UsageError(f"an annotated video is an .mp4 file, got {path.name!r}; choose such a name")
         self._path, self._part = path, draft_of(path)
         av = import_av()
         try:
-            self._part.touch()  # FFmpeg opens it with the first packet, which would be late to complain
+            self._part.touch()  # FFmpeg opens the file only with the first packet; fail early instead
             self._container = av.open(as_ffmpeg(self._part), "w", format="mp4", options=FRAGMENTS)
         except OSError as error:
             raise UsageError(f"expected a folder that can be written, {path.parent} cannot ({error.strerror})") from None
@@ -74,14 +74,14 @@ class VideoWriter:
 
     @property
     def sound_lost(self) -> str:
-        """Why sound of the source is missing; empty if none is."""
+        """Why sound of the source is missing; empty if it is complete."""
         return self._sound.lost if self._sound else self._sound_lost
 
     def write(self, time_s: float, frame_rgb: Frame) -> None:
-        """Append a frame, uint8 (H, W, 3); an odd side is filled up by repeating its last line, later sizes are scaled to the first.
+        """Append a frame, uint8 (H, W, 3). An odd side gets its last line twice. Later frames are resized to the first one.
 
         Raises:
-            OSError: the disk is full, for example.
+            OSError: the file cannot be written, for example because the disk is full.
         """
         height, width = frame_rgb.shape[:2]
         if self._stream is None:
@@ -97,15 +97,15 @@ class VideoWriter:
             self._sound.copy_until(time_s)
 
     def write_rest_of_sound(self) -> None:
-        """Append the sound after the last frame, when the source was read to its end."""
+        """Append the sound after the last frame. Call it when the source has been read to its end."""
         if self._sound and self._stream is not None:
             self._sound.copy_until(math.inf)
 
     def close(self) -> None:
-        """Finish the file and give it its name; without a single frame there is no file.
+        """Finish the file and give it its name. Without any frame, there is no file.
 
         Raises:
-            OSError: the last bytes could not be written; the file holds what fitted.
+            OSError: the last bytes cannot be written. The file holds what was written before.
         """
         if self._stream is None:
             self.discard()
@@ -115,12 +115,12 @@ class VideoWriter:
             if self._sound:
                 self._sound.close()
             self._container.close()
-            if not _fragments(self._part)[1]:  # FFmpeg does not tell of every write that failed
+            if not _fragments(self._part)[1]:  # FFmpeg does not report every failed write
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except BaseException:
             self._keep_whole_fragments()
             raise
-        os.replace(self._part, self._path)  # it plays already; what follows makes it start at once, also over a network
+        os.replace(self._part, self._path)  # the file plays already; the next step lets it start at once, also over a network
         self._put_index_first()
 
     def discard(self) -> None:
@@ -135,7 +135,7 @@ class VideoWriter:
         if kind is None or not issubclass(kind, OSError):
             self.close()
         else:
-            with suppress(OSError):  # the first one is told
+            with suppress(OSError):  # only the first error is reported
                 self.close()
 
     def _let_go(self) -> None:
@@ -146,7 +146,7 @@ class VideoWriter:
             self._container.close()
 
     def _keep_whole_fragments(self) -> None:
-        """Cut what a full disk left half written, and give the rest its name."""
+        """Remove the incomplete end that a full disk left, and give the rest its name."""
         with suppress(OSError):
             whole, _ = _fragments(self._part)
             self._let_go()
@@ -156,10 +156,10 @@ class VideoWriter:
         self._part.unlink(missing_ok=True)
 
     def _put_index_first(self) -> None:
-        """Write the fragments as one piece with its index at the front; where there is no room for that, they stay as they are."""
+        """Rewrite the fragments as one file with its index at the front. Without disk space for it, the fragments stay."""
         av = import_av()
         try:
-            self._part.touch()  # a path that exists is no protocol to FFmpeg
+            self._part.touch()  # FFmpeg does not read an existing path as a protocol
             options = {"movflags": "+faststart"}
             with av.open(as_ffmpeg(self._path)) as written, av.open(as_ffmpeg(self._part), "w", format="mp4", options=options) as output:
                 streams = {stream.index: output.add_stream_from_template(stream) for stream in written.streams}
@@ -179,13 +179,13 @@ class VideoWriter:
         context = stream.codec_context
         context.time_base = TIME_BASE
         context.gop_size = max(1, round(SECONDS_A_KEY_FRAME * self._rate))
-        context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709, as browsers assume for what they show
+        context.colorspace = context.color_primaries = context.color_trc = 1  # BT.709, which browsers assume
         context.color_range = 1
         return stream
 
 
 class _Sound:
-    """The first audio track of a file, copied in step with the pictures; re-encoded where MP4 cannot hold it."""
+    """The first audio track of a file, copied in step with the frames. It is re-encoded if MP4 does not allow its codec."""
 
     def __init__(self, output: Any, source: str, options: dict[str, str]) -> None:
         av = import_av()
@@ -223,12 +223,12 @@ class _Sound:
                 self._end(error)
 
     def close(self) -> None:
-        """Let the source go."""
+        """Close the source."""
         self._packets = iter(())
         self._input.close()
 
     def _next(self) -> Any:
-        """Return the next packet; a source that breaks ends the sound, not the pictures."""
+        """Return the next packet. An error in the source ends the sound, but not the frames."""
         av = import_av()
         try:
             return next(self._packets, None)
@@ -261,7 +261,7 @@ class _Sound:
         for packet, shift_s in self._in_step(track):
             try:
                 frames = packet.decode()
-            except av.error.InvalidDataError:  # a moment of silence
+            except av.error.InvalidDataError:  # the damaged part becomes a moment of silence
                 continue
             for frame in frames:
                 start_s = end_s if frame.pts is None else float(frame.pts * frame.time_base) + shift_s
@@ -275,14 +275,14 @@ class _Sound:
         yield from into.encode(None)
 
     def _in_step(self, track: Any) -> Iterator[tuple[Any, float]]:
-        """Yield the packets of the sound with the seconds that their times have to be moved by, as those of the pictures are.
+        """Yield the packets of the sound, each with its time shift in seconds. The shift is the same as for the frames.
 
-        Where the file's clock starts again, the pictures say how time goes on; see :class:`mien.media.clock.Clock`.
+        If the file's clock restarts, the frames decide how the time continues; see :class:`mien.media.clock.Clock`.
         """
         av = import_av()
         pictures = next((s for s in self._input.streams.video if not s.disposition & av.stream.Disposition.attached_pic), None)
         picture_step_s = 1 / float((pictures.average_rate if pictures else None) or 25)
-        shifts_s = [-(self._input.start_time or 0) / 1e6]  # by the picture's clock, one a start
+        shifts_s = [-(self._input.start_time or 0) / 1e6]  # from the clock of the frames, one shift per restart
         max_gap_s = MAX_GAP_S if self._input.format.flags & RESTARTS else math.inf
         sound, picture = _Starts(max_gap_s), _Starts(max_gap_s)
         picture_end_s = sound_end_s = 0.0
@@ -302,7 +302,7 @@ class _Sound:
                 held.append((sound.count(time_s), packet))
             while held and (held[0][0] < len(shifts_s) or len(held) > MAX_HELD):
                 number, first = held.popleft()
-                if number >= len(shifts_s):  # a clock of its own
+                if number >= len(shifts_s):  # the sound restarts alone
                     shifts_s.append(sound_end_s - float((first.dts or 0) * first.time_base))
                 if first.dts is not None:
                     sound_end_s = float((first.dts + (first.duration or 0)) * first.time_base) + shifts_s[number]
@@ -314,7 +314,7 @@ class _Sound:
 
 
 def _as_mp4(context: Any, track: Any) -> Callable[[Any], Iterable[Any]]:
-    """Return a function that takes the headers off the packets of AAC as broadcasts have it, which MP4 does not hold."""
+    """Return a function that removes the headers of broadcast AAC packets, because MP4 does not allow them."""
     if context.codec.canonical_name != "aac" or context.extradata:
         return lambda packet: [packet]
     from av.bitstream import BitStreamFilterContext
@@ -323,7 +323,7 @@ def _as_mp4(context: Any, track: Any) -> Callable[[Any], Iterable[Any]]:
 
 
 class _Starts:
-    """Counts how often a track's clock has started again."""
+    """Counts how often the clock of a track has restarted."""
 
     def __init__(self, max_gap_s: float) -> None:
         self._max_gap_s = max_gap_s
@@ -331,7 +331,7 @@ class _Starts:
         self._count = 0
 
     def count(self, time_s: float | None) -> int:
-        """Return the number of starts before the packet that is decoded at ``time_s``."""
+        """Return the number of restarts before the packet with decoding time ``time_s``."""
         if time_s is not None:
             if self._last_s is not None and not -MAX_JITTER_S <= time_s - self._last_s <= self._max_gap_s:
                 self._count += 1
@@ -340,9 +340,9 @@ class _Starts:
 
 
 def _fragments(path: Path) -> tuple[int, bool]:
-    """Return how many bytes of a fragmented MP4 are whole, up to the last fragment's end, and whether its end was written.
+    """Return the number of bytes up to the end of the last complete fragment of an MP4, and whether the file's end was written.
 
-    ISO/IEC 14496-12: a fragment is a box ``moof`` with the ``mdat`` behind it (8.8), and the end is a box ``mfra`` (8.8.9).
+    ISO/IEC 14496-12: a fragment is a box ``moof`` followed by ``mdat`` (8.8), and the file ends with a box ``mfra`` (8.8.9).
     """
     size, at, whole, kind = path.stat().st_size, 0, 0, b""
     with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""A video file -> whether its own structure says that its end is missing."""
+"""A video file -> whether its structure shows that its end is missing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 TS_PACKET, TS_SYNC = 188, b"G"  # bytes; ISO/IEC 13818-1
-M2TS_PACKET = 192  # a Blu-ray's, with four bytes of time before each
+M2TS_PACKET = 192  # Blu-ray: four bytes of time before each packet
 OGG_HEADER, MAX_OGG_PAGE = 27, 65307  # bytes; RFC 3533
 EBML_HEADER, EBML_SEGMENT = b"\x1aE\xdf\xa3", b"\x18S\x80g"  # RFC 8794, RFC 9559
 ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
@@ -19,7 +19,7 @@ ISO_BOXES = (b"ftyp", b"moov", b"mdat", b"moof", b"mfra", b"free", b"skip", b"wi
 def is_cut(path: str | Path) -> bool:
     """Return whether a local file is shorter than its container says: MP4, Matroska and WebM, AVI, Ogg, FLV, WMV and MPEG-TS.
 
-    False for what says nothing of the kind (an MPEG program stream, what is written to a pipe), for another format, and for no file.
+    Return False if the container gives no size (an MPEG program stream, or output to a pipe), for other formats, and without a file.
     """
     try:
         with Path(path).open("rb") as file:
@@ -33,11 +33,11 @@ def is_cut(path: str | Path) -> bool:
 
 
 def _iso(file: BinaryIO, size: int) -> bool:
-    """ISO/IEC 14496-12: boxes follow one another, each with its size."""
+    """ISO/IEC 14496-12: the file is a sequence of boxes, each with its size."""
     at = 0
     while at + 8 <= size:
         length, kind = _number(file, at, 4), _bytes(file, at + 4, 4)
-        if kind not in ISO_BOXES or length == 0:  # 0: up to the end of the file
+        if kind not in ISO_BOXES or length == 0:  # 0: the box extends to the end of the file
             return False
         if length == 1:
             length = _number(file, at + 8, 8)
@@ -56,7 +56,7 @@ def _matroska(file: BinaryIO, size: int) -> bool:
 
 
 def _ebml_size(file: BinaryIO, at: int) -> tuple[int | None, int]:
-    """Return the size of an element whose size field is at byte ``at``, None where it is open, and where its content starts."""
+    """Return the size of the element whose size field is at byte ``at`` (None if unknown), and the start of its content."""
     first = _number(file, at, 1)
     length = 9 - first.bit_length()
     value = _number(file, at, length) & ((1 << 7 * length) - 1)
@@ -64,18 +64,18 @@ def _ebml_size(file: BinaryIO, at: int) -> tuple[int | None, int]:
 
 
 def _riff(file: BinaryIO, size: int) -> bool:
-    """AVI: the first RIFF chunk, and in files of OpenDML the ones behind it."""
+    """AVI: the first RIFF chunk and, in OpenDML files, the chunks after it."""
     at = 0
     while at + 12 <= size and _bytes(file, at, 4) == b"RIFF":
         length = _number(file, at + 4, 4, "little")
-        if not length:  # what is written to a pipe never learns it
+        if not length:  # a file that was written to a pipe has no length
             return False
         at += 8 + length
     return at > size
 
 
 def _ogg(file: BinaryIO, size: int) -> bool:
-    """Return whether the last page is longer than what is left of the file."""
+    """Return whether the last page is longer than the rest of the file."""
     tail_at = max(0, size - MAX_OGG_PAGE)
     at = _bytes(file, tail_at, MAX_OGG_PAGE).rfind(b"OggS")
     if at < 0:
@@ -86,7 +86,7 @@ def _ogg(file: BinaryIO, size: int) -> bool:
 
 
 def _flv(file: BinaryIO, size: int) -> bool:
-    """Return whether the file does not end as it must, with the size of the tag before."""
+    """Return whether the file does not end with the size of its last tag. A complete file does."""
     tag = _number(file, size - 4, 4)
     return not (11 <= tag <= size - 13 and _number(file, size - 4 - tag + 1, 3) == tag - 11)
 
@@ -98,7 +98,7 @@ def _asf(file: BinaryIO, size: int) -> bool:
 
 
 def _ts(file: BinaryIO, size: int) -> bool:
-    """Return whether the last packet is not whole; a stream that was cut between two packets looks like one that was ended there."""
+    """Return whether the last packet is incomplete. A stream that was cut between two packets looks complete."""
     return _bytes(file, TS_PACKET, 1) == TS_SYNC and size % TS_PACKET != 0
 
 

@@ -148,8 +148,7 @@ def ece_by_chance(probabilities: ArrayLike, bins: int = ECE_BINS) -> float:
     """Return the expected :func:`ece` of perfectly calibrated probabilities (N, C). It is never zero, because N is finite.
 
     If the confidences c are calibrated, the number of hits in a bin has a normal error with variance sum c (1 - c). The mean absolute
-    value of that error is sqrt(2 / pi) times its standard deviation. The part of an ECE
-    above this value is the error of the model.
+    value of that error is sqrt(2 / pi) times its standard deviation. The part of an ECE above this value is the error of the model.
     """
     confidence = np.asarray(probabilities, np.float64).max(1)
     variance = np.bincount(_bin_of(confidence, bins), weights=confidence * (1 - confidence), minlength=bins)

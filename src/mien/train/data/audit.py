@@ -73,7 +73,7 @@ def copy_findings(data: Dataset, groups: list[Ints]) -> Iterator[Finding]:
         if train[rows].any():
             for row in rows[~train[rows]]:
                 yield Finding(int(row), "copy of a training image", number, f"of {data.names[rows[train[rows]][0]]}")
-        labels = sorted({data.label_names[label] for label in data.labels[rows[train[rows]]]})  # test labels do not decide which images are trained on
+        labels = sorted({data.label_names[label] for label in data.labels[rows[train[rows]]]})  # no test label decides this
         if len(labels) > 1:
             for row in rows[train[rows]]:
                 yield Finding(int(row), "conflicting labels", number, " and ".join(labels))

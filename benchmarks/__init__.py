@@ -1,1 +1,1 @@
-"""What the README's figures are measured with; each file is one command, ``python -m benchmarks.NAME``."""
+"""Programs that measure the figures of the README. Each file is one command, ``python -m benchmarks.NAME``."""

@@ -1,11 +1,11 @@
-"""Batch jobs: how fast, how steady, and whether kills cost anything: ``python -m benchmarks.batch PART --data FER2013``.
+"""Speed and memory of batch jobs, and their results after kills: ``python -m benchmarks.batch PART --data FER2013``.
 
-``speed``   one worker, all workers and the bare pipeline on photos, crops and a video, in one run
-``kills``   a job over FER2013, photos and videos on both engines, each killed at random moments; the results are compared byte for byte
-``large``   a job over links to FER2013's files, as many records as asked for, with the memory of the driver and of its workers over time
-``docs``    writes the figures of the parts into docs/scaling.md (``--check`` only compares)
+``speed``   one worker, all workers and the pipeline without a job, on photos, crops and a video, in one run
+``kills``   a job over FER2013, photos and videos on both engines, killed at random moments; the results are compared byte for byte
+``large``   a job over links to FER2013's files with ``--records`` records, and the memory of the driver and its workers over time
+``docs``    writes the figures of the parts into docs/scaling.md; ``--check`` only compares
 
-Each part writes benchmarks/results/batch-PART.json. All of them take ``--limit`` to try with fewer files.
+Each part writes benchmarks/results/batch-PART.json. All parts accept ``--limit`` for a trial with fewer files.
 """
 
 from __future__ import annotations
@@ -47,15 +47,15 @@ def main() -> None:
     parser.add_argument("part", choices=["speed", "kills", "large", "docs"])
     parser.add_argument("--data", type=Path, help="folder of FER2013's train and test images")
     parser.add_argument("--limit", type=int, help="take fewer of FER2013's files")
-    parser.add_argument("--records", type=int, default=60_000, help="of the large job; the page has 200,000")
+    parser.add_argument("--records", type=int, default=60_000, help="records of the large job; the page shows 200,000")
     parser.add_argument("--photos", type=int, default=1500, help="of the speed part")
     parser.add_argument("--kills", type=int, default=3, help="of each engine")
     parser.add_argument("--engines", nargs="+", default=["local", "ray"])
     parser.add_argument("--workers", type=int, default=os.cpu_count())
-    parser.add_argument("--seed", type=int, default=0, help="of the moments of the kills")
-    parser.add_argument("--scratch", type=Path, help="where jobs are written; a temporary folder by default")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the times of the kills")
+    parser.add_argument("--scratch", type=Path, help="folder for the jobs; by default a temporary folder")
     parser.add_argument("--check", action="store_true")
-    parser.add_argument("--price", action="append", metavar="NAME=DOLLARS", help="of the docs: print the costs at this an hour, no more")
+    parser.add_argument("--price", action="append", metavar="NAME=DOLLARS", help="with docs: only print the costs at this price per hour")
     options = parser.parse_args()
     if options.price:
         prices = {name: float(dollars) for name, _, dollars in (price.partition("=") for price in options.price)}
@@ -76,7 +76,7 @@ def main() -> None:
 
 
 def speed(options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
-    """Return inputs a second of the pipeline alone, already warm, and of whole jobs with one and with all workers; what things cost."""
+    """Return inputs per second of the warm pipeline and of whole jobs with one worker and all workers, and the cost per input."""
     photos = _photos(scratch / "photos", options.photos)
     clip = make_clip(scratch / "clip.mp4", CLIP_WH, 1, 300)
     pipeline = Pipeline(threads=options.workers)
@@ -112,7 +112,7 @@ def speed(options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
 
 
 def kills(options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
-    """Return what a mixed job came to on each engine after its kills, and whether the parts are the same byte for byte."""
+    """Return the result of a mixed job on each engine after its kills, and whether the parts are equal byte for byte."""
     source = _links(options.data, scratch / "fer2013", options.limit)
     photos = _photos(scratch / "photos", 100)
     (scratch / "clips").mkdir()
@@ -153,7 +153,7 @@ def kills(options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
 
 
 def large(options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
-    """Return the numbers of a large job, and the memory of its processes at every tenth of it."""
+    """Return the figures of a large job, and the memory of its processes at every tenth of the job."""
     source = _links(options.data, scratch / "links", options.records)
     out = scratch / "job"
     began = time.monotonic()
@@ -190,7 +190,7 @@ def large(options: argparse.Namespace, scratch: Path) -> dict[str, Any]:
 
 
 def _photos(folder: Path, count: int, size_wh: tuple[int, int] = PHOTO_WH) -> Path:
-    """Write photos with one face, each a little different, and return their folder."""
+    """Write photos with one face each, all slightly different, and return their folder."""
     folder.mkdir()
     width, height = size_wh
     with Image.open(demo_photo()) as portrait:
@@ -203,7 +203,7 @@ def _photos(folder: Path, count: int, size_wh: tuple[int, int] = PHOTO_WH) -> Pa
 
 
 def _take_ms(scratch: Path, parts: int = 50) -> float:
-    """Return milliseconds in which the driver takes a part of a cluster: to the disk, and into the manifest."""
+    """Return the milliseconds that the driver needs to store one part from a cluster on the disk and in the manifest."""
     folder = JobFolder(scratch / "taken")
     content = os.urandom(100_000)
     with folder.locked():
@@ -214,7 +214,7 @@ def _take_ms(scratch: Path, parts: int = 50) -> float:
 
 
 def _links(data: Path, folder: Path, count: int | None) -> Path:
-    """Return a folder with links to FER2013's files, as many as asked for, around again where there are not enough; all once if None."""
+    """Return a folder with ``count`` links to FER2013's files. Files repeat if there are too few; None links each file once."""
     files = sorted(path for path in data.rglob("*.jpg"))
     if not files:
         raise SystemExit(f"expected FER2013's images in {data}, got none")
@@ -227,7 +227,7 @@ def _links(data: Path, folder: Path, count: int | None) -> Path:
 
 
 def _job_rate(source: Path, out: Path, workers: int) -> float:
-    """Return inputs a second of a whole command, from its start to its end."""
+    """Return inputs per second of a whole command, from its start to its end."""
     began = time.perf_counter()
     _mien(["batch", str(source), "--output", str(out), "--workers", str(workers), "--shard", "50"])
     seconds = time.perf_counter() - began
@@ -256,7 +256,7 @@ def _shards(command: Sequence[str]) -> int:
 
 
 def _killed(command: Sequence[str], out: Path, after: int, delay_s: float) -> int:
-    """Run a job until so many shards are noted and a moment more, kill it as a power cut would, and return how many were noted."""
+    """Run a job until ``after`` shards are in its manifest, wait ``delay_s``, kill it, and return the number of shards."""
     driver = subprocess.Popen([sys.executable, "-m", "mien", *command], stderr=subprocess.DEVNULL, start_new_session=True)
     while driver.poll() is None and _noted(out) < after:
         time.sleep(0.05)
@@ -299,7 +299,7 @@ def _memory_mb(driver: int) -> tuple[float, float]:
             if int(stat.read_text().rpartition(")")[2].split()[1]) == driver:
                 children.append(_resident_mb(int(stat.parent.name)))
         except (OSError, ValueError):
-            continue  # it has just ended
+            continue  # the process has just ended
     return _resident_mb(driver), max(children)
 
 

@@ -1,8 +1,9 @@
-"""How cost grows with the work: ``python -m benchmarks.cost`` writes a table, a JSON file and docs/images/cost.png.
+"""How the cost grows with the work: ``python -m benchmarks.cost`` writes a table, a JSON file and docs/images/cost.png.
 
-Time and peak memory against the number of faces in a photo, the size of a photo, the batch size and the number of threads. Every point is
-a fresh process, so that its peak memory is its own; one thread unless the row is about threads. The last column of each table is how time
-grows from point to point: 1 means in proportion to the work, 0 not at all, so cost is close to linear where it is at most about 1.
+It measures time and peak memory against the number of faces in a photo, the size of a photo, the batch size and the number of threads.
+Every point runs in a new process, so that its peak memory is its own. It uses one thread, except in the rows about threads. The last column
+of each table shows how the time grows from point to point: 1 means in proportion to the work, 0 means no growth. The cost is close to
+linear if the value is at most about 1.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ Point = dict[str, float]
 
 @dataclass(frozen=True)
 class Row:
-    """One axis: its values, and whether a face, a photo or a chip is what is counted."""
+    """One axis: its values, and the unit that it counts: a face, a photo or a chip."""
 
     title: str
     unit: str
@@ -70,11 +71,11 @@ ROWS = {
 
 
 def main() -> None:
-    """Measure every point, print the tables, write figures and picture."""
+    """Measure every point, print the tables, and write the figures and the picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="default")
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--only", choices=tuple(ROWS), help="measure one axis and print it; nothing is written")
+    parser.add_argument("--only", choices=tuple(ROWS), help="measure one axis and print it; write nothing")
     parser.add_argument("--json", type=Path, default=RESULT)
     parser.add_argument("--picture", type=Path, default=PICTURE)
     parser.add_argument("--point", nargs=2, metavar=("AXIS", "VALUE"), help=argparse.SUPPRESS)
@@ -94,7 +95,7 @@ def main() -> None:
 
 
 def measure(axis: str, model: str, repeats: int) -> list[Point]:
-    """Return one point a value of an axis, each measured in a process of its own."""
+    """Return one point per value of an axis. Each point is measured in its own process."""
     values = ROWS[axis].values or tuple(2.0**i for i in range(int(math.log2(os.cpu_count() or 1)) + 2))
     points = []
     for value in values:
@@ -104,7 +105,7 @@ def measure(axis: str, model: str, repeats: int) -> list[Point]:
 
 
 def crowd(model: str, faces: float, repeats: int) -> Point:
-    """Return the cost of a photo of 5 MP with that many faces."""
+    """Return the cost of a photo of 5 MP with ``faces`` faces."""
     count = int(faces)
     with Image.open(demo_photo()) as portrait:
         tile = portrait.crop((150, 45, 290, 185)).resize((TILE, TILE), Image.Resampling.LANCZOS)
@@ -118,7 +119,7 @@ def crowd(model: str, faces: float, repeats: int) -> Point:
 
 
 def photo_size(model: str, megapixels: float, repeats: int) -> Point:
-    """Return the cost of a photo of that size whose only face fills a third of its height."""
+    """Return the cost of a photo of ``megapixels`` with one face that fills a third of the height."""
     width, height = (round(side * math.sqrt(megapixels * 1e6 / 12)) for side in (4, 3))
     with Image.open(demo_photo()) as portrait:
         photo = portrait.resize((width, height), Image.Resampling.BICUBIC, box=(0, 64, 512, 448))
@@ -129,14 +130,14 @@ def photo_size(model: str, megapixels: float, repeats: int) -> Point:
 
 
 def batch_size(model: str, chips: float, repeats: int) -> Point:
-    """Return the cost of classifying that many chips in one call."""
+    """Return the cost of classifying ``chips`` chips in one call."""
     classifier = Classifier(open_bundle(model), threads=1)
     given = some_chips(classifier, int(chips))
     return {"value": chips, "ms": median_ms(lambda: classifier.probabilities(given), repeats, 1), **memory()}
 
 
 def thread_count(model: str, threads: float, repeats: int) -> Point:
-    """Return the cost a photo of a stream of 640x480 photos, with that many threads in all."""
+    """Return the cost per photo for a stream of 640x480 photos, with ``threads`` threads in total."""
     with Image.open(demo_photo()) as portrait:
         data = jpeg(portrait.resize((640, 480)))
     pipeline, photos = Pipeline(model=model, threads=int(threads)), 16
@@ -154,7 +155,7 @@ POINTS: dict[str, Callable[[str, float, int], Point]] = {
 
 
 def some_chips(classifier: Classifier, count: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Return the demo photo's chip, brighter and darker, uint8 (count, S, S[, 3])."""
+    """Return copies of the demo photo's chip with different brightness, uint8 (count, S, S[, 3])."""
     with Image.open(demo_photo()) as portrait:
         frame = np.asarray(portrait.convert("RGB"))
     (face,) = Pipeline(classifier=classifier, threads=1).analyze(frame).faces
@@ -164,7 +165,7 @@ def some_chips(classifier: Classifier, count: int) -> np.ndarray[Any, np.dtype[n
 
 
 def jpeg(picture: Image.Image) -> bytes:
-    """Return a picture as JPEG of quality 90."""
+    """Return a picture as a JPEG file of quality 90."""
     out = io.BytesIO()
     picture.save(out, "JPEG", quality=90)
     return out.getvalue()
@@ -176,14 +177,14 @@ def memory() -> Point:
 
 
 def growth(points: list[Point]) -> Iterator[float | None]:
-    """Yield, a point, the exponent p of time ~ work ** p from the point before; None for the first."""
+    """Yield, per point, the exponent p in time ~ work ** p since the previous point; None for the first point."""
     yield None
     for before, after in itertools.pairwise(points):
         yield math.log(after["ms"] / before["ms"]) / math.log(after["value"] / before["value"])
 
 
 def table(axis: str, points: list[Point]) -> str:
-    """Return the Markdown table of one axis, with its title and what there is to say."""
+    """Return the Markdown table of one axis, with its title and its explanation."""
     row = ROWS[axis]
     head = [row.unit, *(["faces found"] if "found" in points[0] else []), "ms", f"ms a {row.unit.removesuffix('s')}", "peak MB", "growth"]
     lines = []
@@ -197,7 +198,7 @@ def table(axis: str, points: list[Point]) -> str:
 
 
 def draw(figures: dict[str, list[Point]], file: Path) -> None:
-    """Write the picture: time and memory, an axis a panel."""
+    """Write the picture: time and memory, one panel per axis."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator
 

@@ -1,7 +1,8 @@
-"""How much memory does it take to read a picture? ``python -m benchmarks.decoding`` writes a table and a JSON file.
+"""How much memory does reading a picture take? ``python -m benchmarks.decoding`` writes a table and a JSON file.
 
-Pictures of 40 megapixels, the most that the service takes by default, one of each kind, and a video of such frames. Every figure is the
-peak of a fresh process while it reads and, of a video, looks for faces, less what it held before, in bytes a pixel. Linux tells such peaks.
+It reads one picture of each kind with 40 megapixels, which is the default limit of the service, and a video with frames of that size. Every
+figure is the peak memory of a new process, minus its memory before, in bytes per pixel. For a video, the process also searches for faces.
+Only Linux reports such peaks.
 """
 
 from __future__ import annotations
@@ -31,23 +32,23 @@ from mien.serve.setting_texts import SETTINGS
 
 RESULT = Path(__file__).parent / "results" / "decoding.json"
 SMALL, LARGE = (160, 120), (7302, 5476)  # width and height, px
-CORES = 4  # for which the service's worst case is reckoned
+CORES = 4  # for the worst case of the service
 VIDEO_FRAMES, VIDEO_RATE = 16, 25
 VIDEOS = {"H.264 video": False, "H.264 video, with `annotated=true`": True}
 
 
 @dataclass(frozen=True)
 class Kind:
-    """How one kind of picture is made: Pillow's name of its format and options for saving it, and what is done to an RGB picture before."""
+    """How to make one kind of picture: Pillow's format name, the options for saving, and a conversion of the RGB picture before that."""
 
     format: str
     options: dict[str, Any] = field(default_factory=dict)
     change: Callable[[Image.Image], Image.Image] = Image.Image.copy
-    needs: str | None = None  # Pillow's name of a feature that not every build has
+    needs: str | None = None  # Pillow's name of a feature that some builds lack
 
 
 def with_alpha(picture: Image.Image) -> Image.Image:
-    """Return an RGB picture, half transparent."""
+    """Return an RGB picture that is half transparent."""
     picture = picture.copy()
     picture.putalpha(128)
     return picture
@@ -70,7 +71,7 @@ KINDS = {
 
 
 def write(kind: Kind, path: Path, size: tuple[int, int]) -> Path:
-    """Write noise of ``size`` (width, height) px, in patches where it is larger than :data:`SMALL`, to stay small in every format."""
+    """Write noise of ``size`` (width, height) px. If it is larger than :data:`SMALL`, patches keep the file small in every format."""
     with Image.effect_noise(SMALL, 64) as grey:
         noise = Image.merge("RGB", (grey, grey.rotate(90).resize(SMALL), grey.rotate(180)))
     if kind.format == "HEIF":
@@ -82,18 +83,21 @@ def write(kind: Kind, path: Path, size: tuple[int, int]) -> Path:
 
 
 def picture_peak(name: str, folder: Path, size: tuple[int, int] = LARGE) -> float:
-    """Return the peak of reading a picture of kind ``name``, in bytes a pixel; ``folder`` is for the files."""
+    """Return the peak memory of reading a picture of the kind ``name``, in bytes per pixel. The files go to ``folder``."""
     small, large = (write(KINDS[name], folder / part, wh) for part, wh in (("small", SMALL), ("large", size)))
     return _in_child("picture", small, large) / math.prod(size)
 
 
 def video_peak(path: Path, *, annotated: bool) -> float:
-    """Return the peak of reading and searching a clip of :func:`write_video`, and of writing it with its faces drawn, in bytes a pixel."""
+    """Return the peak memory, in bytes per pixel, of reading and searching a clip of :func:`write_video`.
+
+    With ``annotated``, the process also writes the clip with its faces drawn.
+    """
     return _in_child("annotated" if annotated else "video", path) / math.prod(LARGE)
 
 
 def write_video(path: Path) -> Path:
-    """Write a short clip of 40 megapixels that moves."""
+    """Write a short moving clip of 40 megapixels."""
     patches = np.random.default_rng(0).integers(0, 255, (LARGE[1] // 64 + 1, LARGE[0] // 64 + 1, 3), np.uint8)
     frame = patches.repeat(64, 0).repeat(64, 1)[: LARGE[1], : LARGE[0]]
     with VideoWriter(path, rate=VIDEO_RATE) as writer:
@@ -103,18 +107,18 @@ def write_video(path: Path) -> Path:
 
 
 def tells_peaks() -> bool:
-    """Return whether the system tells the peak of a process's memory since a moment of its choice."""
+    """Return whether the system reports the peak memory of a process since a chosen moment."""
     return os.access("/proc/self/clear_refs", os.W_OK)
 
 
 def _in_child(what: str, *paths: Path) -> float:
-    """Return the peak, in bytes, of a fresh process that runs :func:`_child`."""
+    """Return the peak memory, in bytes, of a new process that runs :func:`_child`."""
     command = [sys.executable, "-m", "benchmarks.decoding", "--child", what, *map(str, paths)]
     return float(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
 
 
 def _child(what: str, paths: list[Path]) -> None:
-    """Read, and print the peak of memory above what was held before, in bytes."""
+    """Read, and print the peak memory minus the memory before, in bytes."""
     limits = ReadLimits(max_pixels=math.prod(LARGE))
     if what == "picture":
         small, large = (path.read_bytes() for path in paths)
@@ -144,7 +148,7 @@ def _watch(pipeline: Pipeline, path: Path, limits: ReadLimits, annotated: bool) 
 
 
 def measured() -> Iterator[tuple[str, float]]:
-    """Yield each kind of picture that this Pillow reads, then of video, and its bytes a pixel."""
+    """Yield each kind of picture that this Pillow reads, then each kind of video, with its bytes per pixel."""
     with tempfile.TemporaryDirectory() as folder:
         for name, kind in KINDS.items():
             if kind.needs is None or features.check(kind.needs):
@@ -155,7 +159,7 @@ def measured() -> Iterator[tuple[str, float]]:
 
 
 def table(result: dict[str, Any]) -> str:
-    """Return the peaks, rounded up, and what they come to where every caller of a service does the worst."""
+    """Return the peaks, rounded up, and their total when every caller of a service causes the worst case."""
     figures = {name: math.ceil(value) for name, value in result["figures"].items()}
     streams, video_workers, pixels = (int(SETTINGS[name].default) for name in ("max_streams", "video_workers", "max_pixels"))
     picture, video = (max(value for name, value in figures.items() if (name in VIDEOS) is moving) for moving in (False, True))
@@ -168,7 +172,7 @@ def table(result: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Measure and write."""
+    """Measure, and write the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
     parser.add_argument("--json", type=Path, default=RESULT, help="write the figures here")

@@ -1,9 +1,9 @@
-"""What every format costs and keeps: ``python -m benchmarks.exports --data DIR [--models default RUN_OR_BUNDLE ...]``.
+"""Size, speed and accuracy of every export format: ``python -m benchmarks.exports --data DIR [--models default RUN_OR_BUNDLE ...]``.
 
-Builds all formats of each model as ``mien export`` does, opens each with the runtime, and sets it beside its source: size, answers that
-agree, accuracy on PublicTest, and milliseconds a face on one thread. Formats take turns on the clock, so that whatever else the machine
-does falls on all of them; the first call of a turn is not timed, because an engine sets itself up anew when the batch size changes. A
-format that is refused is a row that says why. The table is for docs/edge.md (``python -m tools.readme``).
+It builds all formats of each model as ``mien export`` does, opens each with the runtime, and compares it with its source: size, share of
+equal answers, accuracy on PublicTest, and milliseconds per face on one thread. The formats are timed in turns, so that other load on the
+machine affects all of them. The first call of a turn is not timed, because an engine prepares itself again when the batch size changes. If
+a format is refused, its row gives the reason. The table is for docs/edge.md (``python -m tools.readme``).
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from tools.sources import keras_source
 
 RESULT = Path(__file__).parent / "results" / "exports.json"
 BATCHES = (1, 32)
-CALLS = 4  # timed, in one turn
+CALLS = 4  # timed calls per turn
 Row = dict[str, Any]
 
 
 def main() -> None:
-    """Build, compare, time, print."""
+    """Build, compare and time the formats, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="FER2013's folder or CSV")
     parser.add_argument("--models", nargs="+", default=["default"], metavar="MODEL", help="shipped models, bundle folders or runs")
     parser.add_argument("--formats", nargs="+", default=list(FORMATS), choices=FORMATS)
-    parser.add_argument("--rounds", type=int, default=15, help="turns of every format on the clock (default %(default)s)")
+    parser.add_argument("--rounds", type=int, default=15, help="timed turns per format (default %(default)s)")
     parser.add_argument("--json", type=Path, default=RESULT)
     options = parser.parse_args()
     rows = [row for model in options.models for row in measure(model, options.data, options.formats, options.rounds)]
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def measure(model: str, data: Path, formats: list[str], rounds: int) -> list[Row]:
-    """Return a row a format of one model."""
+    """Return one row per format of a model."""
     rows: list[Row] = []
     classifiers: dict[str, Classifier] = {}
     with (
@@ -72,7 +72,7 @@ def measure(model: str, data: Path, formats: list[str], rounds: int) -> list[Row
 
 
 def paced(classifiers: Mapping[str, Classifier], chips: Any, rounds: int) -> dict[str, dict[str, float]]:
-    """Return name -> batch size -> median milliseconds a face, each classifier in turn."""
+    """Return name -> batch size -> median milliseconds per face. The classifiers run in turns."""
     taken: dict[tuple[str, int], list[float]] = {(name, batch): [] for name in classifiers for batch in BATCHES}
     for _ in range(rounds):
         for (name, batch), times in taken.items():
@@ -86,7 +86,7 @@ def paced(classifiers: Mapping[str, Classifier], chips: Any, rounds: int) -> dic
 
 
 def table(result: Mapping[str, Any]) -> str:
-    """Return the Markdown table, and the refusals under it."""
+    """Return the Markdown table, with the refusals below it."""
     head = (
         "model",
         "format",
@@ -125,7 +125,7 @@ def table(result: Mapping[str, Any]) -> str:
 
 
 def _pace(ms: float, source_ms: float | None) -> str:
-    """Return milliseconds, and how many times as fast that is as the source, where it was timed in the same run."""
+    """Return milliseconds and, if the source was timed in the same run, the speed relative to the source."""
     return f"{ms:.2f}" if source_ms is None else f"{ms:.2f} ({source_ms / ms:.1f})"
 
 

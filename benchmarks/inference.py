@@ -1,7 +1,7 @@
-"""How light and how fast the runtime is: ``python -m benchmarks.inference``.
+"""Size and speed of the runtime: ``python -m benchmarks.inference``.
 
-Everything is measured in one run on one machine, on one thread unless a row says otherwise, and set against a bound in that same run: the
-bare onnxruntime session for the classifier, a bare Python start for the import.
+Everything is measured in one run on one machine, on one thread unless a row says otherwise. The same run measures a bound for comparison:
+the bare onnxruntime session for the classifier, and a bare Python start for the import.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def classifier_figures(model: str) -> dict[str, float]:
-    """Return milliseconds a face at batches of 1 and 32, and the ratio to the bare onnxruntime session at its best batch."""
+    """Return milliseconds per face at batches of 1 and 32, and the ratio to the bare onnxruntime session at its best batch."""
     bundle = open_bundle(model)
     classifier = Classifier(bundle, threads=1)
     options = ort.SessionOptions()
@@ -71,7 +71,7 @@ def classifier_figures(model: str) -> dict[str, float]:
 
 
 def photo_figures(model: str) -> dict[str, float]:
-    """Return milliseconds of each step of a 640x480 JPEG with one face."""
+    """Return the milliseconds of each step for a 640x480 JPEG with one face."""
     with Image.open(demo_photo()) as portrait:
         photo = Image.new("RGB", (640, 480), (120, 110, 100))
         photo.paste(portrait.resize((480, 480), Image.Resampling.LANCZOS), (80, 0))
@@ -97,7 +97,7 @@ def photo_figures(model: str) -> dict[str, float]:
 
 
 def start_figures() -> dict[str, float]:
-    """Return seconds that ``import mien`` adds to a bare Python start, and of a whole ``mien analyze`` of one photo."""
+    """Return the seconds that ``import mien`` adds to a Python start, and the seconds of a whole ``mien analyze`` of one photo."""
 
     def start(*arguments: str) -> float:
         return median_ms(lambda: subprocess.run([sys.executable, *arguments], check=True, capture_output=True), 7, 1) / 1000

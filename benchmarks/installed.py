@@ -1,4 +1,4 @@
-"""What `pip install mien` brings along, read from the installed packages' own records."""
+"""Lists what `pip install mien` installs, from the metadata of the installed packages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def runtime_packages() -> set[str]:
-    """Return the names of Mien and everything it requires without extras, as far as this system and Python need it."""
+    """Return the names of Mien and of all its requirements without extras, for this system and this Python."""
     found: set[str] = set()
     todo = ["mien"]
     while todo:
@@ -18,7 +18,7 @@ def runtime_packages() -> set[str]:
         try:
             requires = distribution(name).requires or []
         except PackageNotFoundError:
-            continue  # a requirement for another system or Python
+            continue  # a requirement of another system or another Python
         found.add(name)
         todo += [re.split(r"[\s;<>=!~\[(]", line)[0].lower() for line in requires if "extra ==" not in line]
     return found

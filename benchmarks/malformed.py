@@ -1,4 +1,4 @@
-"""Uploads that are broken or hostile, in endless variety, and how a service took them. Used by the soak and by the tests."""
+"""Makes broken and hostile uploads in endless variety, and sends them to a service. The soak and the tests use it."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ SLOW_S = 0.3
 
 
 def one(number: int, seed: int = 0) -> tuple[str, Raw]:
-    """Return (kind, the bytes of a whole HTTP request); the same for the same number and seed."""
+    """Return (kind, bytes of a whole HTTP request). The same number and seed give the same request."""
     rng = random.Random(f"{seed}/{number}")
     kind = sorted(KINDS)[number % len(KINDS)]
     return kind, KINDS[kind](rng)
 
 
 def send(address: str, kind: str, request: Raw) -> int:
-    """Send a request the way its kind is sent, and return the HTTP status, 0 for a connection that the service closed without one.
+    """Send a request as its kind demands, and return the HTTP status. It is 0 if the service closes the connection without one.
 
     Raises:
-        TimeoutError: no answer.
+        TimeoutError: the service does not answer.
     """
     where = urlsplit(address)
     with socket.create_connection((where.hostname or "", where.port or 80), timeout=TIMEOUT_S) as sock:
@@ -50,7 +50,7 @@ def send(address: str, kind: str, request: Raw) -> int:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 return 0
             answer = sock.recv(65536)
-        except (ConnectionResetError, BrokenPipeError):  # refused before everything was sent
+        except (ConnectionResetError, BrokenPipeError):  # the service refused before everything was sent
             return 0
     return int(answer.split(b" ", 2)[1]) if answer.startswith(b"HTTP/1.1 ") else 0
 
@@ -110,7 +110,7 @@ def _huge(rng: random.Random) -> Raw:
 
 
 def _bomb(rng: random.Random) -> Raw:
-    side = rng.randrange(5_000, 6_000)  # 25 to 36 megapixels of nothing: within the limit, and cheap to send
+    side = rng.randrange(5_000, 6_000)  # 25 to 36 megapixels of one value: within the limit, and small to send
     return _post(png(side, side, bytes(side + 1) * side))
 
 

@@ -1,8 +1,8 @@
-"""How fast does the page answer, with the service and in the browser alone? ``python -m benchmarks.page``.
+"""How fast does the page answer, with the service and only in the browser? ``python -m benchmarks.page``.
 
-A Chromium whose camera plays a clip opens the Live tab of a fresh service twice: once with the service's answers, once in private mode.
-Pace and delay are the page's own figures: results a second, and milliseconds from taking a frame to showing its boxes. ``--pictures DIR``
-also takes the README's screenshots.
+A Chromium whose camera plays a clip opens the Live tab of a new service twice: once with the answers of the service, once in private mode.
+The page itself reports pace and delay: results per second, and milliseconds from taking a frame to showing its boxes. ``--pictures DIR``
+also takes the screenshots of the README.
 """
 
 from __future__ import annotations
@@ -34,19 +34,17 @@ from mien.media.video import open_video
 from mien.serve.browser_runtime import install
 
 FLAGS = ("--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync")
-CAMERA = ("--use-fake-device-for-media-stream", "--use-file-for-fake-video-capture=camera.mjpeg")  # the name is shown on the page
+CAMERA = ("--use-fake-device-for-media-stream", "--use-file-for-fake-video-capture=camera.mjpeg")  # the page shows the name
 SIZE = (640, 480)
 PATIENCE_MS = 120_000
 WINDOW = {"width": 1280, "height": 860}
 
 
 def main() -> None:
-    """Print the table; take the pictures."""
+    """Print the table, and take the pictures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--clip", type=Path, help="what the camera plays and the Video tab analyses; the bundled portrait, walking, if not given"
-    )
-    parser.add_argument("--photo", type=Path, default=demo_photo(), help="for the picture of the Photo tab")
+    parser.add_argument("--clip", type=Path, help="clip for the camera and the Video tab; by default the bundled portrait, moving")
+    parser.add_argument("--photo", type=Path, default=demo_photo(), help="photo for the picture of the Photo tab")
     parser.add_argument("--seconds", type=float, default=20, help="watched in each mode")
     parser.add_argument("--pictures", type=Path, help="take screenshots into this folder")
     parser.add_argument("--json", type=Path, help="write the figures here, too")
@@ -106,7 +104,7 @@ def take(chromium: Browser, address: str, photo: Path, folder: Path) -> None:
         page.locator("#photo-input").set_input_files(str(photo))
         expect(page.locator("#photo-reading .headline b")).to_be_visible()
         page.locator("#photo-heat").click()
-        expect(page.locator("#photo-words")).to_contain_text(re.compile("rests|decides"))  # on a part of the face, or on none alone
+        expect(page.locator("#photo-words")).to_contain_text(re.compile("rests|decides"))  # on a part, or on no single one
         shot(page, folder / "page-photo.png")
     with opened(chromium, f"{address}/#video", scheme="dark") as page:
         page.locator("#video-input").set_input_files("clip.mp4")
@@ -121,7 +119,7 @@ def take(chromium: Browser, address: str, photo: Path, folder: Path) -> None:
 
 
 def shot(page: Page, file: Path) -> None:
-    """Write a screenshot with 52 levels a colour, which nobody sees and which halves the file."""
+    """Write a screenshot with 52 levels per colour. The reduction is not visible and halves the file."""
     with Image.open(io.BytesIO(page.screenshot())) as image:
         levels = np.rint(np.asarray(image.convert("RGB")) / 255 * 51)
     Image.fromarray(np.rint(levels / 51 * 255).astype(np.uint8)).save(file, optimize=True)
@@ -129,7 +127,7 @@ def shot(page: Page, file: Path) -> None:
 
 @contextlib.contextmanager
 def opened(chromium: Browser, address: str, scheme: str = "light") -> Iterator[Page]:
-    """Open a page of its own, with leave to use the camera, and wait until it knows the model."""
+    """Open a new page with permission to use the camera, and wait until it has loaded the model's data."""
     context = chromium.new_context(viewport=WINDOW, permissions=["camera"], color_scheme=scheme)  # type: ignore[arg-type]
     context.set_default_timeout(PATIENCE_MS)
     page = context.new_page()
@@ -146,7 +144,7 @@ def go_private(page: Page) -> None:
 
 
 def number(place: Locator) -> float:
-    """Return the number in a fact such as "12 a second"."""
+    """Return the number in a text such as "12 a second"."""
     word = place.inner_text().split()[0]
     return float(word) if word.isdigit() else 0.0
 
@@ -182,7 +180,7 @@ def browser(frames: list[NDArray[np.uint8]]) -> Iterator[Browser]:
 
 
 def walk() -> Iterator[NDArray[np.uint8]]:
-    """Yield the bundled portrait on its way to and fro, 640x480."""
+    """Yield frames of 640x480 in which the bundled portrait moves to and fro."""
     with Image.open(demo_photo()) as photo:
         face = np.asarray(photo.convert("RGB").resize((480, 480)))
     for angle in np.linspace(0, 2 * np.pi, 90, endpoint=False):
@@ -193,7 +191,7 @@ def walk() -> Iterator[NDArray[np.uint8]]:
 
 
 def clip_frames(file: Path) -> Iterator[NDArray[np.uint8]]:
-    """Yield a clip's frames, scaled and cut to 640x480."""
+    """Yield the frames of a clip, scaled and cropped to 640x480."""
     with open_video(file) as video:
         for frame in video.frames():
             height, width = frame.frame_rgb.shape[:2]
@@ -204,7 +202,7 @@ def clip_frames(file: Path) -> Iterator[NDArray[np.uint8]]:
 
 
 def write_clip(frames: list[NDArray[np.uint8]], file: Path) -> None:
-    """Write the frames as H.264, 30 a second."""
+    """Write the frames as H.264, 30 per second."""
     with av.open(str(file), "w") as container:
         stream = container.add_stream("libx264", rate=30)
         stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"

@@ -1,4 +1,4 @@
-"""What ten million photos and a hundred thousand hours of video take: a model fed by measured figures.
+"""Estimates the time and cost of ten million photos and a hundred thousand hours of video from measured figures.
 
 ``python -m benchmarks.batch docs`` writes its tables into docs/scaling.md.
 """
@@ -20,17 +20,17 @@ BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 PHOTOS, HOURS = 10_000_000, 100_000
 CORES = (2, 16, 128, 1024, 8192)
 SHARD = 256  # photos
-# Dollars an hour of a machine with 16 virtual cores, on demand, in the United States, as AWS's guide to mixed fleets lists it.
+# Dollars per hour of a machine with 16 virtual cores, on demand, in the United States. Source: AWS's guide to mixed fleets.
 PRICES = {"AWS c5.4xlarge": 0.68}
-DOLLARS_A_GET = 0.0004 / 1000  # from S3's standard storage
-GETS_A_SECOND = 5_500  # that an S3 prefix answers, as Amazon documents it
+DOLLARS_A_GET = 0.0004 / 1000  # for S3's standard storage
+GETS_A_SECOND = 5_500  # per S3 prefix, as Amazon documents
 NODE_CORES, NODE_BYTES_A_SECOND = 16, 12.5e9 / 8  # a machine and its network
 VIDEO_BYTES_A_MINUTE = 60 * 2e6 / 8  # of 640x480 at 2 Mbit/s
 
 
 @dataclass(frozen=True)
 class Load:
-    """One kind of input: core seconds, bytes read and bytes written of one, and how many a finished part holds."""
+    """One kind of input: core seconds, bytes read and bytes written per input, and the number of inputs per finished part."""
 
     name: str
     count: float
@@ -40,16 +40,16 @@ class Load:
     a_part: float
 
     def hours(self, cores: int) -> float:
-        """Hours on so many cores, as long as nothing else is too slow."""
+        """Hours on ``cores`` cores, if nothing else is slower."""
         return self.count * self.core_s / cores / 3600
 
     def rate(self, cores: int) -> float:
-        """Inputs a second on so many cores."""
+        """Inputs per second on ``cores`` cores."""
         return cores / self.core_s
 
 
 def loads(speed: dict[str, Any]) -> tuple[Load, ...]:
-    """Return the loads that the measured figures stand for; overhead of the workers is in them."""
+    """Return the loads from the measured figures. They include the overhead of the workers."""
     over = max(1.0, 1 / speed["all workers / pipeline alone"])
     record = speed["record: bytes written"]
     minutes = 60 * HOURS
@@ -77,13 +77,13 @@ def loads(speed: dict[str, Any]) -> tuple[Load, ...]:
 
 
 def hours_table(speed: dict[str, Any]) -> str:
-    """Return hours by number of cores."""
+    """Return the hours for each number of cores."""
     rows = [(load.name, f"{load.core_s:.3g}", *(_hours(load.hours(cores)) for cores in CORES)) for load in loads(speed)]
     return markdown(("job", "core s, photo or minute", *(f"{cores:,} cores" for cores in CORES)), rows)
 
 
 def needs_table(speed: dict[str, Any]) -> str:
-    """Return what a thousand cores ask of network, object store and driver, and where each is full."""
+    """Return what a thousand cores demand from network, object store and driver, and the number of cores at which each is saturated."""
     take_s = speed["driver: ms a part"] / 1000
     rows = []
     for load in loads(speed):
@@ -114,7 +114,7 @@ def needs_table(speed: dict[str, Any]) -> str:
 
 
 def price_table(speed: dict[str, Any], prices: Mapping[str, float] = PRICES) -> str:
-    """Return dollars by kind of machine with 16 virtual cores; their number does not matter, only that they are busy."""
+    """Return dollars per kind of machine with 16 virtual cores. The number of machines has no effect if all are busy."""
     rows = []
     for load in loads(speed):
         machine_hours = load.hours(NODE_CORES)
@@ -124,12 +124,12 @@ def price_table(speed: dict[str, Any], prices: Mapping[str, float] = PRICES) -> 
 
 
 def measured_table(speed: dict[str, Any]) -> str:
-    """Return the figures that the model starts from."""
+    """Return the measured figures on which the estimates are based."""
     return markdown(("what", "figure"), list(speed.items()))
 
 
 def plain_table(figures: dict[str, Any]) -> str:
-    """Return a part's figures; what was sampled over time is left to the file."""
+    """Return the figures of a part. Samples over time are only in the file."""
     return markdown(("what", "figure"), [(key, _plain(value)) for key, value in figures.items() if not isinstance(value, list)])
 
 
@@ -144,7 +144,7 @@ BLOCKS: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
 
 
 def rewritten(text: str) -> str:
-    """Return the page with every block made anew from the results."""
+    """Return the page in which every block is replaced from the results."""
 
     def block(match: re.Match[str]) -> str:
         part, table = BLOCKS[match[2]]
@@ -155,7 +155,7 @@ def rewritten(text: str) -> str:
 
 
 def write_docs(*, check: bool) -> int:
-    """Rewrite docs/scaling.md, or only look; return 1 where it has old figures."""
+    """Rewrite docs/scaling.md. With ``check``, only compare, and return 1 if it has old figures."""
     old = DOCS.read_text(encoding="utf-8")
     new = rewritten(old)
     if check:

@@ -1,4 +1,4 @@
-"""What happens to faces that are turned: the scenes of benchmarks.scenes, turned as a whole, beside the same scenes upright."""
+"""Measures turned faces: the scenes of benchmarks.scenes are turned as a whole and compared with the same scenes upright."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Frame = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Turned:
-    """What became of one face at one roll; ``face`` is None where it was not found, ``upright`` is the answer at roll 0."""
+    """The result for one face at one roll. ``face`` is None if it was not found. ``upright`` is the answer at roll 0."""
 
     truth: str
     face: Face | None
@@ -33,7 +33,7 @@ class Turned:
 def measure(
     pipeline: Pipeline, labels: Sequence[str], made: Iterable[Scene], rolls_deg: Sequence[int] = ROLLS_DEG
 ) -> dict[int, list[Turned]]:
-    """Return, for each roll in degrees, one entry per face of the scenes; ``labels`` are those of the pasted rows."""
+    """Return, for each roll in degrees, one entry per face of the scenes. ``labels`` are the labels of the pasted images."""
     outcomes: dict[int, list[Turned]] = {roll: [] for roll in rolls_deg}
     for scene in made:
         upright = match(scene.faces, pipeline.analyze(scene.frame_rgb).faces)
@@ -47,7 +47,7 @@ def measure(
 
 
 def turned(frame_rgb: Frame, degrees: int) -> tuple[Frame, Floats]:
-    """Return the frame turned counter-clockwise on a larger grey one, and the matrix (2, 3) from its pixels to those of the new frame."""
+    """Return the frame, turned counter-clockwise on a larger grey frame, and the matrix (2, 3) from old to new pixels."""
     height, width = frame_rgb.shape[:2]
     image = Image.fromarray(frame_rgb).rotate(degrees, Image.Resampling.BICUBIC, expand=True, fillcolor=(110, 110, 110))
     cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
@@ -69,7 +69,7 @@ def match_turned(scene: Scene, there: Floats, faces: Sequence[Face]) -> list[Fac
 
 
 def rows(outcomes: dict[int, list[Turned]]) -> list[tuple[object, ...]]:
-    """Return the rows of the table, one per roll; shares are of all faces but in the last column."""
+    """Return the rows of the table, one per roll. Shares are of all faces, except in the last column."""
     table: list[tuple[object, ...]] = []
     for roll, entries in outcomes.items():
         found = [entry.face for entry in entries if entry.face]

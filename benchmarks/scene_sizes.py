@@ -1,7 +1,7 @@
-"""How small a face may be in how large a picture: what is found, what it costs in time and memory.
+"""Measures which face sizes are found in which picture sizes, and the cost in time and memory.
 
-FER2013 faces are set into the head of the portrait in the package, because a detector knows a small face by the head around it, and the
-heads are pasted on clutter, some of every size in every picture. The bare crops are pasted as well and counted apart.
+FER2013 faces are inserted into the head of the bundled portrait, because a detector recognises a small face by the head around it. The
+heads are pasted on clutter, with every size in every picture. The bare crops are also pasted, and they are counted separately.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from mien.geometry import iou, similarity
 FACES_PX = (12, 16, 20, 24, 32, 48, 96, 200)  # shorter side of the detector's box
 PICTURES = ((640, 480), (1920, 1080), (4000, 3000), (8160, 6120))  # 0.3 to 50 megapixels
 MIN_FACES = ("auto", "20", "12")
-FEWEST = 60  # faces of one size in the pictures of one size; as many pictures as that takes
+FEWEST = 60  # smallest number of faces per face size and picture size; it sets the number of pictures
 HEADS, BARE = "in a head", "bare crops"
-HEAD_XYXY = (110, 0, 340, 240)  # of the portrait
-PORTRAIT_POINTS = ((202, 102), (247, 103), (221, 125), (200, 142), (240, 144))  # by hand
-PORTRAIT_BOX = (178, 66, 262, 166)  # where the detector's box lies in the portrait
-GAP = 1.15  # room around a pasted picture, in its sides
+HEAD_XYXY = (110, 0, 340, 240)  # the head in the portrait
+PORTRAIT_POINTS = ((202, 102), (247, 103), (221, 125), (200, 142), (240, 144))  # marked by hand
+PORTRAIT_BOX = (178, 66, 262, 166)  # the detector's box in the portrait
+GAP = 1.15  # space for a pasted picture, as a multiple of its side
 Frame = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Count:
-    """What one setting found in the pictures of one size: (kind, face size) -> (found, pasted), false boxes, seconds and peak memory."""
+    """The result of one setting on the pictures of one size: (kind, face size) -> (found, pasted), false boxes, seconds, peak memory."""
 
     size_wh: tuple[int, int]
     min_face: str
@@ -57,14 +57,14 @@ def measure(
     min_faces: Sequence[str] = MIN_FACES,
     fewest: int = FEWEST,
 ) -> list[Count]:
-    """Return one entry per picture size and setting; each is measured in a process of its own, so that its peak memory is its own."""
+    """Return one entry per picture size and setting. Each is measured in its own process, so that its peak memory is its own."""
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
         tasks = [(images[:200], size, min_face, threads, seed, fewest) for size in pictures for min_face in min_faces]
         return pool.starmap(count, tasks, chunksize=1)
 
 
 def count(images: NDArray[np.uint8], size_wh: tuple[int, int], min_face: str, threads: int, seed: int, fewest: int) -> Count:
-    """Return what is found in pictures of one size with one setting."""
+    """Return the result for pictures of one size with one setting."""
     detector = find_detector(threads=1, tiles_at_once=threads)
     smallest = check_min_face(min_face)
     found: dict[tuple[str, int], tuple[int, int]] = {}
@@ -86,7 +86,7 @@ def count(images: NDArray[np.uint8], size_wh: tuple[int, int], min_face: str, th
 def made(
     images: NDArray[np.uint8], size_wh: tuple[int, int], seed: int, fewest: int
 ) -> Iterator[tuple[Frame, list[tuple[str, int, tuple[float, ...]]]]]:
-    """Yield pictures and (kind, size, box) of the faces in them, until ``fewest`` of every kind and size were there, or none fits."""
+    """Yield pictures and (kind, size, box) of the faces in them, until there are ``fewest`` of every kind and size, or none fits."""
     rng = np.random.default_rng(seed)
     wanted = {(kind, side): fewest for side in FACES_PX[::-1] for kind in (HEADS, BARE)}
     while any(wanted.values()):
@@ -103,7 +103,7 @@ def made(
 def _laid_out(
     rng: np.random.Generator, images: NDArray[np.uint8], size_wh: tuple[int, int], wanted: dict[tuple[str, int], int]
 ) -> Iterator[tuple[str, int, tuple[int, int], Frame, tuple[float, ...]]]:
-    """Yield (kind, size, corner, picture, box in it) in rows from the top, and count down what is wanted; large faces come first."""
+    """Yield (kind, size, corner, picture, box in it) in rows from the top, large faces first, and reduce the counts in ``wanted``."""
     width, height = size_wh
     x = y = row = 0
     for (kind, side), left in list(wanted.items()):
@@ -120,7 +120,7 @@ def _laid_out(
 
 
 def clutter(rng: np.random.Generator, size_wh: tuple[int, int]) -> Frame:
-    """Return a picture without a face, made of the backgrounds of the scenes."""
+    """Return a picture without a face, made from the backgrounds of the scenes."""
     width, height = size_wh
     some = [background(rng) for _ in range(8)]
     rows, columns = (-(-side // part.item()) for side, part in zip((height, width), np.array(some[0].shape[:2]), strict=True))
@@ -129,7 +129,7 @@ def clutter(rng: np.random.Generator, size_wh: tuple[int, int]) -> Frame:
 
 
 def head(rng: np.random.Generator, images: NDArray[np.uint8], side: int) -> tuple[Frame, tuple[float, ...]]:
-    """Return the portrait's head with another face, so large that the face's box is ``side`` px wide, and that box."""
+    """Return the portrait's head with another face, scaled so that the face's box is ``side`` px wide, and that box."""
     with Image.open(demo_photo()) as photo:
         portrait = photo.convert("L")
     face = Image.fromarray(images[rng.integers(len(images))])
@@ -143,7 +143,7 @@ def head(rng: np.random.Generator, images: NDArray[np.uint8], side: int) -> tupl
 
 
 def bare(rng: np.random.Generator, images: NDArray[np.uint8], side: int) -> tuple[Frame, tuple[float, ...]]:
-    """Return a crop so large that the face's box is ``side`` px wide, and that box."""
+    """Return a crop, scaled so that the face's box is ``side`` px wide, and that box."""
     face = Image.fromarray(images[rng.integers(len(images))])
     return _scaled(face, [v * face.width for v in FACE_BOX], side)
 
@@ -155,7 +155,7 @@ def _scaled(picture: Image.Image, box: Sequence[float], side: int) -> tuple[Fram
 
 
 def table(counts: Sequence[Count]) -> str:
-    """Return two tables: what is found by face size, and what it costs."""
+    """Return two tables: the faces found per face size, and the cost."""
     head_row = ("picture", "`--min-face`", *(f"{side} px" for side in FACES_PX))
     parts = [markdown((f"{kind}, faces of", *head_row[1:]), [_row(one, kind) for one in counts]) for kind in (HEADS, BARE)]
     cost = [

@@ -1,10 +1,10 @@
-"""Does it work on photos, and not only on crops? ``python -m benchmarks.scenes --data DIR``.
+"""Does Mien work on photos, and not only on crops? ``python -m benchmarks.scenes --data DIR``.
 
-FER2013 faces, enlarged 2 to 6 times and rolled up to 15 degrees, are pasted on cluttered backgrounds, one to six a scene of 640x480, and
-the whole pipeline runs on the scenes. The accuracy on the faces it finds is set against the same model's accuracy on the same faces'
-plain crops. PrivateTest is only reported; ``--split public`` is there to tune on.
+FER2013 faces are enlarged 2 to 6 times, rolled by up to 15 degrees and pasted on cluttered backgrounds, one to six per scene of 640x480.
+The whole pipeline runs on the scenes. Its accuracy on the faces that it finds is compared with the accuracy of the same model on the plain
+crops of the same faces. PrivateTest is only reported; use ``--split public`` for tuning.
 
-``--part rolls`` turns such scenes as a whole, ``--part sizes`` sets faces of 12 to 200 px into pictures of 0.3 to 50 megapixels.
+``--part rolls`` turns such scenes as a whole. ``--part sizes`` pastes faces of 12 to 200 px into pictures of 0.3 to 50 megapixels.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ from mien.train.data.dataset import load
 from mien.train.evaluation.metrics import Z95, wilson
 
 WIDTH, HEIGHT = 640, 480
-SCALES = (2.0, 6.0)  # of a 48 px crop
+SCALES = (2.0, 6.0)  # factors of enlargement of a 48 px crop
 ROLL_DEG = 15.0
 MAX_FACES = 6
 SOFT_EDGE = 2  # pixels of the 48 px crop over which it fades into the background
-TRIES = 40  # places looked at for one face before it is left for the next scene
+TRIES = 40  # places to try for one face before it moves to the next scene
 TEXTURES = ("brick", "grass", "gravel", "coffee", "rocket", "text")  # pictures of scikit-image without a face
-# Where the detector's box lies in a FER2013 crop of side 1, on average over the training faces.
+# The detector's box in a FER2013 crop of side 1, on average over the training faces.
 FACE_BOX = (0.07, -0.01, 0.9, 1.02)
 MATCH_IOU = 0.35
 BANDS = ((2, 3), (3, 4), (4, 5), (5, 6))
-SCORES = (0, 0.5, 0.6, SURE_FACE, 0.8, 0.85, 0.9, 1)  # of the detector, always below 1
+SCORES = (0, 0.5, 0.6, SURE_FACE, 0.8, 0.85, 0.9, 1)  # edges of the bands of detector scores, which are always below 1
 
 Grey = NDArray[np.uint8]
 Frame = NDArray[np.uint8]
@@ -52,7 +52,7 @@ Frame = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Pasted:
-    """A face in a scene: which image it is, its enlargement, and the 2x3 matrix from crop pixels to scene pixels."""
+    """A face in a scene: the row of its image, its enlargement, and the 2x3 matrix from crop pixels to scene pixels."""
 
     row: int
     scale: float
@@ -61,13 +61,13 @@ class Pasted:
 
     @property
     def box_xyxy(self) -> NDArray[np.float64]:
-        """The upright box, in scene pixels, around where the detector's box should be."""
+        """The upright box, in scene pixels, around the expected box of the detector."""
         return _around(self.to_scene, np.array(FACE_BOX) * self.side)
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture, uint8 (480, 640, 3), and the faces in it."""
+    """A picture, uint8 (480, 640, 3), and its faces."""
 
     frame_rgb: Frame
     faces: tuple[Pasted, ...]
@@ -75,7 +75,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one pasted face; the last four are None for a face that was not found.
+    """The result for one pasted face. The last four fields are None for a face that was not found.
 
     ``landmark_error`` is the mean distance of the five landmarks from the template, in pixels of a 48 px crop.
     """
@@ -97,7 +97,7 @@ def main() -> None:
     parser.add_argument("--split", choices=("private", "public"), default="private")
     parser.add_argument("--model", default="fer2013", help="a model of FER2013's labels: a shipped one or a bundle folder")
     parser.add_argument("--detector", default="auto")
-    parser.add_argument("--count", type=int, help="number of scenes; enough to use every face once by default")
+    parser.add_argument("--count", type=int, help="number of scenes; by default enough to use every face once")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--save", type=Path, help="folder for the first twelve scenes, annotated")
@@ -146,9 +146,9 @@ def _write(file: Path | None, split: str, tables: str, figures: dict[str, int | 
 
 
 def scenes(images: NDArray[np.uint8], *, count: int | None = None, seed: int = 0, roll_deg: float = ROLL_DEG) -> Iterator[Scene]:
-    """Yield scenes that use every image, uint8 (N, S, S) or (N, S, S, 3), once and in random order; or the first ``count`` of them.
+    """Yield scenes that use every image, uint8 (N, S, S) or (N, S, S, 3), once in random order, or only the first ``count`` scenes.
 
-    Faces are rolled by up to ``roll_deg`` to either side.
+    Faces are rolled by up to ``roll_deg`` degrees to both sides.
     """
     rng = np.random.default_rng(seed)
     waiting = rng.permutation(len(images)).tolist()
@@ -217,7 +217,7 @@ def measure(
     save: Path | None = None,
     most_saved: int = 12,
 ) -> tuple[list[Outcome], int, list[float]]:
-    """Return (one outcome a pasted face, number of scenes, scores of the detections that are no pasted face)."""
+    """Return (one outcome per pasted face, number of scenes, scores of the detections that are not pasted faces)."""
     names = classifier.spec.labels
     on_crop = [names[index] for index in classifier.probabilities(images).argmax(1)]
     outcomes: list[Outcome] = []
@@ -241,7 +241,7 @@ def measure(
 
 
 def match(pasted: Sequence[Pasted], faces: Sequence[Face]) -> list[Face | None]:
-    """Return, for each pasted face, the detection that overlaps it most, or None; pasted faces do not overlap each other."""
+    """Return, for each pasted face, the detection that overlaps it most, or None. Pasted faces do not overlap each other."""
     if not faces:
         return [None] * len(pasted)
     overlap = iou([p.box_xyxy for p in pasted], [f.box_xyxy for f in faces])
@@ -256,7 +256,7 @@ def landmark_error(pasted: Pasted, face: Face) -> float:
 
 
 def summary(outcomes: Sequence[Outcome]) -> dict[str, int | str]:
-    """Return the figures of a run, ready to print; shares carry their 95 % intervals."""
+    """Return the figures of a run, ready to print. Shares have 95 % intervals."""
     found = [o for o in outcomes if o.found]
     errors = np.array([o.landmark_error for o in found], float)
     low, high = wilson(len(found), len(outcomes))
@@ -274,7 +274,7 @@ def summary(outcomes: Sequence[Outcome]) -> dict[str, int | str]:
 
 
 def by_scale(outcomes: Sequence[Outcome]) -> list[tuple[object, ...]]:
-    """Return one row a band of enlargements: name, faces, % found, landmark error, accuracy, accuracy on the plain crops."""
+    """Return one row per band of enlargements: name, faces, % found, landmark error, accuracy, accuracy on the plain crops."""
     table: list[tuple[object, ...]] = []
     for low, high in BANDS:
         band = [o for o in outcomes if low <= o.scale < high]
@@ -288,7 +288,7 @@ def by_scale(outcomes: Sequence[Outcome]) -> list[tuple[object, ...]]:
 
 
 def by_score(outcomes: Sequence[Outcome], false: Sequence[float]) -> list[tuple[object, ...]]:
-    """Return one row a band of the detector's scores: name, boxes, boxes that are no face, % of the boxes with a face read rightly."""
+    """Return one row per band of detector scores: name, boxes, boxes without a face, % of the boxes with a right answer."""
     table: list[tuple[object, ...]] = []
     for low, high in pairwise(SCORES):
         right = [bool(o.right) for o in outcomes if o.score is not None and low <= o.score < high]
@@ -299,7 +299,7 @@ def by_score(outcomes: Sequence[Outcome], false: Sequence[float]) -> list[tuple[
 
 
 def _place(rng: np.random.Generator, row: int, side: int, placed: Sequence[Pasted], roll_deg: float = ROLL_DEG) -> Pasted | None:
-    """Return a place for a crop of ``side`` px inside the scene and apart from the others, or None if none was found."""
+    """Return a place for a crop of ``side`` px inside the scene that does not overlap the others, or None if none was found."""
     scale = float(rng.uniform(*SCALES))
     angle = np.deg2rad(rng.uniform(-roll_deg, roll_deg))
     zoom = scale * 48 / side
@@ -315,7 +315,7 @@ def _place(rng: np.random.Generator, row: int, side: int, placed: Sequence[Paste
 
 
 def _around(matrix: Floats, box: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the upright box around a box that went through a 2x3 matrix."""
+    """Return the upright box around a box that a 2x3 matrix has transformed."""
     x0, y0, x1, y1 = box
     corners = transform(matrix, [(x0, y0), (x1, y0), (x0, y1), (x1, y1)])
     return np.concatenate([corners.min(0), corners.max(0)])

@@ -1,9 +1,10 @@
-"""How much of the pipeline's speed is left behind HTTP, and does the service stay well? ``python -m benchmarks.serve``.
+"""How much of the pipeline's speed does the service keep, and is it stable? ``python -m benchmarks.serve``.
 
-One run on one machine: the bare pipeline first, in this process; then ``mien serve`` in a process of its own under 64 clients, with faces
-of several callers classified together and, for comparison, each photo alone. The clients run here and take their share of the cores.
+It measures in one run on one machine. First, the bare pipeline runs in this process. Then 64 clients call ``mien serve``, which runs in its
+own process: once it classifies the faces of several callers together, once each photo separately. The clients run in this process and use
+part of the cores.
 
-``--malformed 2000`` and ``--soak 50000`` are the long forms of the two parts that watch memory; the defaults take a few minutes in all.
+``--malformed 2000`` and ``--soak 50000`` are the long forms of the two parts that measure memory. The defaults take a few minutes.
 """
 
 from __future__ import annotations
@@ -47,19 +48,19 @@ from mien.serve.work.batcher import Batcher
 
 RESULT = Path(__file__).parent / "results" / "serve.json"
 PHOTOS = 16
-CHUNK = 1000  # requests that are planned at once
-WARM_UP = 300  # requests before memory is read: pools, caches and allocators have their size then
+CHUNK = 1000  # requests that are planned together
+WARM_UP = 300  # requests before memory is measured, so that pools, caches and allocators have their final size
 PNG_OF_CHIP = malformed.png(48, 48, b"\0" * 49 * 48)
 Figures = dict[str, float]
 
 
 def main() -> None:
-    """Print the table, write it, and fail where the service did."""
+    """Print the table and write it. Fail if the service failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=60, help="of the load run")
-    parser.add_argument("--malformed", type=int, default=420, help="broken and hostile uploads; 0 leaves them out")
-    parser.add_argument("--soak", type=int, default=5000, help="requests of the soak; 0 leaves it out")
+    parser.add_argument("--malformed", type=int, default=420, help="number of broken and hostile uploads; 0 leaves them out")
+    parser.add_argument("--soak", type=int, default=5000, help="number of requests of the soak; 0 leaves it out")
     parser.add_argument("--json", type=Path, default=RESULT)
     options = parser.parse_args()
 
@@ -95,7 +96,7 @@ def main() -> None:
 
 
 def portraits(size_wh: tuple[int, int], face_wh: tuple[int, int]) -> list[bytes]:
-    """Return JPEG files of one face each, in different places."""
+    """Return JPEG files with one face each, at different places."""
     rng = np.random.default_rng(0)
     files = []
     with Image.open(demo_photo()) as photo:
@@ -110,8 +111,8 @@ def portraits(size_wh: tuple[int, int], face_wh: tuple[int, int]) -> list[bytes]
 
 
 def bare_speed(photos: list[bytes], seconds: float) -> float:
-    """Return photos a second of the pipeline on all cores, with nothing between it and the photos."""
-    pipeline = load_pipeline(Settings())  # threads as the service has them
+    """Return photos per second of the bare pipeline on all cores."""
+    pipeline = load_pipeline(Settings())  # the same threads as in the service
     list(pipeline.analyze_many(photos))
     began, done = time.perf_counter(), 0
     endless = itertools.cycle(photos)
@@ -124,7 +125,7 @@ def bare_speed(photos: list[bytes], seconds: float) -> float:
 
 
 def found_faces_figures(callers: int, seconds: float) -> Figures:
-    """Return faces a second where searching costs nothing, so that only classification counts: bare, and shared by callers."""
+    """Return faces per second without the cost of detection: for the bare classifier, and for a classifier shared by callers."""
     classifier = Classifier(open_bundle(), threads=1)
     side = classifier.spec.chip_size
     chips = np.random.default_rng(0).integers(0, 256, (MICRO_BATCH, *classifier.spec.input_shape[:2]), dtype=np.uint8)
@@ -159,7 +160,7 @@ def found_faces_figures(callers: int, seconds: float) -> Figures:
 
 @dataclass(frozen=True)
 class _Found:
-    """A detector that knows the answer."""
+    """A detector that returns a fixed answer."""
 
     face: Detection
     name: str = "found"
@@ -170,14 +171,14 @@ class _Found:
 
 @contextmanager
 def service(*flags: str) -> Iterator[str]:
-    """Give the address of ``mien serve``, running on its own."""
+    """Give the address of ``mien serve``, which runs in its own process."""
     command = [sys.executable, "-m", "mien", "serve", "--port", "0", "--body-timeout-s", "2", *flags]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stderr
             address = next(line.split()[3] for line in process.stderr if line.startswith("Mien is at "))
             with ThreadPoolExecutor(1) as reader:
-                reader.submit(lambda: sum(1 for _ in process.stderr or ()))  # its log must not fill the pipe
+                reader.submit(lambda: sum(1 for _ in process.stderr or ()))  # the log must not fill the pipe
                 SERVICES[address] = psutil.Process(process.pid)
                 yield address
                 process.terminate()
@@ -190,7 +191,7 @@ SERVICES: dict[str, psutil.Process] = {}  # address -> process
 
 @dataclass
 class Load:
-    """What clients saw."""
+    """The answers that the clients got."""
 
     seconds: float = 0.0
     times_s: list[float] = field(default_factory=list)
@@ -198,11 +199,11 @@ class Load:
 
     @property
     def trouble(self) -> Counter[str]:
-        """Answers other than the wanted one and an honest 503."""
+        """Answers that are neither the expected one nor a correct 503."""
         return Counter({f"load: {status}": n for status, n in self.statuses.items() if status not in (200, 503)})
 
     def figures(self, name: str, rate: bool = True) -> Figures:
-        """Return photos a second and how long they took."""
+        """Return photos per second and the time per photo."""
         cuts = statistics.quantiles(self.times_s, n=100)
         per_second = {
             f"{name}: photos/s": self.statuses[200] / self.seconds,
@@ -212,7 +213,7 @@ class Load:
 
 
 async def run_load(address: str, photos: list[bytes], clients: int, seconds: float) -> Load:
-    """Return what so many clients saw, each of which sends its next photo when the last one is answered."""
+    """Return the answers that ``clients`` clients got. Each client sends its next photo when the previous one is answered."""
     load = Load()
     requests = [request(photo) for photo in photos]
     end = time.perf_counter() + seconds
@@ -246,7 +247,7 @@ def request(photo: bytes) -> bytes:
 
 
 async def read_status(reader: asyncio.StreamReader) -> int:
-    """Return the status of the next answer, all of which is read."""
+    """Read the next answer to its end and return its status."""
     head = await reader.readuntil(b"\r\n\r\n")
     length = re.search(rb"(?i)content-length: (\d+)", head)
     await reader.readexactly(int(length[1]) if length else 0)
@@ -254,14 +255,14 @@ async def read_status(reader: asyncio.StreamReader) -> int:
 
 
 def mean_batch(address: str) -> float:
-    """Return how many photos shared a batch on average."""
+    """Return the mean number of photos per batch."""
     text = urllib.request.urlopen(f"{address}/metrics").read().decode()
     total, count = (float(re.search(rf"^mien_batch_photos_{part} (\S+)", text, re.MULTILINE)[1]) for part in ("sum", "count"))
     return total / count
 
 
 def run_malformed(address: str, count: int) -> tuple[float, Counter[int]]:
-    """Return memory growth in MB and the statuses of so many malformed uploads, after 420 others."""
+    """Return memory growth in MB and the statuses of ``count`` malformed uploads, after 420 others as a warm-up."""
 
     def send(number: int) -> int:
         return malformed.send(address, *malformed.one(number))
@@ -270,7 +271,7 @@ def run_malformed(address: str, count: int) -> tuple[float, Counter[int]]:
 
 
 def run_soak(address: str, count: int) -> tuple[float, Counter[int]]:
-    """Return memory growth in MB and the statuses of so many small photos, one malformed upload in fifty among them."""
+    """Return memory growth in MB and the statuses of ``count`` small photos, of which one in fifty is a malformed upload."""
     photos = [request(photo) for photo in portraits((160, 120), (110, 110))]
 
     def send(number: int) -> int:
@@ -281,7 +282,7 @@ def run_soak(address: str, count: int) -> tuple[float, Counter[int]]:
 
 
 def watched(address: str, send: Callable[[int], int], warm_up: int, count: int) -> tuple[float, Counter[int]]:
-    """Return by how many MB the service grew, at rest, from the end of the warm-up to the end, and all statuses."""
+    """Return the growth of the service's memory at rest since the end of the warm-up, in MB, and all statuses."""
     statuses: Counter[int] = Counter()
     with ThreadPoolExecutor(16) as pool:
         statuses.update(pool.map(send, range(warm_up)))
@@ -292,13 +293,13 @@ def watched(address: str, send: Callable[[int], int], warm_up: int, count: int) 
 
 
 def memory_at_rest_mb(address: str) -> float:
-    """Return the service's resident memory when it has had the time to give back what it does not need."""
+    """Return the resident memory of the service after it has had time to return unused memory."""
     time.sleep(1.2 * SWEEP_EVERY_S)
     return float(SERVICES[address].memory_info().rss) / 1e6
 
 
 def is_trouble(status: int) -> bool:
-    """Return whether an answer is the service's own fault; 503 is honest, and 0 is a connection closed without one."""
+    """Return whether an answer is a fault of the service. 503 is correct; 0 is a connection that was closed without an answer."""
     return status >= 500 and status != 503
 
 

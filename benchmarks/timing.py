@@ -1,4 +1,4 @@
-"""What every benchmark shares: a fair clock, a description of the machine, and a Markdown table."""
+"""Shared functions of the benchmarks: timing, a description of the machine, memory, and Markdown tables."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def median_ms(work: Callable[[], object], repeats: int = 30, warm_up: int = 3) -
 
 
 def machine(packages: Iterable[str] = ("numpy", "onnxruntime", "pillow")) -> str:
-    """Return a line that says what the figures were measured on."""
+    """Return a line that describes the machine and the versions of ``packages``."""
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.is_file():
         facts = dict(line.split(":", 1) for line in reversed(info.read_text(encoding="utf-8").splitlines()) if ":" in line)
         told = {key.strip(): value.split() for key, value in facts.items()}
         cpu = " ".join(told.get("model name", [cpu]))
-        # Processors of one name differ by this, and int8 and float speeds with it.
+        # Processors with the same name differ in this, and so do their int8 and float speeds.
         widest = next((name for flag, name in VECTORS.items() if flag in told.get("flags", ())), None)
         cpu += f" ({widest})" if widest else ""
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
@@ -42,9 +42,9 @@ def machine(packages: Iterable[str] = ("numpy", "onnxruntime", "pillow")) -> str
 
 
 def memory_mb(key: str = "VmHWM") -> float:
-    """Return the peak resident memory of this process, or with ``VmRSS`` what it holds now, in MB (10^6 bytes).
+    """Return the peak resident memory of this process in MB (10^6 bytes). With ``VmRSS``, return the memory that it holds now.
 
-    Linux tells them apart; elsewhere it is the peak that getrusage gives, which begins with the memory of the parent process.
+    Only Linux reports both. Elsewhere the value is the peak from getrusage, which starts with the memory of the parent process.
     """
     status = Path("/proc/self/status")
     if status.is_file():

@@ -1,9 +1,10 @@
 """Do ids stay with their people, and do labels stop flickering? ``python -m benchmarks.tracking --data DIR``.
 
-FER2013 faces walk, cross, hide, come and go in built scenes of 640x360 at 20 frames/s, whose ground truth is known. The detector's answers
-on them go to Mien's tracker, to Mien's following between looks at the whole frame and, with ``--trackers PYTHON`` (an interpreter with the
-package ``trackers``), to its ByteTrack. IDF1 is that of Ristani et al. 2016 (arXiv:1609.01775): twice the detections that carry the one id
-that fits their person best, over true faces plus tracked ones. Flicker and delay are the model's, on faces that stand still under noise.
+FER2013 faces walk, cross, hide, come and go in synthetic scenes of 640x360 at 20 frames/s with known ground truth. The detections go to
+Mien's tracker and to Mien's face following between two detections on the whole frame. With ``--trackers PYTHON`` (an interpreter that has
+the package ``trackers``), they also go to the ByteTrack of that package. IDF1 is that of Ristani et al. 2016 (arXiv:1609.01775): twice the
+number of detections with the id that fits their person best, divided by true faces plus tracked faces. Flicker and delay are measured with
+the model on still faces with noise.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ from mien.track import Smoother, Tracker, assign
 from mien.train.data.dataset import load
 
 WIDTH, HEIGHT, FPS, SECONDS = 640, 360, 20, 6.0
-SAME_FACE_IOU = 0.4  # a detector's box and the box below count as the same face
-MIN_VISIBLE = 0.5  # of a face, for it to count as there
+SAME_FACE_IOU = 0.4  # from this IoU on, a detector's box and the box below are the same face
+MIN_VISIBLE = 0.5  # visible share of a face that counts as present
 FACE_BOX = (0.07, -0.01, 0.9, 1.02)  # the detector's box in a FER2013 crop of side 1, on average
 NOISE = 8.0  # standard deviation of the sensor noise on a still face, in grey levels
 STILL_FACES, CHANGES, STILL_FPS = 60, 40, 30
@@ -43,23 +44,23 @@ Path2D = Callable[[float], tuple[float, float]]
 
 @dataclass(frozen=True)
 class Scene:
-    """People (time -> centre of the face, nearest last), their sizes, and what stands or shakes in front of the camera."""
+    """People (time -> centre of the face, nearest last), their sizes, a pillar in front of them, and the shake of the camera."""
 
     name: str
     people: tuple[Path2D, ...]
     sides: tuple[float, ...]
-    pillar: tuple[int, int] | None = None  # x from and to
+    pillar: tuple[int, int] | None = None  # x range, from and to
     shake_px: float = 0.0
 
 
 @dataclass(frozen=True)
 class Truth:
-    """The faces of one frame that can be seen: person -> box (x0, y0, x1, y1)."""
+    """The visible faces of one frame: person -> box (x0, y0, x1, y1)."""
 
     boxes: dict[int, tuple[float, ...]]
 
 
-Tracks = list[list[tuple[tuple[float, ...], int]]]  # a frame: (box, id)
+Tracks = list[list[tuple[tuple[float, ...], int]]]  # per frame: (box, id)
 
 
 def main() -> None:
@@ -117,14 +118,14 @@ def scenes() -> list[Scene]:
 
 
 def _passers() -> list[tuple[float, float, float]]:
-    """Return start x, y and speed of six people who come and go on three lanes."""
+    """Return start x, start y and speed of six people who come and go on three lanes."""
     return [(-60, 70, 130), (700, 80, -110), (-150, 180, 120), (760, 190, -140), (-260, 290, 140), (700, 280, -70)]
 
 
 def track_scene(
     scene: Scene, images: Frame, detector: Detector, trackers: Path | None, save: Path | None
 ) -> Iterator[tuple[str, str, float, int, int]]:
-    """Yield (scene, tracker, IDF1, id switches, true faces) of every tracker."""
+    """Yield (scene, tracker, IDF1, id switches, true faces) for every tracker."""
     times, truths, found = [], [], []
     tracker, face_tracker = Tracker(), FaceTracker(detector, min_face=20)
     mine, followed = [], []
@@ -148,7 +149,7 @@ def track_scene(
 
 
 def film(scene: Scene, images: Frame) -> Iterator[tuple[float, Frame, Truth]]:
-    """Yield (time, RGB frame, truth); a person's face and the background stay the same throughout."""
+    """Yield (time, RGB frame, truth). The face of each person and the background do not change."""
     rng = np.random.default_rng(len(scene.name))
     soft = Image.fromarray(rng.integers(60, 200, (12, 20, 3), dtype=np.uint8)).resize((WIDTH + 80, HEIGHT + 80), Image.Resampling.BICUBIC)
     chosen = [Image.fromarray(images[i]) for i in rng.choice(len(images), len(scene.people), replace=False)]
@@ -183,7 +184,7 @@ def _soft_edge(side: int) -> Image.Image:
 
 
 def byte_track(found: Sequence[tuple[list[tuple[float, ...]], list[float]]], python: Path, buffer: int) -> Tracks:
-    """Return what the ByteTrack of the package ``trackers`` answers to the same detections."""
+    """Return the tracks of the ByteTrack of the package ``trackers`` for the same detections."""
     code = """
 import json, sys
 import numpy as np, supervision as sv
@@ -224,7 +225,7 @@ def score(truths: Sequence[Truth], tracks: Tracks) -> tuple[float, int, int]:
 
 
 def still_figures(classifier: Classifier, images: Frame, labels: NDArray[np.int64]) -> dict[str, float]:
-    """Return label changes a second of still faces, raw and smoothed, and the delay of a change of expression in seconds."""
+    """Return label changes per second on still faces, raw and smoothed, and the delay of a change of expression in seconds."""
     rng = np.random.default_rng(0)
     raw_changes = smooth_changes = 0
     for row in rng.choice(len(images), STILL_FACES, replace=False):
@@ -252,7 +253,7 @@ def still_figures(classifier: Classifier, images: Frame, labels: NDArray[np.int6
 
 
 def _noisy(image: Frame, count: int, rng: np.random.Generator) -> Frame:
-    """Return (count, S, S): sensor noise, and a detector's box that wanders by a pixel."""
+    """Return copies (count, S, S) of an image with sensor noise and shifts of up to one pixel, like those of a detector's box."""
     frames = [np.roll(image, rng.integers(-1, 2, 2), (0, 1)) + rng.normal(0, NOISE, image.shape) for _ in range(count)]
     return np.asarray(np.clip(frames, 0, 255), np.uint8)
 

@@ -1,8 +1,9 @@
-"""What training costs: ``python -m benchmarks.training --data DIR``.
+"""Time and memory of training: ``python -m benchmarks.training --data DIR``.
 
-Measured on one machine in one run: the second start of a data set, a batch made with nothing else going on, a training step, the share of
-a step that the loop waits for its batch, and peak memory. ``--compare`` instead sets the installed backends and precisions side by side,
-``--compare-memory`` freed memory that is kept, as ``mien train`` does, and freed memory that is returned; each in a process of its own.
+In one run on one machine, it measures the second start with a data set, the making of a batch without load, a training step, the share
+of a step in which the loop waits for its batch, and peak memory. Two options measure something else, each variant in its own process.
+``--compare`` compares the installed backends and precisions. ``--compare-memory`` compares keeping freed memory, as ``mien train`` does,
+with returning it.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ PRECISIONS = ("float32", "mixed_bfloat16")
 
 @dataclass(frozen=True)
 class Figures:
-    """Seconds, milliseconds, a share of 0..1 and MB (10^6 bytes)."""
+    """The measured figures: seconds, milliseconds, a share in 0..1, and MB (10^6 bytes)."""
 
     second_start_s: float
     batch_ms: float
@@ -47,7 +48,7 @@ class Figures:
     peak_mb: float
 
     def rows(self) -> list[tuple[str, str]]:
-        """Return the printed table's rows."""
+        """Return the rows of the printed table."""
         return [
             ("second start, data set from its cache", f"{self.second_start_s:.2f} s"),
             ("one batch, made alone", f"{self.batch_ms:.1f} ms"),
@@ -58,7 +59,7 @@ class Figures:
 
 
 def measure(folder: Path, recipe: Recipe, steps: int, cache: Path | None = None) -> Figures:
-    """Return the figures of ``steps`` training steps, after a few that warm up."""
+    """Return the figures of ``steps`` training steps, after a few warm-up steps."""
     load(folder, size=recipe.size, channels=recipe.channels, cache=cache)
     began = time.perf_counter()
     data = load(folder, size=recipe.size, channels=recipe.channels, cache=cache)
@@ -90,7 +91,7 @@ def _train(data: Dataset, batches: TrainingBatches, recipe: Recipe, steps: int) 
 
 
 def compare(arguments: list[str]) -> Iterator[tuple[str, str, float]]:
-    """Yield backend, precision and milliseconds a step of this benchmark run with ``arguments`` under each backend that is installed."""
+    """Yield backend, precision and milliseconds per step of this benchmark with ``arguments``, for each installed backend."""
     for backend in BACKENDS:
         if importlib.util.find_spec(backend) is None:
             continue
@@ -99,7 +100,7 @@ def compare(arguments: list[str]) -> Iterator[tuple[str, str, float]]:
 
 
 def compare_memory(arguments: list[str], turns: int = 3) -> tuple[list[float], list[float]]:
-    """Return milliseconds a step of this benchmark run with ``arguments``: freed memory returned, and kept; one of each a turn."""
+    """Return milliseconds per step of this benchmark with ``arguments``: one list for returned, one for kept memory, one value per turn."""
     pairs = [
         [_elsewhere([*arguments, *flag], keras.backend.backend())["step_ms"] for flag in (["--return-memory"], [])] for _ in range(turns)
     ]
@@ -123,8 +124,8 @@ def main() -> None:
     parser.add_argument("--return-memory", action="store_true", help="let the process return freed memory after every step")
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--json", action="store_true", help="print the figures as JSON")
-    how.add_argument("--compare", action="store_true", help="a step under every installed backend, in float32 and bfloat16")
-    how.add_argument("--compare-memory", action="store_true", help="a step with freed memory returned and kept, in turns")
+    how.add_argument("--compare", action="store_true", help="time a step under every installed backend, in float32 and bfloat16")
+    how.add_argument("--compare-memory", action="store_true", help="time a step with freed memory returned and with it kept, in turns")
     options = parser.parse_args()
     changes = {"precision": options.precision} if options.precision else {}
     recipe = Recipe.load(options.recipe, **{"loss.votes_weight": 0, "model.weights": "none", **changes})

@@ -1,7 +1,7 @@
-"""How fast is video, and does memory stay flat? ``python -m benchmarks.video``.
+"""How fast is video, and does its memory stay constant? ``python -m benchmarks.video``.
 
-The bundled portrait walks through clips of 640x480 (one face) and 1280x720 (four faces), which are read, searched, classified and, in a
-second row, drawn and encoded again. A long small clip is streamed over and over to see what memory does.
+The bundled portrait moves through clips of 640x480 (one face) and 1280x720 (four faces). They are read, searched and classified; in a
+second row, they are also drawn and encoded. A small clip is streamed repeatedly to measure the memory over time.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="default", help="a shipped model's name or a bundle folder")
-    parser.add_argument("--frames", type=int, default=300, help="of a clip whose speed is measured")
+    parser.add_argument("--frames", type=int, default=300, help="frames per clip for the speed")
     parser.add_argument("--memory-frames", type=int, default=20_000, help="0 leaves this part out")
     parser.add_argument("--json", type=Path, help="write the figures here, too")
     options = parser.parse_args()
 
-    pipeline = Pipeline(model=options.model, threads=1)  # every step has a thread of its own
+    pipeline = Pipeline(model=options.model, threads=1)  # every step has its own thread
     figures: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         for name, size, faces in (("640x480, one face", (640, 480), 1), ("1280x720, four faces", (1280, 720), 4)):
@@ -84,7 +84,7 @@ def _swaying(portrait: NDArray[np.uint8], size_wh: tuple[int, int], faces: int, 
 
 
 def speed(pipeline: Pipeline, clip: Path, detect_every: int, annotated: Path | None = None) -> tuple[float, float]:
-    """Return frames a second from the file to the results, or to a drawn and encoded copy, and milliseconds of CPU time a frame."""
+    """Return frames per second from the file to the results (or to a drawn and encoded copy), and milliseconds of CPU time per frame."""
     began, began_cpu = time.perf_counter(), time.process_time()
     count = 0
     with open_video(clip) as video:
@@ -102,7 +102,7 @@ def speed(pipeline: Pipeline, clip: Path, detect_every: int, annotated: Path | N
 
 
 def memory_growth_mb(pipeline: Pipeline, clip: Path, frames: int) -> float:
-    """Return how much more memory the process held, at the most, in the last tenth of a stream than in its second tenth."""
+    """Return the peak memory in the last tenth of a stream minus that in its second tenth."""
     held = np.zeros(frames)
     story = Timeline(pipeline.labels)
     for index, result in enumerate(pipeline.stream(_again_and_again(clip, frames))):

@@ -1,8 +1,8 @@
-"""A folder of photos: what its faces show, added up as probabilities, as a bar chart. Needs matplotlib.
+"""Draws a bar chart of the expressions in a folder of photos, as sums of probabilities. Needs matplotlib.
 
     python examples/folder_chart.py holiday/ chart.png
 
-Adding probabilities up loses less than counting labels: a face that is half sad, half neutral counts half for each.
+Sums of probabilities lose less information than counts of labels: a face that is half sad and half neutral counts half for each label.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""A live view in the terminal, a line a person, from a camera or a video file. Needs the extra video.
+"""Shows a live view in the terminal, one line per person, from a camera or a video file. Needs the extra video.
 
 python examples/live_terminal.py 0            # a camera's number, or an address
 python examples/live_terminal.py talk.mp4

@@ -1,4 +1,4 @@
-"""One photo: who shows what, and the annotated picture.
+"""Prints the expression of each face in a photo, and writes the annotated picture.
 
 python examples/one_photo.py photo.jpg marked.jpg
 """

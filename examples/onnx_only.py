@@ -1,4 +1,4 @@
-"""A face crop through a bundle's ONNX file with onnxruntime alone, for those who port the contract: no Mien, no TensorFlow.
+"""Classifies a face crop with a bundle's ONNX file and onnxruntime, without Mien or TensorFlow. It helps to port the contract.
 
 python examples/onnx_only.py src/mien/weights/default face.png
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # otherwise onnxruntime reports to its maker; it must be set before the import
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # turns off the telemetry of onnxruntime; set it before the import
 import onnxruntime
 
 folder, picture = map(Path, sys.argv[1:3])
@@ -19,7 +19,7 @@ spec = json.loads((folder / "spec.json").read_text())
 side = spec["chip_size"]
 crop = Image.open(picture).convert("L" if spec["channels"] == 1 else "RGB").resize((side, side), Image.Resampling.BOX)
 chip = np.asarray(crop, spec["input_dtype"]).reshape(1, side, side, spec["channels"]) / (255 if spec["input_range"] == "0..1" else 1)
-weights = folder.parent / spec["weights_of"] if spec.get("weights_of") else folder  # models of one network share its file
+weights = folder.parent / spec["weights_of"] if spec.get("weights_of") else folder  # models of the same network share one file
 session = onnxruntime.InferenceSession(weights / "model.onnx", providers=["CPUExecutionProvider"])
 answers = [spec["output_name"]] if spec.get("output_name") else None
 ((logits,),) = session.run(answers, {session.get_inputs()[0].name: chip.astype(spec["input_dtype"])})

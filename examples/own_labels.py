@@ -1,8 +1,9 @@
-"""A model of your own labels: a folder of classes, a recipe, a bundle, an answer. Needs the extra train.
+"""Trains a model with your own labels: a folder of classes, a recipe, a bundle, an answer. Needs the extra train.
 
     python examples/own_labels.py faces/ bundle/ 40
 
-``faces/train/<label>/*.png`` teaches and ``faces/val/<label>/*.png`` chooses the epoch; the last number is how many epochs.
+``faces/train/<label>/*.png`` trains the model, and ``faces/val/<label>/*.png`` chooses the epoch. The last argument is the
+number of epochs.
 """
 
 import os
@@ -10,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")  # the one that exports
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")  # only this backend can export
 
 from mien.classify import Classifier
 from mien.train.data.dataset import load

@@ -1,9 +1,9 @@
-"""Questions to records in Parquet, in SQL: who showed what for how long? Needs duckdb.
+"""Queries Parquet records with SQL: how long did each person show each expression? Needs duckdb.
 
     mien video talk.mp4 --output talk.parquet
     python examples/parquet_duckdb.py talk.parquet
 
-Each frame lasts until the next one; an answer that is not sure is counted as such. A glob such as 'job/**/*.parquet' works, too.
+Each frame lasts until the next frame. Uncertain answers are counted as 'not sure'. A glob such as 'job/**/*.parquet' also works.
 """
 
 import sys

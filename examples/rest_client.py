@@ -1,4 +1,4 @@
-"""A client of the service, which may run on another machine: `mien serve`, then this. Needs the extra client.
+"""Sends photos to the service, which may run on another machine. Start `mien serve` first. Needs the extra client.
 
 python examples/rest_client.py http://127.0.0.1:8000 photo.jpg another.jpg
 """

@@ -1,1 +1,1 @@
-"""Programs that maintain this repository: shipped models, and pages made from code; each is one command, ``python -m tools.NAME``."""
+"""Programs that maintain this repository: shipped models and generated pages. Each file is one command, ``python -m tools.NAME``."""

@@ -1,4 +1,4 @@
-"""Docstrings as Markdown for the Python reference: roles become names, doctests become code. Griffe, which reads the code, calls this."""
+"""Turns docstrings into Markdown for the Python reference: roles become names, doctests become code. Griffe calls this module."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ DOCTEST = re.compile(r"^>>> .*(?:\n.+)*", re.MULTILINE)
 
 
 class Markdown(griffe.Extension):
-    """Rewrites every docstring once, when its object has been read."""
+    """Rewrites every docstring once, after Griffe has read its object."""
 
     def on_object(self, *, obj: griffe.Object, **_: object) -> None:
         """Rewrite the docstring of ``obj``."""

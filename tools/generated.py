@@ -1,7 +1,7 @@
-"""Writes the parts of the documentation that are made from the code: ``python -m tools.generated``; ``--check`` only compares.
+"""Writes the parts of the documentation that are made from the code: ``python -m tools.generated``. ``--check`` only compares.
 
-Each part stands between ``<!-- generated: NAME -->`` and ``<!-- end -->`` in a page of ``docs/``. A part without an end is made when the
-site is built, and is not in the repository: MkDocs loads this file and calls its ``on_`` functions.
+Each part is between ``<!-- generated: NAME -->`` and ``<!-- end -->`` in a page of ``docs/``. A part without an end is not in the
+repository. It is made when the site is built: MkDocs loads this file and calls its ``on_`` functions.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 ROOT = Path(__file__).parent.parent
-sys.path.append(str(ROOT))  # MkDocs loads this file alone, and benchmarks/ and tools/ are not installed
+sys.path.append(str(ROOT))  # MkDocs loads only this file, and benchmarks/ and tools/ are not installed
 
 import typer  # noqa: E402
 
@@ -35,15 +35,15 @@ if TYPE_CHECKING:
     from mkdocs.structure.files import Files
 
 PLACEHOLDER = re.compile(r"^<!-- generated: (\w+) -->$(?:\n\n((?:(?!<!-- generated).)*?)\n\n<!-- end -->$)?", re.MULTILINE | re.DOTALL)
-EXACT = {"card"}  # blocks of which every digit counts
+EXACT = {"card"}  # blocks in which every digit must be equal
 DECIMALS = re.compile(r"\d+\.\d+(?:e-?\d+)?")
-NUMBERS = re.compile(r"\[[\d.,\s]+\]")  # lists that read better on one line
+NUMBERS = re.compile(r"\[[\d.,\s]+\]")  # lists that are easier to read on one line
 COMMAND = re.compile(r"``(python -m (?:benchmarks|tools)[^`]+)``")
-Command = Any  # Typer brings its own copy of click, whose classes it does not name in public
+Command = Any  # Typer contains its own copy of click, and the classes of that copy are not public
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages that have no file of their own in docs/."""
+    """Add the pages that have no file in docs/."""
     from mkdocs.structure.files import File
 
     for name, text in {
@@ -61,7 +61,7 @@ def on_page_markdown(text: str, /, **_: object) -> str:
 
 
 def main() -> None:
-    """Write the blocks into the pages, or check that they say what the code says."""
+    """Write the blocks into the pages, or check that they match the code."""
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n", 1)[0])
     parser.add_argument("--check", action="store_true", help="change nothing; exit status 1 if a page is old")
     check = parser.parse_args().check
@@ -75,7 +75,7 @@ def main() -> None:
 
 
 def written(text: str) -> str:
-    """Return a page with every block that is old made anew."""
+    """Return a page in which every outdated block is replaced."""
 
     def fill(match: re.Match[str]) -> str:
         if match[2] is None or _same(match[1], match[2], block := BLOCKS[match[1]]()):
@@ -86,18 +86,18 @@ def written(text: str) -> str:
 
 
 def old_blocks(text: str) -> list[str]:
-    """Return the names of a page's blocks that differ from what the code gives."""
+    """Return the names of the blocks of a page that do not match the code."""
     held = [(match[1], match[2]) for match in PLACEHOLDER.finditer(text) if match[2] is not None]
     return [name for name, block in held if not _same(name, block, BLOCKS[name]())]
 
 
 def _same(name: str, held: str, new: str) -> bool:
-    """Return whether a block says the same; most decimals depend on the processor and may differ."""
+    """Return whether two versions of a block are equal. In most blocks, decimals may differ, because they depend on the processor."""
     return held == new if name in EXACT else DECIMALS.sub("", held) == DECIMALS.sub("", new)
 
 
 def command_line() -> str:
-    """Return every verb and option, from their help."""
+    """Return every verb and option with its help text."""
     root: Command = typer.main.get_command(app)
     parts = [str(root.help)]
     for name, command in verbs(root):
@@ -118,7 +118,7 @@ def card() -> str:
 
 
 def verbs(command: Command, prefix: str = "") -> Iterator[tuple[str, Command]]:
-    """Yield every verb of a group, and those of the groups inside it, as (words after ``mien``, command)."""
+    """Yield every verb of a group and of the groups inside it as (words after ``mien``, command)."""
     for name, child in command.commands.items():
         if hasattr(child, "commands"):
             yield from verbs(child, f"{prefix}{name} ")
@@ -127,7 +127,7 @@ def verbs(command: Command, prefix: str = "") -> Iterator[tuple[str, Command]]:
 
 
 def usage(name: str, command: Command) -> str:
-    """Return the line that calls a verb."""
+    """Return the usage line of a verb."""
     arguments = [p.metavar or p.name.upper() + ("..." if p.nargs == -1 else "") for p in command.params if p.param_type_name == "argument"]
     return " ".join(["mien", name, "[OPTIONS]", *arguments])
 
@@ -146,7 +146,7 @@ def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 
 def schema() -> str:
-    """Return every record's fields, types and meaning, from the dataclasses."""
+    """Return the fields of every record, with types and meaning, from the dataclasses."""
     parts = []
     for kind in (FrameResult, Face, Emotions, ModelRef, ErrorResult):
         rows = [(f"`{f.name}`", f"`{f.type}`".replace("|", "\\|"), _default(f)) for f in dataclasses.fields(kind)]
@@ -169,23 +169,23 @@ def record() -> str:
 
 
 def error_record() -> str:
-    """Return the record of a file that is not there, as JSON."""
+    """Return the record of a missing file, as JSON."""
     (result,) = mien.Pipeline().analyze_many(["missing.jpg"])
     return _json(result.to_dict())
 
 
 def columns() -> str:
-    """Return the columns of CSV and Parquet for the shipped model's labels."""
+    """Return the CSV and Parquet columns for the labels of the shipped model."""
     return _fenced("text", textwrap.fill(", ".join(csv_columns(open_bundle().spec.labels)), 110))
 
 
 def spec() -> str:
-    """Return the shipped bundle's spec.json."""
+    """Return the spec.json of the shipped bundle."""
     return _fenced("json", (open_bundle().folder / "spec.json").read_text(encoding="utf-8"))
 
 
 def errors() -> str:
-    """Return the tree of errors and the codes that records carry."""
+    """Return the tree of errors, and the error codes in records."""
     from mien import errors
 
     tree = str(errors.__doc__).split("::\n", 1)[1].split("\n\nEach", 1)[0]
@@ -195,17 +195,17 @@ def errors() -> str:
 
 
 def benchmarks() -> str:
-    """Return every benchmark's command and what it asks, from the first sentence of its docstring."""
+    """Return the command of every benchmark and what it measures, from the start of its docstring."""
     return table(("command", "what it measures"), _commands_in("benchmarks"))
 
 
 def tools() -> str:
-    """Return every command of tools/ and what it does, from the first sentence of its docstring."""
+    """Return every command of tools/ and what it does, from the start of its docstring."""
     return table(("command", "what it does"), _commands_in("tools"))
 
 
 def _commands_in(place: str) -> list[tuple[str, str]]:
-    """Return the commands of a folder at the root, with what each docstring says up to its colon."""
+    """Return the commands of a folder of the repository, each with the text of its docstring before the command."""
     rows = []
     folder = ROOT / place
     for file in sorted([*folder.glob("*.py"), *folder.glob("*/__main__.py")]):
@@ -218,7 +218,7 @@ def _commands_in(place: str) -> list[tuple[str, str]]:
 
 
 def experiments() -> str:
-    """Return every experiment with its figure and its outcome, from the first lines of its page."""
+    """Return every experiment with its figure and its outcome, from the front matter of its page."""
     rows = []
     for page in sorted((ROOT / "docs" / "experiments").glob("*.md")):
         said = front_matter(page)
@@ -236,10 +236,10 @@ def decisions() -> str:
 
 
 def front_matter(page: Path) -> dict[str, str]:
-    """Return the keys between the two ``---`` at the top of a page.
+    """Return the keys between the two ``---`` lines at the top of a page.
 
     Raises:
-        SystemExit: the page has none.
+        SystemExit: the page has no such lines.
     """
     import yaml
 
@@ -252,12 +252,12 @@ def front_matter(page: Path) -> dict[str, str]:
 
 
 def layers() -> str:
-    """Return the layers that the package's imports keep to, from pyproject.toml."""
+    """Return the import layers of the package, from pyproject.toml."""
     return _layers_of("mien")
 
 
 def train_layers() -> str:
-    """Return the layers that the training wing's imports keep to, from pyproject.toml."""
+    """Return the import layers of the training wing, from pyproject.toml."""
     return _layers_of("mien.train")
 
 
@@ -268,7 +268,7 @@ def _layers_of(package: str) -> str:
 
 
 def recipes() -> str:
-    """Return the shipped recipes with the comment that each begins with."""
+    """Return the shipped recipes, each with the comment at its top."""
     rows = []
     for file in sorted((Path(mien.__file__).parent / "train/recipes").glob("*.toml")):
         comment = [line.lstrip("# ") for line in file.read_text(encoding="utf-8").split("\n\n", 1)[0].splitlines() if line.startswith("#")]
@@ -277,7 +277,7 @@ def recipes() -> str:
 
 
 def example_list() -> str:
-    """Return every example with what it does."""
+    """Return every example and what it does."""
     return table(("`examples/`", ""), [(f"`{file.name}`", _first_line(file)) for file in sorted((ROOT / "examples").glob("*.py"))])
 
 
@@ -286,7 +286,7 @@ def _first_line(file: Path) -> str:
 
 
 def examples() -> str:
-    """Return every example with its source."""
+    """Return every example with its source code."""
     parts = []
     for file in sorted((ROOT / "examples").glob("*.py")):
         source = file.read_text(encoding="utf-8")

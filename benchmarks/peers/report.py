@@ -1,4 +1,4 @@
-"""From predictions and costs to figures, tables and a picture."""
+"""Turns predictions and costs into figures, tables and a picture."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Figures = dict[str, Any]
 
 
 def quality(prediction: Prediction, inputs: Inputs) -> Figures:
-    """Return accuracy {value, low, high} on all crops and on the clean ones, macro-F1, ECE (None without probabilities), faces found."""
+    """Return accuracy {value, low, high} on all and on clean crops, macro-F1, ECE (None without probabilities) and found faces."""
     totals = prediction.scores.sum(1, keepdims=True)
     probabilities = np.divide(prediction.scores, totals, out=np.full_like(prediction.scores, 1 / len(LABELS)), where=totals > 0)
     every = summary(probabilities, inputs.labels, LABELS)
@@ -40,9 +40,9 @@ def quality(prediction: Prediction, inputs: Inputs) -> Figures:
 
 
 def in_scenes(made: Sequence[Scene], answers: Sequence[Sequence[Figures]], labels: NDArray[np.int64]) -> dict[str, int]:
-    """Return counts over all scenes: pasted faces, those found, those found and given their label, and boxes that hold no pasted face.
+    """Return counts over all scenes: pasted faces, found faces, found faces with the right label, and boxes without a pasted face.
 
-    A box holds a pasted face when they overlap by an IoU of at least 0.35; ``answers`` has, for each scene, its {box_xyxy, scores}.
+    A box holds a pasted face if their IoU is at least 0.35. ``answers`` has one list of {box_xyxy, scores} per scene.
     """
     counts = {"faces": 0, "found": 0, "right": 0, "false": 0}
     for scene, found in zip(made, answers, strict=True):
@@ -64,7 +64,7 @@ def in_scenes(made: Sequence[Scene], answers: Sequence[Sequence[Figures]], label
 
 
 def tables(result: Figures) -> str:
-    """Return the Markdown of everything that was measured, and of who could not be."""
+    """Return the Markdown of all measurements, and of the peers that cannot run."""
     rows, done = result["rows"], sorted_rows(result)
     parts = []
     if done:
@@ -80,7 +80,7 @@ def tables(result: Figures) -> str:
 
 
 def sorted_rows(result: Figures) -> list[Figures]:
-    """Return the rows that have figures, the most accurate first."""
+    """Return the rows with figures, the most accurate first."""
     return sorted((row for row in result["rows"] if "failure" not in row), key=lambda row: -row["quality"]["accuracy"]["value"])
 
 
@@ -94,14 +94,14 @@ def main_table(done: Sequence[Figures]) -> str:
 
 
 def found_table(done: Sequence[Figures]) -> str:
-    """Return the table of what each finds in photos and scenes, and names rightly there."""
+    """Return the table of the faces that each peer finds in photos and scenes, and how many of them it labels correctly."""
     photos = len(done[0]["quality"]["photos"]["reported"])
     head = ("", f"faces reported in {photos} photos", "found in scenes", "false boxes", "right label, of all faces")
     return markdown(head, [_found(row) for row in done])
 
 
 def ratios(done: Sequence[Figures]) -> str:
-    """Return how many times as long each peer takes as Mien's first row, for the whole way of a 640x480 photo."""
+    """Return the time of each peer for a whole 640x480 photo, as a multiple of the time of Mien's first row."""
     ours = next((row for row in done if row["adapter"] == "with_mien.py"), None)
     others = [row for row in done if row["adapter"] != "with_mien.py"]
     if ours is None or not others:
@@ -112,12 +112,12 @@ def ratios(done: Sequence[Figures]) -> str:
 
 
 def photo_ms(row: Figures) -> float:
-    """Return the mean over the photos of each one's median."""
+    """Return the mean over the photos of the median time of each photo."""
     return float(np.mean(row["cost"]["photo_ms"]))
 
 
 def picture(result: Figures, file: Path) -> None:
-    """Draw accuracy against the time of a face and of a photo."""
+    """Draw the accuracy against the time per face and the time per photo."""
     import matplotlib as mpl
 
     mpl.use("Agg")

@@ -1,4 +1,4 @@
-"""Who is compared: packages of PyPI and npm that bring their weights along, and the known ones that do not."""
+"""Lists the peers: packages of PyPI and npm that contain their weights, and known packages that do not."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ TFJS = "4.22.0"
 class Peer:
     """One row of the table.
 
-    ``requirements`` is what pip or npm is asked for; the first is the peer itself. ``repairs`` maps each further requirement, without which
-    a fresh install fails today, to the reason. ``weights`` are patterns, below site-packages or node_modules, of the files that hold the
-    expression network that runs. Peers with the same requirements share an environment.
+    ``requirements`` are the packages that pip or npm installs; the first is the peer itself. ``repairs`` maps each further requirement,
+    without which a new install fails today, to the reason. ``weights`` are patterns, below site-packages or node_modules, of the files of
+    the expression network. Peers with the same requirements share an environment.
     """
 
     name: str
     adapter: str
     requirements: tuple[str, ...]
     weights: tuple[str, ...]
-    how: str  # what runs, for the notes under the table
+    how: str  # what runs, for the notes below the table
     options: dict[str, str] = field(default_factory=dict)
     repairs: dict[str, str] = field(default_factory=dict)
 
     @property
     def npm(self) -> bool:
-        """Whether it comes from npm and runs in Node.js."""
+        """Whether the peer comes from npm and runs in Node.js."""
         return self.adapter.endswith(".cjs")
 
     @property
@@ -105,7 +105,7 @@ PEERS = (
     ),
 )
 
-# Read in each package's source: the first use fetches the expression network, so a machine that reaches a package index only cannot run it.
+# According to their source, the first use downloads the expression network. With access to only a package index, they cannot run.
 NEEDS_DOWNLOAD = {
     "deepface 0.0.103": "fetches its weights from GitHub releases",
     "py-feat 2.1.5": "fetches its weights from Hugging Face",

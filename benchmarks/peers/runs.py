@@ -1,4 +1,4 @@
-"""One peer's tasks, each in a process of its own inside the peer's environment; predictions are kept, costs are measured anew."""
+"""Runs the tasks of a peer, each in its own process in the peer's environment. Predictions are cached, costs are measured again."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mien.contract import LABELS
 
 BATCHES = (1, 8, 32, 128)
 TASK_LIMIT_S = 3600
-# What keeps the numerical libraries on one thread; the process is also held to one core where the system can.
+# Variables that keep the numerical libraries on one thread. If the system can, the process is also limited to one core.
 ONE_THREAD = dict.fromkeys(
     (
         "OMP_NUM_THREADS",
@@ -39,7 +39,7 @@ QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1", "PYTHONWARNI
 
 @dataclass(frozen=True)
 class Prediction:
-    """``scores`` (N, 7) in the order of :data:`mien.contract.LABELS`, and per picture a list of {box_xyxy, scores} in that order too."""
+    """``scores`` (N, 7) and, per picture, a list of {box_xyxy, scores}. Scores have the order of :data:`mien.contract.LABELS`."""
 
     scores: NDArray[np.float64]
     gives_probabilities: bool
@@ -48,10 +48,10 @@ class Prediction:
 
 
 def predict(peer: Peer, env: Environment, inputs: Inputs, cache: Path, *, fresh: bool = False) -> Prediction:
-    """Return what the peer says of every crop, photo and scene; kept by the versions of peer, adapter and inputs.
+    """Return the peer's answers for every crop, photo and scene, cached by the versions of peer, adapter and inputs.
 
     Raises:
-        PeerError: the peer failed, or answered something else than a score for each of the seven labels.
+        PeerError: the peer failed, or its answer is not one score per label of the seven.
     """
     adapters = Path(__file__).parent / "adapters"
     code = [(adapters / name).read_bytes() for name in (peer.adapter, "protocol.cjs" if peer.npm else "protocol.py")]
@@ -75,7 +75,7 @@ def predict(peer: Peer, env: Environment, inputs: Inputs, cache: Path, *, fresh:
 
 
 def cost(peer: Peer, env: Environment, inputs: Inputs, cache: Path, *, seconds: float) -> dict[str, Any]:
-    """Return {face_ms: {batch: ms}, photo_ms: [ms a photo], peak_mb}, measured now on one thread; ``seconds`` a median.
+    """Return {face_ms: {batch: ms}, photo_ms: [ms a photo], peak_mb}, measured now on one thread; a median takes ``seconds``.
 
     Raises:
         PeerError: the peer failed.
@@ -91,7 +91,7 @@ def cost(peer: Peer, env: Environment, inputs: Inputs, cache: Path, *, seconds: 
 
 @contextmanager
 def one_core() -> Iterator[None]:
-    """Hold this process, and so the ones it starts, to one core; without effect where the system has no such call."""
+    """Limit this process and its child processes to one core. If the system has no such call, nothing changes."""
     if not hasattr(os, "sched_setaffinity"):
         yield
         return

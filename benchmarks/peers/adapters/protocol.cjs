@@ -1,4 +1,4 @@
-// protocol.py in JavaScript, for peers from npm: `node with_NAME.cjs JOB.json`, run inside the folder that holds their node_modules.
+// The same as protocol.py in JavaScript, for peers from npm. Run `node with_NAME.cjs JOB.json` in the folder that holds node_modules.
 const fs = require('node:fs');
 const path = require('node:path');
 
@@ -43,7 +43,7 @@ async function timings(peer, job) {
 async function memory(peer, job) {
   await peer.classify(items(job.crops).slice(0, 1));
   for (const frame of items(job.photos)) await onPhoto(peer, frame, peer.analyze);
-  const kilobytes = /^VmHWM:\s+(\d+)/m.exec(fs.readFileSync('/proc/self/status', 'ascii'))[1]; // resourceUsage would begin with the parent's
+  const kilobytes = /^VmHWM:\s+(\d+)/m.exec(fs.readFileSync('/proc/self/status', 'ascii'))[1]; // resourceUsage would start with the parent's
   return { peak_mb: (kilobytes * 1024) / 1e6 };
 }
 
@@ -69,14 +69,14 @@ async function onPhoto(peer, frame, work) {
   return answer;
 }
 
-// The images of a raw uint8 file, as {data, shape} of one image each.
+// Returns the images of a raw uint8 file, each as {data, shape}.
 function items({ file, shape: [count, ...shape] }) {
   const bytes = fs.readFileSync(file);
   const size = shape.reduce((a, b) => a * b, 1);
   return Array.from({ length: count }, (_, i) => ({ data: bytes.subarray(i * size, (i + 1) * size), shape }));
 }
 
-// A grey image as an RGB tensor (H, W, 3), int32 in 0..255: these peers take colour.
+// Returns a grey image as an RGB tensor (H, W, 3), int32 in 0..255, because these peers expect colour.
 function rgb(tf, { data, shape: [height, width] }) {
   const values = new Int32Array(3 * data.length);
   for (let i = 0; i < data.length; i++) values.fill(data[i], 3 * i, 3 * i + 3);

@@ -1,11 +1,11 @@
-"""What the adapters have in common: read a job, run one task of it with the peer's own code, write the answer.
+"""Shared code of the adapters: read a job, run one task of it with the peer's own code, write the answer.
 
-An adapter runs inside the peer's environment, which has neither Mien nor this repository: ``python with_NAME.py JOB.json``. The job names a
-task, the raw uint8 arrays to work on and a folder for the answer; adapters/protocol.cjs is the same in JavaScript. Tasks:
+An adapter runs in the peer's environment, which has neither Mien nor this repository: ``python with_NAME.py JOB.json``. The job names a
+task, raw uint8 arrays and a folder for the answer. adapters/protocol.cjs does the same in JavaScript. The tasks are:
 
 ``predict``  scores of every crop, and the faces of every photo and scene
-``time``     milliseconds a crop at several batch sizes, and a photo
-``memory``   the largest resident size after one crop and all photos
+``time``     milliseconds per crop at several batch sizes, and per photo
+``memory``   the peak resident size after one crop and all photos
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ MIN_REPEATS = 5
 class Peer(Protocol):
     """A loaded peer.
 
-    ``labels`` are the peer's classes in the order of its scores, in Mien's words. ``gives_probabilities`` is False where a caller is told a
-    label only, so that its scores say nothing about confidence.
+    ``labels`` are the classes of the peer in the order of its scores, with Mien's names. ``gives_probabilities`` is False if a caller gets
+    only a label, so that the scores do not express confidence.
     """
 
     labels: tuple[str, ...]
     gives_probabilities: bool
 
     def classify(self, crops: np.ndarray) -> np.ndarray:
-        """Return scores (N, 7) of crops, uint8 (N, 48, 48), with the peer's own preprocessing; in one batch where its network takes one."""
+        """Return scores (N, 7) of crops, uint8 (N, 48, 48), with the peer's own preprocessing; in one batch if its network can."""
         ...
 
     def prepare(self, frame_rgb: np.ndarray) -> Any:
-        """Return an RGB frame as the peer wants it: BGR, a Pillow image; this is not timed."""
+        """Return an RGB frame in the format of the peer, for example BGR or a Pillow image. This is not timed."""
         ...
 
     def analyze(self, photo: Any) -> object:
-        """Run the peer's own call on one prepared photo; this is timed."""
+        """Run the peer's own call on one prepared photo. This is timed."""
         ...
 
     def faces(self, photo: Any) -> Iterable[Found]:
@@ -54,7 +54,7 @@ class Peer(Protocol):
 
 
 def run(load: Callable[[dict[str, str]], Peer]) -> None:
-    """Do the job named on the command line and write ``result.json``, and for ``predict`` also ``scores.f32``."""
+    """Run the job on the command line and write ``result.json``, and for ``predict`` also ``scores.f32``."""
     job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     peer = load(job["options"])
     answer = {"predict": predict, "time": timings, "memory": memory}[job["task"]](peer, job)
@@ -62,7 +62,7 @@ def run(load: Callable[[dict[str, str]], Peer]) -> None:
 
 
 def predict(peer: Peer, job: dict[str, Any]) -> dict[str, Any]:
-    """Write the scores of every crop; return the labels, and the faces of photos and scenes."""
+    """Write the scores of every crop. Return the labels, and the faces of photos and scenes."""
     crops = _array(job["crops"])
     scores = np.concatenate([peer.classify(np.ascontiguousarray(crops[i : i + CHUNK])) for i in range(0, len(crops), CHUNK)])
     (Path(job["out"]) / "scores.f32").write_bytes(np.asarray(scores, "<f4").tobytes())
@@ -74,7 +74,7 @@ def predict(peer: Peer, job: dict[str, Any]) -> dict[str, Any]:
 
 
 def timings(peer: Peer, job: dict[str, Any]) -> dict[str, Any]:
-    """Return median milliseconds: a face at every batch size (``face_ms``), and for each photo (``photo_ms``)."""
+    """Return median milliseconds: per face at every batch size (``face_ms``), and for each photo (``photo_ms``)."""
     crops, seconds = _array(job["crops"]), job["seconds"]
     return {
         "face_ms": {
@@ -91,7 +91,7 @@ def memory(peer: Peer, job: dict[str, Any]) -> dict[str, Any]:
     peer.classify(np.ascontiguousarray(_array(job["crops"])[:1]))
     for photo in _photos(peer, job["photos"]):
         peer.analyze(photo)
-    status = Path("/proc/self/status").read_text(encoding="ascii")  # getrusage would begin with the memory of the parent process
+    status = Path("/proc/self/status").read_text(encoding="ascii")  # getrusage would start with the memory of the parent process
     (kilobytes,) = (line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:"))
     return {"peak_mb": int(kilobytes) * 1024 / 1e6}
 

@@ -14,7 +14,7 @@ class Fer:
         self._fer = FER(use_tflite=options["engine"] == "tflite")
 
     def classify(self, crops):
-        # The steps of detect_emotions after its cut: that one adds 10 px around a detected box, which a FER2013 crop has around it already.
+        # The steps of detect_emotions after its cropping, which adds 10 px around a detected box. A FER2013 crop already has this margin.
         faces = np.array([cv2.resize(crop, (64, 64)) for crop in crops], "float32") / 255.0
         faces = (faces - 0.5) * 2.0
         return np.asarray(self._fer._classify_emotions(faces if self._fer.use_tflite else faces[..., None]))

@@ -5,11 +5,11 @@ const path = require('node:path');
 const { run, rgb } = require('./protocol.cjs');
 
 const here = (name) => require.resolve(name, { paths: [process.cwd()] });
-const file = path.resolve('node_modules/@vladmandic/human/dist/human.node-wasm.js'); // its exports leave this build out
+const file = path.resolve('node_modules/@vladmandic/human/dist/human.node-wasm.js'); // the exports of the package do not contain this build
 const { Human } = require(file);
 const wasm = require(here('@tensorflow/tfjs-backend-wasm'));
 
-const LABELS = ['angry', 'disgust', 'fear', 'happy', 'sad', 'surprise', 'neutral']; // as its emotion module lists them
+const LABELS = ['angry', 'disgust', 'fear', 'happy', 'sad', 'surprise', 'neutral']; // in the order of its emotion module
 const GREY = [0.2989, 0.587, 0.114]; // its weights of red, green and blue
 
 run(async (options) => {
@@ -22,7 +22,7 @@ run(async (options) => {
     modelBasePath: models,
     debug: false,
     async: false,
-    cacheSensitivity: 0, // every photo anew, as unrelated photos are
+    cacheSensitivity: 0, // no caching between photos, because they are unrelated
     filter: off,
     gesture: off,
     face: {
@@ -43,7 +43,7 @@ run(async (options) => {
 
   return {
     labels: LABELS,
-    // The steps of its emotion module; detect() would look for a face inside the crop first.
+    // The steps of its emotion module. detect() would first search for a face in the crop.
     async classify(crops) {
       const output = tf.tidy(() => {
         const images = tf.div(tf.stack(crops.map((crop) => tf.cast(rgb(tf, crop), 'float32'))), 255);
@@ -64,7 +64,7 @@ run(async (options) => {
   };
 });
 
-// human reads its models over HTTP only; this gives them from the package's own folder.
+// human reads its models only over HTTP. This serves them from the folder of the package.
 function serve(folder) {
   const server = http.createServer((request, response) => {
     fs.readFile(path.join(folder, path.basename(new URL(request.url, 'http://localhost').pathname)), (error, data) => {

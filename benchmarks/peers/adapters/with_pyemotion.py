@@ -1,4 +1,4 @@
-"""PyEmotion: a small network on grey 48x48 faces in -1..1; MTCNN. It draws labels on the frame and tells no scores."""
+"""PyEmotion: a small network on grey 48x48 faces in -1..1; MTCNN. It draws labels on the frame and returns no scores."""
 
 import cv2
 import numpy as np

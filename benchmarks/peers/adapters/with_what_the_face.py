@@ -1,4 +1,4 @@
-"""what-the-face-classification: a network on grey 48x48 faces in 0..1; the first box of a Haar cascade, so one label a photo."""
+"""what-the-face-classification: a network on grey 48x48 faces in 0..1; the first box of a Haar cascade, so one label per photo."""
 
 import cv2
 import numpy as np
@@ -29,7 +29,7 @@ class WhatTheFace:
         return self._peer.predict(photo)
 
     def faces(self, photo):
-        # As its own face_crop, which keeps the box to itself.
+        # The same as its face_crop, which does not return the box.
         for x, y, w, h in cv2.CascadeClassifier(inference.xml_file).detectMultiScale(np.array(photo), 1.3, 5)[:1]:
             yield (x, y, x + w, y + h), self.classify([np.array(photo.crop((x, y, x + w, y + h)))])[0]
 

@@ -1,1 +1,1 @@
-"""The training wing: data -> models -> loop -> evaluation -> export, report and campaign. It needs ``pip install 'mien[train]'``."""
+"""The training wing: data -> models -> loop -> evaluation -> export, report and campaign. Install it with ``pip install 'mien[train]'``."""

@@ -1,4 +1,4 @@
-"""A recipe: everything that decides a training run, read from TOML and checked key by key."""
+"""A recipe holds every setting of a training run. It is read from TOML, and each key is checked."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class _Table(BaseModel):
 class ModelTable(_Table):
     """The network: ``family`` names a file in :mod:`mien.train.models`; ``options`` are that file's keywords.
 
-    ``weights`` is where training starts: ``none``; a ``.keras`` file that an earlier run of the same network wrote; and, for families
-    that know others' weights, ``imagenet`` (Keras downloads them) or those weights' file.
+    ``weights`` says where training starts: ``none``, or a ``.keras`` file that an earlier run of the same network wrote. Families that
+    can read weights from other projects also take ``imagenet`` (Keras downloads them) or a file of such weights.
     """
 
     family: str = "compact"
@@ -29,7 +29,7 @@ class ModelTable(_Table):
 
 
 class AugmentTable(_Table):
-    """Random changes to a training image; a value of 0 switches one off. Probabilities end in ``_p``."""
+    """Random changes to a training image. A value of 0 turns a change off. Names of probabilities end in ``_p``."""
 
     flip_p: float = Field(0.5, ge=0, le=1)
     rotate_deg: float = Field(12.0, ge=0, le=180)
@@ -41,20 +41,20 @@ class AugmentTable(_Table):
     blur_p: float = Field(0.1, ge=0, le=1)
     jpeg_p: float = Field(0.05, ge=0, le=1)
     erase_p: float = Field(0.3, ge=0, le=1)
-    crop: int = Field(0, ge=0)  # side in px of a random square that is trained on instead of the whole chip, until the last, mild part
+    crop: int = Field(0, ge=0)  # side in px of a random square that replaces the whole chip, until the mild epochs; 0: whole chips
     mixup_alpha: float = Field(0.0, ge=0)
     cutmix_alpha: float = Field(0.0, ge=0)
-    mild_last: float = Field(0.15, ge=0, le=1)  # share of the epochs, at the end, at half strength
+    mild_last: float = Field(0.15, ge=0, le=1)  # share of the epochs, at the end, with changes of half strength
 
 
 class LossTable(_Table):
-    """What the network is asked to match."""
+    """What the network learns to match."""
 
-    targets: Literal["labels", "votes"] = "labels"  # what the emotion head matches: FER2013's label, or the FER+ votes for our labels
+    targets: Literal["labels", "votes"] = "labels"  # what the emotion head learns: FER2013's label, or the FER+ votes for our labels
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     class_weights: bool = False
     votes_weight: float = Field(0.0, ge=0)  # weight of the FER+ head; 0 leaves the head out
-    l2: float = Field(0.0, ge=0)  # penalty on every kernel, added to the training loss (weight decay is the optimiser's own)
+    l2: float = Field(0.0, ge=0)  # penalty on every kernel, added to the training loss; weight decay belongs to the optimiser
 
 
 class OptimizerTable(_Table):
@@ -66,15 +66,15 @@ class OptimizerTable(_Table):
     weight_decay: float = Field(5e-4, ge=0)
     schedule: Literal["cosine", "plateau", "constant"] = "cosine"
     warmup_epochs: float = Field(2.0, ge=0)
-    hold: float = Field(0.0, ge=0, lt=1)  # share of the epochs after the warm-up at the full rate, before a cosine's fall
+    hold: float = Field(0.0, ge=0, lt=1)  # share of the epochs after the warm-up that keep the full rate, before the cosine falls
     plateau_factor: float = Field(0.5, gt=0, lt=1)
     plateau_patience: int = Field(5, ge=1)
     clip_norm: float = Field(0.0, ge=0)
-    sam_rho: float = Field(0.0, ge=0)  # radius of sharpness-aware steps (mien.train.loop.sam), each twice as long; 0: plain ones
+    sam_rho: float = Field(0.0, ge=0)  # radius of sharpness-aware steps (mien.train.loop.sam), which take twice the time; 0: plain steps
 
 
 class FrozenTable(_Table):
-    """A first phase that trains the heads alone, so that a random head does not shake loaded weights."""
+    """A first phase that trains only the heads, so that their random start does not damage loaded weights."""
 
     epochs: int = Field(0, ge=0)
     learning_rate: float = Field(1e-3, gt=0)
@@ -84,19 +84,19 @@ class Recipe(_Table):
     """One training run.
 
     Raises:
-        RecipeError: through :meth:`load` and :meth:`from_dict`, naming the key and the nearest known one.
+        RecipeError: raised by :meth:`load` and :meth:`from_dict`; it names the key and the most similar known key.
     """
 
     name: str
     size: int = Field(48, ge=16, le=512)
     channels: Literal[1, 3] = 1
     preprocess: Literal["none", "equalize", "clahe"] = "none"
-    epochs: int = Field(60, ge=1)  # all of them, the frozen ones included
+    epochs: int = Field(60, ge=1)  # all epochs, the frozen ones included
     batch_size: int = Field(128, ge=1)
     seed: int = 0
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
-    ema: float = Field(0.998, ge=0, lt=1)  # decay a step of the weight average; 0 switches it off
-    early_stopping: int = Field(0, ge=0)  # epochs without a better validation accuracy; 0 never stops
+    ema: float = Field(0.998, ge=0, lt=1)  # decay of the weight average per step; 0 turns it off
+    early_stopping: int = Field(0, ge=0)  # stop after this many epochs without a better validation accuracy; 0: never
     flip_average: bool = False  # the exported graph averages the logits of the chip and its mirror image
     classic_files: bool = False  # also write emotion_recognition.keras and training_history.json, .csv and .pkl
     model: ModelTable = ModelTable()
@@ -119,7 +119,7 @@ class Recipe(_Table):
 
     @property
     def learns_votes(self) -> bool:
-        """Whether the FER+ votes are among the targets."""
+        """Whether the network learns from the FER+ votes."""
         return bool(self.loss.votes_weight) or self.loss.targets == "votes"
 
     @classmethod
@@ -132,11 +132,11 @@ class Recipe(_Table):
 
     @classmethod
     def load(cls, path: str | Path, **overrides: Any) -> Recipe:
-        """Return the recipe in a TOML file, or the shipped one of that name.
+        """Return the recipe in a TOML file, or the shipped recipe of that name.
 
         Args:
             path: a ``.toml`` file, or a bare name such as ``compact``.
-            overrides: dotted keys replaced after reading, for example ``{"optimizer.learning_rate": 0.05}``.
+            overrides: dotted keys whose values replace those of the file, for example ``{"optimizer.learning_rate": 0.05}``.
         """
         file = find_recipe(path)
         try:
@@ -165,7 +165,7 @@ def recipes_dir() -> Path:
 
 
 def find_recipe(path: str | Path) -> Path:
-    """Return the file behind a path or a shipped recipe's name."""
+    """Return the file for a path or for the name of a shipped recipe."""
     file = Path(path)
     if file.suffix == ".toml":
         if not file.is_file():

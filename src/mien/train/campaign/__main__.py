@@ -1,4 +1,4 @@
-"""``python -m mien.train.campaign``: continue a campaign for some minutes, and print how far it is."""
+"""``python -m mien.train.campaign``: continue a campaign for some minutes and print its progress."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def main(
     pack: Annotated[Path | None, typer.Option(help="Folder for the small results, in parts of 15 MiB.")] = None,
     report: Annotated[bool, typer.Option("--report", help="Also show PrivateTest; do this once, at the end.")] = False,
 ) -> None:
-    """Train the nets of a campaign on one accelerator, in pieces."""
+    """Train the nets of a campaign on one accelerator, over several calls."""
     began = time.monotonic()
     os.environ["KERAS_BACKEND"] = "jax"
     import jax
@@ -41,7 +41,7 @@ def main(
 
     out.mkdir(parents=True, exist_ok=True)
     if not jax.config.jax_compilation_cache_dir:
-        jax.config.update("jax_compilation_cache_dir", str(out / ".xla"))  # two seeds of one recipe compile once
+        jax.config.update("jax_compilation_cache_dir", str(out / ".xla"))  # two seeds of one recipe share the compiled code
     say = Console(stderr=True, highlight=False, soft_wrap=True).print
     opened = functools.lru_cache(maxsize=2)(
         lambda size, channels: load(data, size=size, channels=channels, votes=votes, cache=out / ".cache")
@@ -63,7 +63,7 @@ def main(
         if minutes:
             done = advance(piece, skip_unfinished=skip_unfinished)
             say("all nets are finished" if done else "not finished; the same command goes on")
-    finally:  # what is finished leaves the machine, whatever happened to the rest
+    finally:  # finished results are packed even if other nets failed
         for part in pack_results(piece.campaign, out, pack) if pack else ():
             say(f"{part}: {part.stat().st_size / 2**20:.1f} MiB")
         Console(width=None if sys.stdout.isatty() else 140).print(_table(results(piece, report=report)))

@@ -1,6 +1,6 @@
-"""The changes of :mod:`mien.train.loop.augment` as pure JAX functions, so that a whole epoch can run on one accelerator without the host.
+"""The augmentation of :mod:`mien.train.loop.augment` as pure JAX functions: a whole epoch can run on an accelerator without the host.
 
-The random numbers follow the same distributions but differ in value. JPEG compression is missing here, because no accelerator can do it.
+The random numbers have the same distributions but other values. JPEG compression is missing, because accelerators cannot compute it.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ def augment(key: Array, chips: Array, settings: AugmentTable, strength: Array | 
     Args:
         key: a JAX random key; the same key gives the same result.
         chips: uint8 or float (N, side, side, C) in 0..255.
-        settings: amplitudes and probabilities; ``jpeg_p`` is not looked at.
-        strength: multiplies every amplitude and probability except the mirror's, 0..1.
+        settings: amplitudes and probabilities; ``jpeg_p`` is ignored.
+        strength: factor of every amplitude and probability except that of the mirror, 0..1.
     """
     geometry, tone, blur, erase = jax.random.split(key, 4)
     x = warp(chips.astype(jnp.float32), _draw_affine(geometry, chips.shape, settings, strength))
@@ -36,10 +36,10 @@ def augment(key: Array, chips: Array, settings: AugmentTable, strength: Array | 
 
 
 def mix(key: Array, chips: Array, targets: dict[str, Array], settings: AugmentTable) -> tuple[Array, dict[str, Array]]:
-    """Return chips (N, side, side, C) and targets mixed within the batch by mixup or cutmix (one of them, at random, when both are on).
+    """Return chips (N, side, side, C) and targets mixed within the batch by mixup or cutmix. If both are on, chance chooses one of them.
 
-    Both are the same sum, ``keep * chips + (1 - keep) * partners``: mixup keeps one share everywhere, cutmix keeps all of a pixel or
-    nothing. Sources: mixup, Zhang et al. 2018, arXiv:1710.09412; cutmix, Yun et al. 2019, arXiv:1905.04899.
+    Both compute ``keep * chips + (1 - keep) * partners``. In mixup, ``keep`` is the same share for all pixels. In cutmix, it is 1 or 0
+    per pixel. Sources: mixup, Zhang et al. 2018, arXiv:1710.09412; cutmix, Yun et al. 2019, arXiv:1905.04899.
     """
     kinds = [(kind, alpha) for kind, alpha in ((_mixup, settings.mixup_alpha), (_cutmix, settings.cutmix_alpha)) if alpha > 0]
     if not kinds:
@@ -54,9 +54,10 @@ def mix(key: Array, chips: Array, targets: dict[str, Array], settings: AugmentTa
 
 
 def warp(chips: Array, matrices: Array) -> Array:
-    """Return ``chips`` (N, side, side, C) moved by ``matrices`` (N, 2, 3), which map a pixel (x, y) to its new place.
+    """Return ``chips`` (N, side, side, C) moved by ``matrices`` (N, 2, 3), which map a pixel (x, y) to its new position.
 
-    Bilinear, with the border reflected around its last pixel, as OpenCV's ``warpAffine`` with ``BORDER_REFLECT_101``.
+    The interpolation is bilinear. The border is reflected around its last pixel, as in OpenCV's ``warpAffine`` with
+    ``BORDER_REFLECT_101``.
     """
     return jax.vmap(_warp_one)(chips, matrices)
 
@@ -66,7 +67,7 @@ def _warp_one(chip: Array, matrix: Array) -> Array:
     (a, b, tx), (c, d, ty) = matrix
     column, row = jnp.meshgrid(jnp.arange(side) - tx, jnp.arange(side) - ty)
     det = a * d - b * c
-    x, y = (d * column - b * row) / det, (a * row - c * column) / det  # where each pixel comes from
+    x, y = (d * column - b * row) / det, (a * row - c * column) / det  # the source position of each pixel
     left, top = jnp.floor(x), jnp.floor(y)
     wx, wy = (x - left)[..., None], (y - top)[..., None]
     flat = chip.reshape(-1, channels)
@@ -94,7 +95,7 @@ def _draw_affine(key: Array, shape: tuple[int, ...], s: AugmentTable, k: Array |
     keys = jax.random.split(key, 6)
     angle = _span(keys[0], n, jnp.deg2rad(s.rotate_deg) * k)
     zoom_x = 1 + _span(keys[1], n, s.scale * k)
-    zoom_y = zoom_x * (1 + _span(keys[2], n, s.scale / 4 * k))  # a little change of aspect
+    zoom_y = zoom_x * (1 + _span(keys[2], n, s.scale / 4 * k))  # a small change of the aspect ratio
     mirror = jnp.where(jax.random.uniform(keys[3], (n,)) < s.flip_p, -1.0, 1.0)
     cos, sin = jnp.cos(angle), jnp.sin(angle)
     a, b, c, d = mirror * zoom_x * cos, -zoom_y * sin, mirror * zoom_x * sin, zoom_y * cos

@@ -1,4 +1,4 @@
-"""Evaluates the trained members: their figures, the ensemble that PublicTest chooses, and its soft labels."""
+"""Evaluates the trained members: it gives their figures, the ensemble that PublicTest chooses, and its soft labels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mien.train.data.splits import ferplus_majority, select
 from mien.train.evaluation.calibrate import fit_temperature
 from mien.train.evaluation.metrics import log_loss, share
 
-SMALLEST = 1e-7  # float16 keeps no smaller probability apart from 0
+SMALLEST = 1e-7  # in float16, smaller probabilities become 0
 
 
 def accuracy(probabilities: NDArray[Any], labels: NDArray[np.int64]) -> dict[str, float]:
@@ -24,10 +24,10 @@ def accuracy(probabilities: NDArray[Any], labels: NDArray[np.int64]) -> dict[str
 
 
 def calibrated(probabilities: NDArray[Any], data: Dataset) -> NDArray[np.float64]:
-    """Return one net's probabilities (len(data), C) at the temperature that fits PublicTest.
+    """Return the probabilities (len(data), C) of one net at the temperature that is fitted on PublicTest.
 
     Raises:
-        UsageError: no temperature fits: the net is at chance on PublicTest, or without a single error there.
+        UsageError: no temperature fits, because the net is at chance on PublicTest or makes no error there.
     """
     logits = np.log(np.maximum(probabilities.astype(np.float64), SMALLEST))
     rows = data.rows("public")
@@ -35,17 +35,18 @@ def calibrated(probabilities: NDArray[Any], data: Dataset) -> NDArray[np.float64
 
 
 def choose(members: dict[str, NDArray[Any]], data: Dataset) -> tuple[str, ...]:
-    """Return the members of the best ensemble, in the order of their choice.
+    """Return the members of the best ensemble, in the order in which they are chosen.
 
-    Greedy forward selection (Caruana et al. 2004, doi:10.1145/1015330.1015432) on PublicTest: the net whose mean with those before has
-    the lowest log loss comes next, until none lowers it. Log loss, because single faces move accuracy and the choice would follow them.
+    It uses greedy forward selection (Caruana et al. 2004, doi:10.1145/1015330.1015432) on PublicTest. Each step adds the net that gives
+    the mean of the ensemble the lowest log loss. It stops when no net lowers the log loss. Log loss is used because single faces change
+    the accuracy, and the choice would then depend on these faces.
 
     Args:
         members: name -> probabilities (len(data), C).
-        data: labels and splits; no other split than ``public`` is looked at.
+        data: labels and splits; only the split ``public`` is used.
 
     Raises:
-        TrainingError: no member can be calibrated.
+        TrainingError: no member can be calibrated on PublicTest.
     """
     usable: dict[str, NDArray[np.float64]] = {}
     for name, probabilities in members.items():
@@ -72,12 +73,12 @@ def choose(members: dict[str, NDArray[Any]], data: Dataset) -> tuple[str, ...]:
 
 
 def together(members: Sequence[NDArray[Any]], data: Dataset) -> NDArray[np.float64]:
-    """Return an ensemble's probabilities (len(data), C): the mean of its members', each at its own temperature."""
+    """Return an ensemble's probabilities (len(data), C): the mean over its members, each at its own temperature."""
     return _mean([calibrated(member, data) for member in members])
 
 
 def soft_labels(probabilities: NDArray[np.float64], data: Dataset) -> NDArray[np.float32]:
-    """Return the probabilities (len(data), C) of training images, and equal shares for all others, so that nobody learns from them."""
+    """Return the probabilities (len(data), C) of training images. All others get equal shares, so that no student learns from them."""
     labels = np.full(probabilities.shape, 1 / probabilities.shape[1], np.float32)
     rows = data.rows("train")
     labels[rows] = probabilities[rows]
@@ -85,12 +86,12 @@ def soft_labels(probabilities: NDArray[np.float64], data: Dataset) -> NDArray[np
 
 
 def final_figures(emotion: NDArray[Any], votes: NDArray[Any] | None, data: Dataset) -> dict[str, dict[str, float]]:
-    """Return the accuracy on PrivateTest, on its clean part, and, with a votes head, on FER+ majority labels (8 classes).
+    """Return the accuracy on PrivateTest, on its clean part and, with a votes head, on the FER+ majority labels (8 classes).
 
     Args:
         emotion: probabilities (len(data), labels).
         votes: probabilities (len(data), 8) of the FER+ head, or None.
-        data: with FER+ votes when ``votes`` is given.
+        data: the data set; it must have FER+ votes if ``votes`` is given.
     """
     splits = {name: select(data, name, data.label_names) for name in ("private", "clean")}
     figures = {name: accuracy(emotion[split.rows], split.labels) for name, split in splits.items()}

@@ -1,10 +1,10 @@
-"""Trains one network on one accelerator: the data set is in its memory, and an epoch is one compiled scan over steps.
+"""Trains one network on one accelerator. The data set is in the accelerator's memory, and an epoch is one compiled scan over steps.
 
-Recipe, targets, optimiser and checkpoint are those of :mod:`mien.train.loop.fit`. The loop over epochs is written a second time, because
-the two loops share no line. In :mod:`~mien.train.loop.fit`, batches come from threads, the weights are in Keras objects under any backend,
-layers freeze and thaw, and every epoch updates the run folder. Here an epoch is one call, the weights are arrays that it consumes, there is
-a deadline, and the weights are read back rarely because that is slow. The seed decides everything; bit-for-bit repetition on a GPU also
-needs ``XLA_FLAGS=--xla_gpu_deterministic_ops=true``, which costs time.
+Recipe, targets, optimiser and checkpoint are those of :mod:`mien.train.loop.fit`. The loop over epochs is separate, because the two loops
+have no line in common. In :mod:`~mien.train.loop.fit`, batches come from threads, Keras objects hold the weights under any backend, layers
+are frozen and unfrozen, and every epoch updates the run folder. Here, an epoch is one call that consumes the arrays of weights. There is a
+deadline, and the weights are read back rarely, because that is slow. The seed determines all random numbers. To repeat a run bit for bit
+on a GPU, also set ``XLA_FLAGS=--xla_gpu_deterministic_ops=true``, which makes training slower.
 """
 
 from __future__ import annotations
@@ -40,19 +40,20 @@ def fit_on_device(
     checkpoint_every_s: float = 30.0,
     on_epoch: EpochReport | None = None,
 ) -> RunState:
-    """Train until the recipe or the time ends, and return the state; the length of its history says how far it came.
+    """Train until the recipe or the time ends, and return the state. The length of its history is the number of finished epochs.
 
     Args:
         recipe: what to train and how.
-        data: images with the splits ``train`` and ``public``, which chooses the epoch.
-        checkpoint: file that is continued when it exists.
-        deadline: value of ``time.monotonic()`` at which to be back; an epoch that would end later is not begun.
-        soft: teacher probabilities (len(data), classes), of which those of training images are used.
-        checkpoint_every_s: seconds of training that a kill may cost; reading tens of megabytes back after every epoch would slow it down.
+        data: images with the splits ``train`` and ``public``; ``public`` chooses the epoch.
+        checkpoint: file of the state; if it exists, training continues from it.
+        deadline: value of ``time.monotonic()`` at which to return; an epoch that would end later is not started.
+        soft: teacher probabilities (len(data), classes); only those of training images are used.
+        checkpoint_every_s: seconds between two checkpoints; a kill loses at most that much training. A checkpoint after every epoch
+            would be slow, because it reads back tens of megabytes.
         on_epoch: called with the recipe and each history row.
 
     Raises:
-        DivergedError: the loss stopped being finite; the checkpoint keeps the last epochs before that.
+        DivergedError: the loss is not finite any more; the checkpoint keeps an earlier state.
     """
     train_rows, val_rows = split_rows(data, "public", recipe.seed)
     batches = TrainingBatches(data, train_rows, recipe, soft)
@@ -88,7 +89,7 @@ def fit_on_device(
             "seconds": round(seconds, 2),
         }
         state.history.append(row)
-        fastest = min(fastest or seconds, seconds)  # the first epoch of a call also compiles
+        fastest = min(fastest or seconds, seconds)  # the first epoch of a call includes the compilation
         if time.monotonic() - saved >= checkpoint_every_s:
             network.read_back(carry, state)
             save_state(checkpoint, state)

@@ -1,4 +1,4 @@
-"""A Keras network as pure JAX functions: an epoch of training, and answers averaged over views."""
+"""A Keras network as pure JAX functions: one training epoch, and probabilities averaged over views."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ from mien.train.models import build_model
 from mien.train.recipe import Recipe
 
 Array = Any  # a jax.Array, or a tracer of one inside jit
-Carry = dict[str, Any]  # what a step hands to the next: lists of arrays trainable, other, optimizer and average, and the number steps
+Carry = dict[str, Any]  # state between steps: lists of arrays (trainable, other, optimizer, average) and the number of steps
 PREDICT_BATCH = 256
-CROP = 40 / 48  # side of a crop as a share of the chip's, as in Khaireddin & Chen 2021, arXiv:2105.03588
+CROP = 40 / 48  # side of a crop as a share of the chip's side, as in Khaireddin & Chen 2021, arXiv:2105.03588
 
 
 class Network:
-    """The network of a recipe with its compiled functions; the weights live in a :data:`Carry`, never in the Keras objects.
+    """The network of a recipe with its compiled functions. The weights are in a :data:`Carry`, never in the Keras objects.
 
-    ``average`` is in the order of the Keras model's ``weights``, as in :class:`mien.train.loop.checkpoint.RunState`; ``other`` holds
-    what no gradient reaches: batch statistics and the seeds of dropout layers.
+    ``average`` has the order of the Keras model's ``weights``, as in :class:`mien.train.loop.checkpoint.RunState`. ``other`` holds the
+    variables without a gradient: batch statistics and the seeds of dropout layers.
     """
 
     def __init__(self, recipe: Recipe, classes: int, steps: int) -> None:
-        """Build the network with fresh weights from the recipe's seed.
+        """Build the network with new weights from the recipe's seed.
 
         Args:
             recipe: network, augmentation, loss, optimiser and seed.
             classes: labels of the emotion head.
-            steps: batches an epoch, which the learning-rate schedule counts.
+            steps: batches per epoch, for the learning-rate schedule.
 
         Raises:
-            UsageError: Keras runs on another backend than JAX.
+            UsageError: the backend of Keras is not JAX.
         """
         if keras.backend.backend() != "jax":
             raise UsageError(f"a campaign needs Keras on JAX, this is {keras.backend.backend()}; set KERAS_BACKEND=jax")
         self._recipe, self._steps = recipe, steps
         keras.utils.set_random_seed(recipe.seed)
-        self._judge = build_model(recipe, classes)  # answers in float32 with the averaged weights
+        self._judge = build_model(recipe, classes)  # computes probabilities in float32 with the averaged weights
         keras.mixed_precision.set_global_policy(recipe.precision)
         try:
             self._model = build_model(recipe, classes)
@@ -62,7 +62,7 @@ class Network:
 
     @property
     def parameters(self) -> int:
-        """Weights of the network, heads and batch statistics included."""
+        """Number of weights of the network, heads and batch statistics included."""
         return int(self._model.count_params())
 
     def initial_state(self) -> RunState:
@@ -82,7 +82,7 @@ class Network:
         }
         for (kind, i), array in zip((*self._weights, *self._seeds), (*state.weights, *state.seeds), strict=True):
             carry[kind][i] = array
-        copied: Carry = jax.tree.map(lambda array: jnp.array(array, copy=True), carry)  # an epoch gives its carry's memory away
+        copied: Carry = jax.tree.map(lambda array: jnp.array(array, copy=True), carry)  # an epoch frees the memory of its carry
         return copied
 
     def read_back(self, carry: Carry, state: RunState) -> None:
@@ -93,14 +93,14 @@ class Network:
         state.optimizer, state.average, state.steps = host["optimizer"], host["average"], int(host["steps"])
 
     def epoch(self, carry: Carry, images: Array, targets: dict[str, Array], weights: dict[str, Array], number: int) -> tuple[float, float]:
-        """Train one epoch (counted from 0) and return mean loss and training accuracy; ``carry`` is replaced in place.
+        """Train one epoch and return mean loss and training accuracy. The contents of ``carry`` are replaced in place.
 
         Args:
-            carry: where the last epoch ended.
+            carry: the state after the last epoch.
             images: uint8 (N, side, side[, 3]) on the device.
-            targets: distributions (N, classes) a head.
-            weights: image weights (N,) a head.
-            number: the epoch; with the seed it decides order and augmentation.
+            targets: distributions (N, classes) per head.
+            weights: image weights (N,) per head.
+            number: the epoch, counted from 0; with the seed, it determines order and augmentation.
         """
         recipe = self._recipe
         order = np.random.default_rng([recipe.seed, number]).permutation(len(images))
@@ -118,9 +118,9 @@ class Network:
         return float(-np.log(np.maximum(p[np.arange(len(labels)), labels], 1e-12)).mean()), float((p.argmax(1) == labels).mean())
 
     def probabilities(self, weights: list[Array] | Arrays, images: Array, views: Views) -> dict[str, NDArray[np.float32]]:
-        """Return probabilities (N, classes) a head, the mean over views of each image, uint8 (N, side, side[, 3]).
+        """Return probabilities (N, classes) per head, averaged over the views of each image, uint8 (N, side, side[, 3]).
 
-        ``weights`` are in the order of the Keras model's; ``views`` are those of :func:`views_of`.
+        ``weights`` have the order of the Keras model's weights. :func:`views_of` explains ``views``.
         """
         return {head: np.asarray(values) for head, values in self._probabilities(weights, images, views=views).items()}
 
@@ -159,7 +159,7 @@ class Network:
         return after, (loss, accuracy)
 
     def _averaged(self, average: list[Array], after: Carry) -> list[Array]:
-        # The first updates forget quickly, so that the random start does not linger, as in mien.train.loop.fit.
+        # The decay is smaller in the first updates, so that the random start fades quickly, as in mien.train.loop.fit.
         keep = jnp.minimum(self._recipe.ema, (1 + after["steps"]) / (10 + after["steps"]))
         return [a + (1 - keep) * (after[kind][i] - a) for a, (kind, i) in zip(average, self._weights, strict=True)]
 
@@ -187,10 +187,10 @@ def _with_channel(images: Array) -> Array:
 
 
 def views_of(chips: Array, kind: Views) -> list[Array]:
-    """Return the views of each chip whose answers are averaged (test-time augmentation), float32 (N, side, side, C) each.
+    """Return the views of each chip for test-time augmentation, float32 (N, side, side, C) each.
 
-    ``none`` is the chip alone, ``flip`` the chip and its mirror image, ``ten-crop`` the four corners and the centre, enlarged to the
-    chip's side, each with its mirror image.
+    The network's probabilities are averaged over them. ``none`` is only the chip. ``flip`` is the chip and its mirror image. ``ten-crop``
+    is crops of the four corners and the centre, enlarged to the chip's side, each with its mirror image.
     """
     if kind == "none":
         return [chips]

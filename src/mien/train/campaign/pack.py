@@ -1,4 +1,4 @@
-"""Packs a campaign's small results into a few files of limited size, which are easy to copy from another machine."""
+"""Packs the small results of a campaign into a few files of limited size, which are easy to copy from another machine."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ SMALL = (CONFIG, ENVIRONMENT, HISTORY, HISTORY_CSV, RESULT, PREDICTIONS)
 
 
 def pack(campaign: Campaign, out: Path, folder: Path, part_bytes: int = PART_BYTES) -> list[Path]:
-    """Write ``campaign.tar.00``, ``.01``... to ``folder`` and return them; ``cat campaign.tar.* | tar -x`` unpacks.
+    """Write ``campaign.tar.00``, ``.01``... to ``folder`` and return the files; ``cat campaign.tar.* | tar -x`` unpacks them.
 
-    Of every net that was begun: its configuration, history, figures and probabilities. Of finished nets with ``keep_weights`` also a
-    checkpoint that holds the best weights alone: it can be exported, but not trained further. Unpacked into an empty ``out``, the
-    campaign goes on with the nets that are not finished.
+    They contain the configuration, the history, the figures and the probabilities of every net that has started. For finished nets with
+    ``keep_weights``, they also contain a checkpoint with only the best weights; it can be exported, but not trained further. When they
+    are unpacked into an empty ``out``, the campaign continues with the nets that are not finished.
 
     Raises:
-        UsageError: ``folder`` is or lies within ``out``, whose files would pack themselves.
+        UsageError: ``folder`` is ``out`` or is inside it, so that the files would be packed into themselves.
     """
     if folder.resolve().is_relative_to(out.resolve()):
         raise UsageError(f"expected a folder outside {out} to pack into, got {folder}")

@@ -1,4 +1,4 @@
-"""A campaign file: which nets to train, in which order, read from TOML and checked key by key."""
+"""A campaign file lists the nets to train and their order. It is read from TOML, and each key is checked."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Views = Literal["none", "flip", "ten-crop"]  # of mien.train.campaign.network
 
 
 class Net(BaseModel):
-    """One net: a shipped recipe or a ``.toml`` file, what is changed in it, and its seed.
+    """One net: a shipped recipe or a ``.toml`` file, the changes to it, and its seed.
 
-    ``overrides`` are recipe keys, dotted or nested; ``views`` says what its answers are averaged over; with ``keep_weights`` a run folder
-    leaves the machine as well, not only probabilities.
+    ``overrides`` are recipe keys, dotted or nested. ``views`` says over which views its probabilities are averaged. With ``keep_weights``,
+    the packed results contain its best weights as well as its probabilities.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -42,7 +42,7 @@ class Net(BaseModel):
         """Return the net's recipe.
 
         Raises:
-            RecipeError: an unknown key or value, or something that cannot happen on the accelerator.
+            RecipeError: a key or a value is unknown, or the accelerator cannot do what the recipe asks for.
         """
         recipe = Recipe.load(self.recipe, **{**_dotted(self.overrides), "name": self.name, "seed": self.seed})
         for key, value, allowed in (
@@ -61,7 +61,7 @@ class Net(BaseModel):
 
 
 class Campaign(BaseModel):
-    """``members`` are trained first, in this order; ``students`` then learn from the chosen ensemble of them."""
+    """``members`` are trained first, in this order. Then ``students`` learn from the chosen ensemble of the members."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -70,10 +70,10 @@ class Campaign(BaseModel):
 
     @classmethod
     def load(cls, file: Path) -> Campaign:
-        """Return the campaign in a TOML file, with every recipe in it checked.
+        """Return the campaign in a TOML file, after a check of every recipe in it.
 
         Raises:
-            RecipeError: no such file, not TOML, an unknown key, a bad value, two nets of one name or a bad recipe.
+            RecipeError: the file does not exist or is not TOML, a key is unknown, a value or a recipe is bad, or two nets have one name.
         """
         try:
             campaign = cls.model_validate(tomllib.loads(file.read_text(encoding="utf-8")))
@@ -93,12 +93,12 @@ class Campaign(BaseModel):
 
     @property
     def nets(self) -> tuple[Net, ...]:
-        """Members, then students."""
+        """The members, followed by the students."""
         return (*self.members, *self.students)
 
 
 def _dotted(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested tables as dotted keys, so that a table changes single keys of the recipe instead of replacing all of them.
+    """Return nested tables as dotted keys, so that a table changes single keys of the recipe and does not replace the whole table.
 
     >>> _dotted({"epochs": 3, "model": {"options": {"dropout": 0.1}}})
     {'epochs': 3, 'model.options.dropout': 0.1}

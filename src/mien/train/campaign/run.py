@@ -1,13 +1,13 @@
-"""Runs a campaign in its folder, and continues it from wherever it stopped.
+"""Runs a campaign in its folder, and continues it where it stopped.
 
 ::
 
     out/
       NET/                     a run folder of mien.train.loop.fit: config, environment, history, checkpoint.npz
         predictions.npz        probabilities of every image, float16 (N, classes) per head, in the order of the data set
-        result.json            figures; written last, so a net with this file is finished
+        result.json            figures; it is written last, so a net with this file is finished
       ensemble.json            the members chosen on PublicTest
-      soft_labels.npz          what students learn: training images only
+      soft_labels.npz          the targets of the students, for training images only
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from mien.train.recipe import Recipe
 
 OpenData = Callable[[Recipe], Dataset]
 RESULT, PREDICTIONS, ENSEMBLE, SOFT_LABELS = "result.json", "predictions.npz", "ensemble.json", "soft_labels.npz"
-START_S = 45.0  # no net is begun with less time left: it would be spent on compiling
+START_S = 45.0  # with less time left, no net is started, because compiling would use up the time
 
 
 @dataclass(frozen=True)
 class Piece:
-    """What one call of :func:`advance` needs; ``deadline`` is a value of ``time.monotonic()``."""
+    """The inputs of one call of :func:`advance`. ``deadline`` is a value of ``time.monotonic()``."""
 
     campaign: Campaign
     open_data: OpenData
@@ -51,14 +51,14 @@ class Piece:
 
 
 def advance(piece: Piece, *, skip_unfinished: bool = False) -> bool:
-    """Train until everything is done or the time is over; return whether everything is done.
+    """Train until everything is done or the time is over. Return whether everything is done.
 
     Args:
         piece: campaign, data, folder and deadline.
-        skip_unfinished: leave out members that are not finished, choose among the others and teach the students now.
+        skip_unfinished: leave out members that are not finished, choose among the others and train the students now.
 
     Raises:
-        TrainingError: the folder holds nets of other recipes or data.
+        TrainingError: the folder holds nets with other recipes or other data.
     """
     members, out = piece.campaign.members, piece.out
     if not skip_unfinished:
@@ -96,7 +96,7 @@ def predictions(nets: tuple[Net, ...], out: Path) -> dict[str, dict[str, NDArray
 
 
 def results(piece: Piece, *, report: bool = False) -> list[dict[str, Any]]:
-    """Return a row for each finished net and the ensemble: name, role and PublicTest accuracy; PrivateTest's only with ``report``."""
+    """Return a row per finished net and one for the ensemble: name, role, PublicTest accuracy and, with ``report``, PrivateTest's."""
     campaign, out = piece.campaign, piece.out
     rows: list[dict[str, Any]] = []
     for net in campaign.nets:
@@ -111,7 +111,7 @@ def results(piece: Piece, *, report: bool = False) -> list[dict[str, Any]]:
 def _with_final_figures(piece: Piece, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     found = predictions(piece.campaign.nets, piece.out)
     data = piece.open_data(piece.campaign.members[0].load_recipe())
-    for name in found:  # their rows are the images in the order of the data set
+    for name in found:  # the rows of their arrays have the order of the data set
         if json.loads((piece.out / name / "config.json").read_text(encoding="utf-8"))["data"] != fingerprint(data):
             raise TrainingError(f"{piece.out / name} has the answers for another data set; give the one that it was trained on")
     for row in rows:
@@ -126,7 +126,7 @@ def _with_final_figures(piece: Piece, rows: list[dict[str, Any]]) -> list[dict[s
 
 
 def _train(piece: Piece, net: Net, soft: NDArray[np.float32] | None = None) -> None:
-    """Begin, continue or finish one net; does nothing when it is finished or the time is too short."""
+    """Start, continue or finish one net. Do nothing if it is finished or the time is too short."""
     folder = piece.out / net.name
     recipe = net.load_recipe()
     done = (folder / RESULT).exists()
@@ -162,7 +162,7 @@ def _train(piece: Piece, net: Net, soft: NDArray[np.float32] | None = None) -> N
 
 
 def _config(recipe: Recipe, data: Dataset, soft: NDArray[np.float32] | None) -> dict[str, Any]:
-    """Return what ``config.json`` of a run folder holds, as :func:`mien.train.loop.fit.fit` writes it."""
+    """Return the contents of ``config.json`` of a run folder, as :func:`mien.train.loop.fit.fit` writes it."""
     return {
         "recipe": recipe.to_dict(),
         "labels": list(data.label_names),

@@ -1,1 +1,1 @@
-"""Reads labelled faces: folders and CSV files become a data set with splits; checks and audits find what is wrong with it."""
+"""Reads labelled faces from folders and CSV files into a data set with splits, and finds the problems in such a data set."""

@@ -1,4 +1,4 @@
-"""Writes an aligned copy of a data set: faces cut out of photos, or crops moved so that their eyes and mouths are in the same places."""
+"""Writes an aligned copy of a data set: it cuts faces out of photos, or moves crops so that eyes and mouths lie at the same places."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mien.errors import DataError, MediaError, UsageError
 from mien.media.images import read_photo
 from mien.train.data.layouts import IMAGE_SUFFIXES, csv_faces, data_in, list_images, resized
 
-SEARCHED_SIDE = 3 * FER2013_SIDE  # a detector wants a face larger than a chip
+SEARCHED_SIDE = 3 * FER2013_SIDE  # a detector needs a face that is larger than a chip
 TEST_FOLDER = {"public": "test", "private": "test"}
 LOOKED_AT = 24
 Picture = NDArray[np.uint8]
@@ -28,7 +28,8 @@ Picture = NDArray[np.uint8]
 class Aligned:
     """Result of :func:`write_aligned`.
 
-    ``moved`` faces are in place, ``kept`` pictures are whole because no face was found in them, and ``unreadable`` names the others.
+    ``moved`` counts aligned faces. ``kept`` counts pictures without a detected face, which are written whole. ``unreadable`` names the
+    files that cannot be read.
     """
 
     moved: int
@@ -48,7 +49,7 @@ def write_aligned(
         out: folder to make.
         detector: finds the five points.
         size: side of the chips in pixels.
-        on_picture: called with (pictures done, pictures in all) after each.
+        on_picture: called after each picture with (pictures done, number of pictures).
 
     Raises:
         UsageError: ``out`` exists.
@@ -84,9 +85,9 @@ def align(picture: Picture, detector: Detector, spec: InputSpec) -> Picture | No
 
 
 def loosely_cut(root: Path, names: Sequence[str], detector: Detector) -> tuple[int, int]:
-    """Return (pictures whose largest face fills less than half of their width, pictures looked at), of up to 24 of a folder.
+    """Return (number of pictures whose largest face fills less than half of the width, number of pictures examined), for up to 24 files.
 
-    FER2013 cuts faces so that they fill four fifths. Pictures of less than twice its size count as cut.
+    In FER2013, a face fills four fifths of the width. Pictures smaller than twice FER2013's size count as cut tightly.
     """
     loose = 0
     looked_at = names[:: max(1, len(names) // LOOKED_AT)][:LOOKED_AT]

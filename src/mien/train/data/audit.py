@@ -1,7 +1,7 @@
-"""Finds what is wrong with a data set: copies, copies between train and test, conflicting labels, pictures without a face, doubtful labels.
+"""Finds problems in a data set: copies, copies between train and test, conflicting labels, pictures without a face, doubtful labels.
 
-Copies, leaks and conflicts are facts about pixels. Near copies, missing faces and doubtful labels are candidates for a person to look at,
-and never enter the exclusion list.
+Copies, leaks and conflicts are facts about pixels. Near copies, missing faces and doubtful labels are only candidates: a person must look
+at them, and they never enter the exclusion list.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from mien.train.data.dataset import Dataset, label_targets
 from mien.train.data.splits import pixel_keys
 
 Ints = NDArray[np.int64]
-NEAR_BITS = 4  # of the 64 bits of a perceptual hash; what a small crop or another JPEG quality changes
-QUICK_SIDE = 96  # px of the quick look; the careful one is for what it misses
+NEAR_BITS = 4  # of the 64 bits of a perceptual hash; a small crop or another JPEG quality changes up to this many
+QUICK_SIDE = 96  # px; the quick search uses this side, the careful search gets the images that it misses
 CHUNK = 256
-FIRST = (100, 1000)  # of the doubtful labels, which are shown to the crowd apart
+FIRST = (100, 1000)  # the first of the doubtful labels, which are compared with the crowd separately
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One image and its problem; images of one finding have the same ``group``, and ``detail`` explains it in words."""
+    """One image and its problem. Images of one finding have the same ``group``. ``detail`` explains the problem in words."""
 
     row: int
     problem: str
@@ -43,7 +43,7 @@ class Finding:
     detail: str
 
 
-# problem -> (does the exclusion list take it, what it means)
+# problem -> (whether the exclusion list takes it, what it means)
 PROBLEMS = {
     "copy": (True, "the same pixels as an earlier image of its side (training or test)"),
     "copy of a training image": (True, "a test image whose pixels are among the training images"),
@@ -64,7 +64,7 @@ def copies(data: Dataset) -> list[Ints]:
 
 
 def copy_findings(data: Dataset, groups: list[Ints]) -> Iterator[Finding]:
-    """Yield what is wrong with the images of :func:`copies`."""
+    """Yield the problems of the images that :func:`copies` returns."""
     train = data.splits == "train"
     for number, rows in enumerate(groups):
         for side in (rows[train[rows]], rows[~train[rows]]):
@@ -73,7 +73,7 @@ def copy_findings(data: Dataset, groups: list[Ints]) -> Iterator[Finding]:
         if train[rows].any():
             for row in rows[~train[rows]]:
                 yield Finding(int(row), "copy of a training image", number, f"of {data.names[rows[train[rows]][0]]}")
-        labels = sorted({data.label_names[label] for label in data.labels[rows[train[rows]]]})  # no test label decides what is trained on
+        labels = sorted({data.label_names[label] for label in data.labels[rows[train[rows]]]})  # no test label decides this
         if len(labels) > 1:
             for row in rows[train[rows]]:
                 yield Finding(int(row), "conflicting labels", number, " and ".join(labels))
@@ -87,7 +87,7 @@ def blanks(data: Dataset) -> Iterator[Finding]:
 
 
 def near_copies(data: Dataset, bits: int = NEAR_BITS) -> Iterator[Finding]:
-    """Yield pairs of different images whose 64-bit perceptual hashes differ in at most ``bits`` bits.
+    """Yield pairs of images that are not equal and whose 64-bit perceptual hashes differ in at most ``bits`` bits.
 
     The hash holds the signs of the lowest frequencies of the picture (imagehash's ``phash``). Exact copies are left out.
     """
@@ -108,12 +108,12 @@ def near_copies(data: Dataset, bits: int = NEAR_BITS) -> Iterator[Finding]:
 
 
 def face_detectors() -> list[Detector]:
-    """Return detectors for :func:`faceless`: a quick look at a small copy, then the careful one."""
+    """Return detectors for :func:`faceless`: a quick search of a small copy, then a careful search."""
     return [YuNetDetector(max_side=QUICK_SIDE, threads=1), YuNetDetector(threads=1)]
 
 
 def faceless(data: Dataset, detectors: Sequence[Detector]) -> Iterator[Finding]:
-    """Yield the images in which no detector finds a face; each detector gets only the images in which the one before it found none."""
+    """Yield the images in which no detector finds a face. Each detector gets only the images in which the previous one found no face."""
 
     def sees(row: int) -> bool:
         frame_rgb = np.asarray(Image.fromarray(data.images[row]).convert("RGB"))
@@ -125,11 +125,11 @@ def faceless(data: Dataset, detectors: Sequence[Detector]) -> Iterator[Finding]:
 
 
 def doubtful_labels(data: Dataset, probabilities: NDArray[np.float64]) -> Iterator[Finding]:
-    """Yield labels that are likely wrong, the least believed first (confident learning, Northcutt et al. 2021, arXiv:1911.00068).
+    """Yield labels that are probably wrong, the least probable first (confident learning, Northcutt et al. 2021, arXiv:1911.00068).
 
     Args:
         data: N labelled images.
-        probabilities: (N, labels) of models that did not train on the image in question, as from :mod:`mien.train.loop.folds`.
+        probabilities: (N, labels), each row from models that did not train on that image; see :mod:`mien.train.loop.folds`.
     """
     from cleanlab.filter import find_label_issues
 
@@ -146,11 +146,12 @@ def crowd_disagrees(data: Dataset, findings: list[Finding]) -> dict[str, dict[st
 
     Args:
         data: a data set with FER+ votes.
-        findings: among them doubtful labels, the least believed first.
+        findings: they contain the doubtful labels, the least probable first.
 
     Returns:
-        For the first of the doubtful labels, all of them and all other images: ``images`` that have votes, and ``share`` of them whose
-        label got less than half of the votes (those for one of our labels, single votes left out), 0..1.
+        One entry for the first doubtful labels, one for all doubtful labels and one for all other images. ``images`` counts the images
+        that have votes. ``share``, 0..1, is the share of these whose label got less than half of the votes. Only votes for our labels
+        count, and single votes are ignored.
     """
     assert data.votes is not None
     shares, counted = label_targets(data.votes, data.label_names)
@@ -188,7 +189,7 @@ def excluded(findings: list[Finding]) -> list[int]:
 
 
 def write_findings(data: Dataset, findings: list[Finding], folder: Path) -> tuple[Path, Path]:
-    """Write findings.csv (all of them) and exclude.csv (facts about pixels only, for ``--exclude``); return the two files."""
+    """Write findings.csv (all findings) and exclude.csv (only facts about pixels, for ``--exclude``), and return the two files."""
     everything, exclusions = folder / "findings.csv", folder / "exclude.csv"
     with atomic_write(everything) as draft, draft.open("w", newline="", encoding="utf-8") as out:
         writer = csv.writer(out)

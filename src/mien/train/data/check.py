@@ -1,4 +1,4 @@
-"""Reports what a data folder contains and what is wrong with it, for ``mien data check``."""
+"""Reports the contents and the problems of a data folder, for ``mien data check``."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import numpy as np
 from mien.contract import FER2013_SIDE, LABELS
 from mien.train.data.layouts import Listing, data_in, decode, list_images
 
-# Images a label (in the order of LABELS) in each split of FER2013 as published.
+# Images per label (in the order of LABELS) in each split of FER2013 as published.
 FER2013_COUNTS = {
     "train": (3995, 436, 4097, 7215, 4965, 4830, 3171),
     "public": (467, 56, 496, 895, 607, 653, 415),
     "private": (491, 55, 528, 879, 626, 594, 416),
-    "test": (958, 111, 1024, 1774, 1233, 1247, 831),  # Kaggle's folders without the file names that tell the two apart
+    "test": (958, 111, 1024, 1774, 1233, 1247, 831),  # Kaggle's folders, when file names do not separate PublicTest and PrivateTest
 }
-FER2013_PREFIXES = ("Training_", "PublicTest_", "PrivateTest_")  # of the file names
-FER2013_TOLERANCE = 0.1  # of the training images: a copy with other names that misses some of them is FER2013 all the same
+FER2013_PREFIXES = ("Training_", "PublicTest_", "PrivateTest_")  # start of the file names
+FER2013_TOLERANCE = 0.1  # share of the training images; a copy with other file names may lack that many and still counts as FER2013
 HOW_TO_GET_FER2013 = """\
 FER2013 cannot be shipped with Mien. To get it from Kaggle:
   1. make an account at kaggle.com and create an API token (Settings > API), saved as ~/.kaggle/kaggle.json
@@ -44,11 +44,11 @@ class DataReport:
 def check(root: str | Path) -> DataReport:
     """Return what is in ``root`` (a folder or ``fer2013.csv``), reading every image once.
 
-    Found are: labels without a training image, counts that differ from FER2013's, unreadable files (all are named), and images of a
-    test split that are copies, pixel for pixel, of a training image.
+    It finds labels without a training image, counts that differ from FER2013's, unreadable files (it names all of them), and test images
+    whose pixels equal those of a training image.
 
     Raises:
-        DataError: ``root`` cannot be listed at all.
+        DataError: ``root`` cannot be listed.
     """
     root = data_in(Path(root))
     listing = list_images(root)
@@ -70,7 +70,7 @@ def check(root: str | Path) -> DataReport:
 
 
 def _is_fer2013(root: Path, listing: Listing) -> bool:
-    """Return True for FER2013's labels with FER2013's file names, or about as many training images."""
+    """Return True for FER2013's labels with FER2013's file names, or with about as many training images."""
     if root.is_file():
         return True
     named = sum(Path(name).name.startswith(FER2013_PREFIXES) for name in listing.names)

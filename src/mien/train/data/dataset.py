@@ -1,7 +1,7 @@
-"""A folder of labelled faces -> arrays that stay on disk.
+"""Loads a folder of labelled faces as arrays that stay on disk.
 
-:mod:`mien.train.data.layouts` lists what a folder contains. This module decodes the images once into a uint8 file, which later starts
-map into memory, and adds FER+ votes and exclusion lists.
+:mod:`mien.train.data.layouts` lists the contents of a folder. This module decodes the images once into a uint8 file; later runs map that
+file into memory. It also adds FER+ votes and exclusion lists.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from mien.errors import DataError, MienWarning
 from mien.train.data.layouts import CSV_USAGE, WITH_ALPHA, Listing, csv_rows, data_in, decode, list_images
 
 VOTE_COLUMNS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF")
-FERPLUS_CLASSES = 8  # the first eight columns; "unknown" and "NF" (no face) are no expressions
-# Which of our labels each FER+ column means; FER2013 has no contempt.
+FERPLUS_CLASSES = 8  # the first eight columns; "unknown" and "NF" (no face) are not expressions
+# The label of ours that each FER+ column stands for. FER2013 has no contempt.
 VOTE_LABELS = {"neutral": 0, "happy": 1, "surprise": 2, "sad": 3, "angry": 4, "disgust": 5, "fear": 6}
 
 
@@ -33,9 +33,9 @@ VOTE_LABELS = {"neutral": 0, "happy": 1, "surprise": 2, "sad": 3, "angry": 4, "d
 class Dataset:
     """Labelled faces of equal size.
 
-    ``images`` is uint8, (N, side, side) when grey or (N, side, side, 3) RGB, mapped from disk; ``labels`` int64 (N,) indexes
-    ``label_names``; ``splits`` (N,) holds ``train``, ``public``, ``private``, ``val`` or ``test``; ``names`` are paths relative to
-    the data folder; ``votes`` float32 (N, 10), the FER+ counts, is None unless they were asked for.
+    ``images`` is uint8, (N, side, side) for grey or (N, side, side, 3) for RGB, mapped from disk. ``labels``, int64 (N,), are indices
+    into ``label_names``. ``splits`` (N,) holds ``train``, ``public``, ``private``, ``val`` or ``test``. ``names`` are paths relative to
+    the data folder. ``votes``, float32 (N, 10), are the FER+ counts, or None unless the caller asked for them.
     """
 
     root: Path
@@ -55,7 +55,7 @@ class Dataset:
 
     @property
     def is_fer2013(self) -> bool:
-        """Whether it has FER2013's own test splits."""
+        """Whether the data set has FER2013's test splits."""
         return bool(len(self.rows("public", "private")))
 
     def exclude(self, names: set[str]) -> Dataset:
@@ -68,18 +68,18 @@ class Dataset:
 
 
 def load(root: str | Path, *, size: int = 48, channels: int = 1, votes: str | Path | None = None, cache: Path | None = None) -> Dataset:
-    """Return the data set in ``root``, decoding it on the first call only.
+    """Return the data set in ``root``. Only the first call decodes the images.
 
     Args:
         root: a folder of one of the layouts in :mod:`mien.train.data.layouts`, a ``fer2013.csv``, or a folder that holds one.
-        size: side in pixels; other sizes are resized by area (down) or bicubic (up).
+        size: side in pixels; images of other sizes are resized, by area (down) or bicubic (up).
         channels: 1 or 3.
-        votes: a CSV with a ``file`` column and the ten FER+ columns, matched by path relative to ``root``; or, for a ``fer2013.csv``,
-            the FER+ release as it is. A :class:`mien.errors.MienWarning` says how many images it covers, if not all.
-        cache: folder of the decoded copy; by default ``$XDG_CACHE_HOME/mien/datasets``.
+        votes: a CSV with a ``file`` column (paths relative to ``root``) and the ten FER+ columns; or, for a ``fer2013.csv``, the FER+
+            release as it is. If it does not cover all images, a :class:`mien.errors.MienWarning` says how many it covers.
+        cache: folder for the decoded copy; by default ``$XDG_CACHE_HOME/mien/datasets``.
 
     Raises:
-        DataError: nothing found, a class without images, or an unreadable file (some are named).
+        DataError: no images were found, a class has no images, or files cannot be read (it names some).
     """
     root = data_in(Path(root))
     listing = list_images(root)
@@ -99,7 +99,7 @@ def load(root: str | Path, *, size: int = 48, channels: int = 1, votes: str | Pa
 def _decoded(root: Path, listing: Listing, size: int, channels: int, cache: Path) -> NDArray[np.uint8]:
     how = (
         "|on white" if any(name.lower().endswith(WITH_ALPHA) for name in listing.names) else ""
-    )  # not what a cache of older versions holds
+    )  # so that the cache of an older version, which lacks this step, is not used
     key = hashlib.sha256(f"{root.resolve()}|{listing.stamp}|{size}|{channels}{how}".encode()).hexdigest()[:20]
     file = cache / f"{key}.npy"
     if not file.is_file():
@@ -152,14 +152,14 @@ def _read_votes(path: Path, names: tuple[str, ...]) -> NDArray[np.float32]:
 
 
 def _official_names(path: Path, rows: list[tuple[int, dict[str, str]]], names: tuple[str, ...]) -> Iterator[str]:
-    """Yield the name in ``fer2013.csv`` of each row of the FER+ release, which fits by row and only as a whole.
+    """Yield the name in ``fer2013.csv`` of each row of the FER+ release. Rows are matched by position, so the release must be complete.
 
-    The release (Barsoum et al. 2016, ``fer2013new.csv``) has the rows of fer2013.csv in its order. ``Image name`` cannot join the two:
-    its number counts on from row to row, but not at some of the rows without a name, so that it falls behind the row. It tells, though,
-    whether a row is missing, added or moved.
+    The release (Barsoum et al. 2016, ``fer2013new.csv``) has the rows of fer2013.csv in the same order. ``Image name`` cannot join the
+    two files: its number grows from row to row, but not at some of the rows without a name, so it falls behind the row number. It still
+    shows whether a row is missing, added or moved.
 
     Raises:
-        DataError: a column is missing, the data set is no ``fer2013.csv``, or the rows cannot be its rows.
+        DataError: a column is missing, the data set is not a ``fer2013.csv``, or the rows do not fit its rows.
     """
     found = rows[0][1] if rows else {}
     if missing := [column for column in ("Usage", "Image name") if column not in found]:
@@ -196,17 +196,17 @@ def _count(text: str) -> float:
 def ferplus_targets(votes: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return (distributions (N, 8), weights (N,)) from FER+ counts (N, 10).
 
-    Single votes are dropped as outliers, ``unknown`` and ``NF`` are left out, and the rest is normalised (Barsoum et al. 2016,
-    arXiv:1608.01041). An image with nothing left has weight 0 and a uniform distribution.
+    Single votes are dropped as outliers. ``unknown`` and ``NF`` are left out. The rest is normalised (Barsoum et al. 2016,
+    arXiv:1608.01041). An image without a remaining vote has weight 0 and a uniform distribution.
     """
     return _shares(np.where(votes > 1, votes, 0)[:, :FERPLUS_CLASSES])
 
 
 def label_targets(votes: NDArray[np.float32], label_names: tuple[str, ...]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return (distributions (N, labels), weights (N,)) over our own labels from FER+ counts (N, 10); contempt drops out.
+    """Return (distributions (N, labels), weights (N,)) over our own labels from FER+ counts (N, 10), without contempt.
 
     Raises:
-        DataError: a label that FER+ has no column for.
+        DataError: FER+ has no column for one of the labels.
     """
     if foreign := [name for name in label_names if name not in VOTE_LABELS]:
         raise DataError(
@@ -235,7 +235,7 @@ def read_people(path: str | Path) -> dict[str, str]:
     """Return file -> person from a CSV with the columns ``file`` and ``person``.
 
     Raises:
-        DataError: no such file, or other columns.
+        DataError: the file does not exist or has other columns.
     """
     if not Path(path).is_file():
         raise DataError(f"no people at {path}; expected a CSV with the columns file,person")
@@ -254,7 +254,7 @@ def describe(data: Dataset) -> dict[str, Any]:
 
 
 def fingerprint(data: Dataset) -> str:
-    """Return a short hash of names, labels and splits: two runs with the same value saw the same list."""
+    """Return a short hash of names, labels and splits. Two runs with the same value used the same list of images."""
     text = json.dumps([data.names, data.labels.tolist(), data.splits.tolist()])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

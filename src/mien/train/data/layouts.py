@@ -1,7 +1,7 @@
 """Lists the images of a data folder with their labels, and decodes them.
 
-FER2013 comes as Kaggle's folders (``train/<label>/*.jpg``, ``test/<label>/*.jpg``) or as the original ``fer2013.csv``; any other
-folder of classes is read the same way, with its own labels.
+FER2013 comes as Kaggle's folders (``train/<label>/*.jpg``, ``test/<label>/*.jpg``) or as the original ``fer2013.csv``. Any other
+folder of classes is read in the same way, with its own labels.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from mien.contract import FER2013_SIDE, LABELS
 from mien.errors import DataError
 from mien.results import csv_columns
 
-# What fer2013.csv's "emotion" column means.
+# The meaning of the numbers in the column "emotion" of fer2013.csv.
 CSV_LABELS = {"0": "angry", "1": "disgust", "2": "fear", "3": "happy", "4": "sad", "5": "surprise", "6": "neutral"}
 FER2013_CSV = "fer2013.csv"
 CSV_USAGE = {"Training": "train", "PublicTest": "public", "PrivateTest": "private"}
 FOLDERS = ("train", "val", "validation", "test")
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
-PREDICTION_COLUMNS = ("file", "split", "label", "predicted", "correct")  # of predictions.csv, beside one column per label
+PREDICTION_COLUMNS = ("file", "split", "label", "predicted", "correct")  # of predictions.csv, which also has one column per label
 WITH_ALPHA = (".png", ".webp")
 
 
 @dataclass(frozen=True)
 class Listing:
-    """Every image of a data set: its name, label index and split; ``stamp`` changes when a file changes."""
+    """Every image of a data set: its name, its label index and its split. ``stamp`` changes when a file changes."""
 
     names: tuple[str, ...]
     labels: tuple[int, ...]
@@ -50,7 +50,10 @@ class Listing:
 
 
 def data_in(root: Path) -> Path:
-    """Return the ``fer2013.csv`` in a folder, as its archives unpack to one, or else ``root`` itself; a ``train`` folder comes first."""
+    """Return the ``fer2013.csv`` in the folder ``root`` (FER2013's archive unpacks to one), or ``root`` if there is none.
+
+    A ``train`` folder takes precedence over the CSV.
+    """
     if root.is_dir() and not (root / "train").is_dir():
         for file in (root / FER2013_CSV, root / "fer2013" / FER2013_CSV):
             if file.is_file():
@@ -59,10 +62,10 @@ def data_in(root: Path) -> Path:
 
 
 def list_images(root: Path) -> Listing:
-    """Return what ``root`` holds, a folder or a ``fer2013.csv``, without opening an image.
+    """Return the images in ``root``, a folder or a ``fer2013.csv``, without opening them.
 
     Raises:
-        DataError: nothing there, no ``train`` folder, a label that only a test folder has, or a CSV of another shape.
+        DataError: ``root`` does not exist, there is no ``train`` folder, only a test folder has a label, or the CSV has another shape.
     """
     if root.is_file():
         return _list_csv(root)
@@ -77,10 +80,10 @@ def decode(root: Path, names: tuple[str, ...], out: NDArray[np.uint8]) -> list[s
 
 
 def csv_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield (line number, row) of a CSV file with a header; a value that a short row lacks is "", spaces after commas do not count.
+    """Yield (line number, row) of a CSV file with a header. Values missing at the end of a row are ""; spaces after commas are ignored.
 
     Raises:
-        DataError: it is not one, or a row is longer than the header.
+        DataError: the file is not such a CSV, or a row is longer than the header.
     """
     with path.open(newline="", encoding="utf-8-sig") as lines:
         try:
@@ -93,7 +96,7 @@ def csv_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
 
 
 def folders_in(folder: Path) -> list[str]:
-    """Return the names of the folders in ``folder``, sorted, without hidden ones, which programs leave behind."""
+    """Return the sorted names of the folders in ``folder``, without hidden folders, which other programs create."""
     return sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
@@ -118,7 +121,7 @@ def _list_folder(root: Path) -> Listing:
             for entry in sorted(os.scandir(root / folder / label), key=lambda e: e.name):
                 if Path(entry.name).suffix.lower() not in IMAGE_SUFFIXES:
                     continue
-                stat = entry.stat(follow_symlinks=entry.is_file())  # a link to nothing has no other
+                stat = entry.stat(follow_symlinks=entry.is_file())  # a broken link only has the stat of the link itself
                 name = f"{folder}/{label}/{entry.name}"
                 rows.append((name, label_names.index(label), _split(folder, entry.name)))
                 digest.update(f"{name}|{stat.st_size}|{stat.st_mtime_ns}\n".encode())
@@ -129,7 +132,7 @@ def _list_folder(root: Path) -> Listing:
 
 
 def _loose(folder: Path) -> str:
-    """Return what lies in a folder that has no folders."""
+    """Return a description of the contents of a folder that has no folders."""
     images = sum(entry.suffix.lower() in IMAGE_SUFFIXES for entry in folder.iterdir())
     return f"{images} images outside of any folder; put those of each label into one" if images else "nothing"
 
@@ -165,7 +168,7 @@ def _decode_files(root: Path, names: tuple[str, ...], out: NDArray[np.uint8]) ->
             image = cv2.imdecode(encoded, flag)
             if image is not None and names[index].lower().endswith(WITH_ALPHA):
                 image = _on_white(image, cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED))
-        except (OSError, cv2.error):  # no file, no bytes, or more pixels than OpenCV takes
+        except (OSError, cv2.error):  # no file, an empty file, or more pixels than OpenCV accepts
             image = None
         if image is None:
             return names[index]
@@ -177,7 +180,7 @@ def _decode_files(root: Path, names: tuple[str, ...], out: NDArray[np.uint8]) ->
 
 
 def _on_white(image: NDArray[np.uint8], whole: Any) -> NDArray[np.uint8]:
-    """Return ``image`` with its transparent parts laid on white, as the runtime does; ``whole`` is the same picture as it is stored."""
+    """Return ``image`` with its transparent parts on white, as in the runtime. ``whole`` is the picture as stored."""
     if whole is None or whole.ndim < 3 or whole.shape[2] < 4 or whole.shape[:2] != image.shape[:2]:
         return image
     share = whole[..., 3] / np.iinfo(whole.dtype).max
@@ -196,7 +199,7 @@ def _decode_csv(path: Path, names: tuple[str, ...], out: NDArray[np.uint8]) -> l
 
 
 def csv_faces(path: Path) -> Iterator[tuple[int, NDArray[np.uint8] | None]]:
-    """Yield (line number, uint8 (48, 48)) of a ``fer2013.csv``, None where the pixels are not 48 times 48 numbers from 0 to 255."""
+    """Yield (line number, uint8 (48, 48)) of a ``fer2013.csv``; None if the pixels are not 48 times 48 numbers from 0 to 255."""
     for number, row in csv_rows(path):
         try:
             yield number, np.array(row["pixels"].split(), np.uint8).reshape(FER2013_SIDE, FER2013_SIDE)

@@ -1,4 +1,4 @@
-"""Which faces a figure is about: the splits of FER2013, the clean and FER+ views of PrivateTest, and any folder of classes."""
+"""Selects the faces to evaluate: the splits of FER2013, the clean and FER+ views of PrivateTest, and any folder of classes."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from mien.errors import DataError, UsageError
 from mien.train.data.dataset import VOTE_COLUMNS, VOTE_LABELS, Dataset
 from mien.train.data.layouts import IMAGE_SUFFIXES, decode, folders_in
 
-FOLDER = "folder"  # the split of every image of labelled_folder
+FOLDER = "folder"  # the split of all images of labelled_folder
 CONTEMPT = "contempt"  # the FER+ label that FER2013 lacks
 FERPLUS_NAMES = (*sorted(VOTE_LABELS, key=lambda label: VOTE_LABELS[label]), CONTEMPT)
 FERPLUS_VIEWS = {"ferplus": "private", "ferplus-public": "public"}
-SEVEN_VIEWS = {"ferplus7": "private", "ferplus7-public": "public"}  # the same without the faces that most raters call contempt
+SEVEN_VIEWS = {"ferplus7": "private", "ferplus7-public": "public"}  # the FER+ views without the faces that most raters call contempt
 VIEWS = FERPLUS_VIEWS | SEVEN_VIEWS
 
 
 @dataclass(frozen=True)
 class Missing:
-    """A labelled picture without an answer: its file, the index of its label, and the reason, ``no face`` or an error's code."""
+    """A labelled picture without an answer: its file, the index of its label, and the reason (``no face`` or an error code)."""
 
     file: str
     label: int
@@ -35,8 +35,8 @@ class Missing:
 class Split:
     """Faces to evaluate: ``rows`` (M,) of the data set and their ``labels`` (M,), indices into ``label_names``.
 
-    ``missing`` are pictures that belong to the split and give no face; every one counts as a wrong answer. A label with fewer than
-    ``min_faces`` faces does not enter the mean recall.
+    ``missing`` are pictures of the split without a detected face. Each counts as a wrong answer. A label with fewer than
+    ``min_faces`` faces is left out of the mean recall.
     """
 
     name: str
@@ -64,19 +64,19 @@ TITLES = {
     "val": "validation images (may have chosen epoch and temperature)",
     FOLDER: "the folder's images",
 }
-PUBLISHED = tuple(name for name in TITLES if name != FOLDER)  # what --split takes by name
+PUBLISHED = tuple(name for name in TITLES if name != FOLDER)  # the names that --split accepts
 ALL = ("private", "clean", "ferplus7", "ferplus", "public", "test")
-ALL_OF_PEOPLE = ("ferplus7", "ferplus", "private", "clean", "ferplus7-public", "public", "test")  # of a model that answers what people see
-OTHERS = ("test", "val")  # of a data set that is not FER2013
+ALL_OF_PEOPLE = ("ferplus7", "ferplus", "private", "clean", "ferplus7-public", "public", "test")  # for a model that answers what people see
+OTHERS = ("test", "val")  # for a data set that is not FER2013
 
 
 def asked(data: Dataset, split: str | None, label_names: Sequence[str], labelled_by: str = "") -> tuple[str, ...]:
-    """Return the names of the splits that are meant by ``--split`` for a model of ``label_names``.
+    """Return the names of the splits that ``--split`` selects for a model of ``label_names``.
 
-    None means the images that are reported: PrivateTest, in other data sets ``test``. ``all`` means every view of FER2013's test images
-    (those of FER+ where votes were loaded), in other data sets those of ``test`` and ``val`` that there are. A model of FER+'s eight
-    labels is measured on FER2013 under these, :data:`VIEWS`. ``labelled_by`` is the model's, see :class:`mien.contract.InputSpec`: the
-    views of the labels that it answers come first.
+    None selects the reported images: PrivateTest, or ``test`` in other data sets. ``all`` selects every view of FER2013's test images
+    (the FER+ views only if votes are loaded). In other data sets it selects ``test`` and ``val``, as far as they exist. A model of FER+'s
+    eight labels is measured on FER2013 under these labels, in :data:`VIEWS`. ``labelled_by`` is a field of the model's
+    :class:`mien.contract.InputSpec`; the views of the labels that the model answers come first.
     """
     if not data.is_fer2013:
         views: tuple[str, ...] = OTHERS
@@ -95,17 +95,17 @@ def asked(data: Dataset, split: str | None, label_names: Sequence[str], labelled
 
 
 def default_validation(data: Dataset) -> str:
-    """Return the split that chooses the epoch when nobody says so: ``public``, else ``val``, else ``holdout``, a tenth of ``train``."""
+    """Return the split that chooses the epoch by default: ``public``, else ``val``, else ``holdout``, which is a tenth of ``train``."""
     return next((name for name in ("public", "val") if len(data.rows(name))), "holdout")
 
 
 def split_rows(data: Dataset, validation: str | None, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return (training rows, validation rows), never touching the splits that are only reported.
+    """Return (training rows, validation rows). Neither contains images of the splits that are only reported.
 
-    Of ``holdout`` the validation rows are a tenth of ``train``, by seed, and whatever equals one of them pixel for pixel.
+    For ``holdout``, the validation rows are a tenth of ``train``, chosen by the seed, and all images with the same pixels as one of them.
 
     Raises:
-        DataError: a split that may not choose epochs, or no images on one side.
+        DataError: the split may not choose epochs, or one side has no images.
     """
     train = data.rows("train")
     validation = validation or default_validation(data)
@@ -127,17 +127,17 @@ def split_rows(data: Dataset, validation: str | None, seed: int) -> tuple[NDArra
 def _copies_together(
     images: NDArray[np.uint8], train: NDArray[np.int64], held: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return both sides in file order, with copies of the ``held`` images held, too: the network would know them by heart."""
+    """Return both sides in file order. Copies of ``held`` images go to the held side, because the network would memorise them."""
     pixels = {images[row].tobytes() for row in held}
     copies = np.array([images[row].tobytes() in pixels for row in train], bool)
     return np.sort(train[~copies]), np.sort(np.concatenate([held, train[copies]]))
 
 
 def choosing(data: Dataset, label_names: Sequence[str], labelled_by: str = "") -> str:
-    """Return the split that temperature and threshold of a model of ``label_names`` are fitted on: PublicTest, or ``val`` without it.
+    """Return the split on which temperature and threshold of a model of ``label_names`` are fitted: PublicTest, or ``val`` without it.
 
     Raises:
-        DataError: there is neither.
+        DataError: the data set has neither.
     """
     if speaks_ferplus(data, label_names) and data.is_fer2013:
         return "ferplus-public"
@@ -152,15 +152,15 @@ def choosing(data: Dataset, label_names: Sequence[str], labelled_by: str = "") -
 
 
 def select(data: Dataset, name: str, label_names: Sequence[str]) -> Split:
-    """Return one split, its labels in the order of a model's ``label_names``.
+    """Return one split. Its labels have the order of the model's ``label_names``.
 
-    ``private``, ``public``, ``train`` and ``val`` are as published; ``test`` joins all test images; ``clean`` is PrivateTest without
-    the images whose pixels equal a training image's; ``ferplus`` is PrivateTest and ``ferplus-public`` PublicTest under
-    :func:`ferplus_majority`. These two have :data:`CONTEMPT` as their last label where the model lacks it; ``ferplus7`` and
+    ``private``, ``public``, ``train`` and ``val`` are as published. ``test`` joins all test images. ``clean`` is PrivateTest without
+    the images whose pixels equal those of a training image. ``ferplus`` is PrivateTest, and ``ferplus-public`` is PublicTest, with the
+    labels of :func:`ferplus_majority`. These two have :data:`CONTEMPT` as their last label if the model lacks it. ``ferplus7`` and
     ``ferplus7-public`` leave out the faces of that label.
 
     Raises:
-        DataError: unknown or empty split, other labels than the model's, or FER+ votes that were not loaded.
+        DataError: the split is unknown or empty, its labels are not the model's, or FER+ votes are needed and not loaded.
     """
     if name not in TITLES:
         raise DataError(f"unknown split {name!r}; expected one of {', '.join(PUBLISHED)}, all, or a folder of classes")
@@ -185,12 +185,12 @@ def select(data: Dataset, name: str, label_names: Sequence[str]) -> Split:
 
 
 def speaks_ferplus(data: Dataset, label_names: Sequence[str]) -> bool:
-    """Return whether a model of ``label_names`` answers FER+'s labels where ``data`` lacks contempt."""
+    """Return whether a model of ``label_names`` answers FER+'s labels while ``data`` lacks contempt."""
     return set(label_names) == set(FERPLUS_NAMES) and CONTEMPT not in data.label_names
 
 
 def check_labels(found: Sequence[str], wanted: Sequence[str]) -> None:
-    """Raise DataError, naming them, when a data set and a model do not have the same labels; their order may differ."""
+    """Raise a DataError that names the labels if a data set and a model do not have the same ones. Their order may differ."""
     missing, foreign = [x for x in wanted if x not in found], [x for x in found if x not in wanted]
     if missing or foreign:
         parts = [f"the data lacks {', '.join(missing)}"] * bool(missing) + [f"the model does not know {', '.join(foreign)}"] * bool(foreign)
@@ -198,12 +198,13 @@ def check_labels(found: Sequence[str], wanted: Sequence[str]) -> None:
 
 
 def ferplus_majority(votes: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Return the FER+ label of each face, an index into :data:`FERPLUS_NAMES`, or -1 where raters did not agree on an emotion.
+    """Return the FER+ label of each face, an index into :data:`FERPLUS_NAMES`, or -1 if raters did not agree on an emotion.
 
-    The filter of Barsoum et al. 2016 (arXiv:1608.01041): single votes are dropped, and one of the eight emotions must then hold more
-    than half of the votes left, "unknown" and "no face" included. On FER2013 that keeps 25,057 training, 3,199 PublicTest and 3,152
-    PrivateTest images. The usual counts, 25,060, 3,199 and 3,153, leave the "no face" votes out of the sum: one more image then has a
-    majority, and three that all ten raters called no face pass as "neutral", zero of zero votes being no reason to drop them.
+    This is the filter of Barsoum et al. 2016 (arXiv:1608.01041). Single votes are dropped. One of the eight emotions must then hold more
+    than half of the remaining votes; "unknown" and "no face" count among these votes. On FER2013, this keeps 25,057 training, 3,199
+    PublicTest and 3,152 PrivateTest images. The usual counts are 25,060, 3,199 and 3,153, because they leave the "no face" votes out of
+    the sum. One more image then has a majority. Three images that all ten raters called "no face" pass as "neutral", because zero of
+    zero votes does not drop them.
 
     Args:
         votes: counts (N, 10) in the order of :data:`mien.train.data.dataset.VOTE_COLUMNS`.
@@ -215,12 +216,12 @@ def ferplus_majority(votes: NDArray[np.float32]) -> NDArray[np.int64]:
 
 
 def labelled_folder(folder: str | Path, label_names: Sequence[str], *, size: int, channels: int) -> Dataset:
-    """Return ``folder``/<label>/*.jpg as a data set of one split, :data:`FOLDER`; the images are faces cropped as FER2013 crops them.
+    """Return ``folder``/<label>/*.jpg as a data set of one split, :data:`FOLDER`. The images must be face crops like FER2013's.
 
-    Folder names match labels without regard to case; labels without a folder have no face in the split.
+    Folder names match labels without regard to case. Labels without a folder have no face in the split.
 
     Raises:
-        DataError: see :func:`labelled_files`; or images that cannot be read (five are named).
+        DataError: see :func:`labelled_files`; or images cannot be read (it names five).
     """
     root, names, labels = labelled_files(folder, label_names)
     images = np.empty((len(names), size, size) + ((3,) if channels == 3 else ()), np.uint8)
@@ -233,7 +234,7 @@ def labelled_files(folder: str | Path, label_names: Sequence[str]) -> tuple[Path
     """Return (the folder, the images in ``folder``/<label>/ as paths relative to it, the index of each one's label).
 
     Raises:
-        DataError: not a folder, a folder that is no label of the model's, or no image at all.
+        DataError: ``folder`` is not a folder, a folder in it is not a label of the model, or there is no image.
     """
     root = Path(folder)
     if not root.is_dir():
@@ -255,7 +256,7 @@ def labelled_files(folder: str | Path, label_names: Sequence[str]) -> tuple[Path
 
 
 def pixel_keys(images: NDArray[np.uint8]) -> NDArray[np.void]:
-    """Return one comparable key an image (N,): equal keys are equal pixels."""
+    """Return one comparable key per image (N,). Equal keys mean equal pixels."""
     flat = np.ascontiguousarray(images).reshape(len(images), -1)
     return flat.view(np.dtype((np.void, flat.shape[1]))).ravel()
 
@@ -266,12 +267,12 @@ def _without_copies(data: Dataset, rows: NDArray[np.int64], train: NDArray[np.in
 
 
 def ferplus_split(data: Dataset, name: str, rows: NDArray[np.int64], label_names: tuple[str, ...], *, seven: bool = False) -> Split:
-    """Return those of ``rows`` whose raters agreed, under their :func:`ferplus_majority`, as a split called ``name``.
+    """Return the ``rows`` whose raters agreed as a split called ``name``, with the labels of :func:`ferplus_majority`.
 
     With ``seven``, faces that most raters call contempt are left out, and the split has the seven other labels.
 
     Raises:
-        DataError: no votes were loaded, they agree on none of the rows, or ``label_names`` are neither FER+'s nor those without contempt.
+        DataError: no votes are loaded, they agree on no row, or ``label_names`` are neither FER+'s labels nor these without contempt.
     """
     if data.votes is None:
         raise DataError(f"the split {name!r} needs the FER+ votes: add --votes FILE, a CSV with the columns file,{','.join(VOTE_COLUMNS)}")
@@ -288,10 +289,10 @@ def ferplus_split(data: Dataset, name: str, rows: NDArray[np.int64], label_names
 
 
 def asked_of(head: str, data: Dataset) -> tuple[tuple[str, ...], NDArray[np.int64]]:
-    """Return the labels that a head answers, and the right one of each image (N,): an index, or -1 where FER+'s raters did not agree.
+    """Return the labels of a head, and the right label of each image (N,): an index, or -1 if FER+'s raters did not agree.
 
     Raises:
-        UsageError: ``data`` has no votes for the head that answers FER+'s labels.
+        UsageError: the head answers FER+'s labels, and ``data`` has no votes.
     """
     if head != "votes":
         return data.label_names, data.labels
@@ -301,10 +302,10 @@ def asked_of(head: str, data: Dataset) -> tuple[tuple[str, ...], NDArray[np.int6
 
 
 def decided(rows: NDArray[np.int64], truth: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return those of some validation ``rows`` whose image has a label.
+    """Return the validation ``rows`` whose image has a label.
 
     Raises:
-        UsageError: none has.
+        UsageError: no image has a label.
     """
     if len(rows) and not (truth[rows] >= 0).any():
         raise UsageError(f"the FER+ votes agree on none of the {len(rows)} validation images, which are to calibrate the head")

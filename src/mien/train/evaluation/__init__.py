@@ -1,1 +1,1 @@
-"""Measures a model on labelled faces: metrics with intervals, calibration, groups, robustness, and comparisons of two models."""
+"""Measures a model on labelled faces: metrics with intervals, calibration, groups, robustness, and the comparison of two models."""

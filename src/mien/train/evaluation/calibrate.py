@@ -1,7 +1,7 @@
-"""Confidence that means what it says: a temperature for the logits and the threshold behind ``uncertain``.
+"""Calibrates the confidence of a model: a temperature for the logits, and the threshold below which a face is ``uncertain``.
 
-PublicTest chooses both and, for the models that say what people see, photos do, too; the images that are reported never do.
-docs/calibration.md explains them without formulas.
+PublicTest chooses both. For the models that answer what people see, photos help to choose. The reported images never choose.
+docs/calibration.md explains both without formulas.
 """
 
 from __future__ import annotations
@@ -21,25 +21,26 @@ from mien.contract import InputSpec
 from mien.errors import MienWarning, UsageError
 from mien.train.evaluation.metrics import checked, risk_coverage, wilson
 
-TARGET_ACCURACY = 0.8  # of the answers that are not marked uncertain: four of five
-PHOTO_ACCURACY = 0.9  # the same where photos calibrate: nine of ten
-FEW = 100  # faces, with fewer of which a temperature says little
+TARGET_ACCURACY = 0.8  # share of right answers among those that are not marked uncertain: four of five
+PHOTO_ACCURACY = 0.9  # the same share when photos calibrate: nine of ten
+FEW = 100  # faces; a temperature from fewer is unreliable
 TEMPERATURES = (0.05, 20.0)
 
 
 def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
     """Return the temperature T that minimises the log loss of softmax(logits / T).
 
-    Temperature scaling, Guo et al. 2017, arXiv:1706.04599. The loss is convex in 1 / T, so one bounded search finds its minimum.
-    Where that lies outside 0.05..20 (always right on a few faces, or right no more often than by chance), it is the nearer bound.
+    Source: temperature scaling, Guo et al. 2017, arXiv:1706.04599. The loss is convex in 1 / T, so one bounded search finds its minimum.
+    If the minimum is outside 0.05..20, the nearer bound is returned. This happens when the model is always right on a few faces, or when
+    it is right no more often than by chance.
 
     Args:
         logits: raw model outputs (N, C).
         labels: class indices (N,).
 
     Raises:
-        UsageError: see :func:`mien.train.evaluation.metrics.checked`, or answers so far below chance that they are not logits of these
-            labels.
+        UsageError: see :func:`mien.train.evaluation.metrics.checked`; or the accuracy is so far below chance that the logits do not
+            belong to these labels.
     """
     z, y = checked(logits, labels, "logits")
     right = int((z.argmax(1) == y).sum())
@@ -55,10 +56,10 @@ def fit_temperature(logits: ArrayLike, labels: ArrayLike) -> float:
 
 
 def choose_threshold(probabilities: ArrayLike, labels: ArrayLike, target_accuracy: float = TARGET_ACCURACY) -> float:
-    """Return the lowest confidence threshold at which the kept faces reach a stated accuracy; 0.0 when all of them already do.
+    """Return the lowest confidence threshold at which the kept faces reach an accuracy; 0.0 if all faces together reach it.
 
-    A face is kept when its largest probability is at least the threshold, as the runtime does it. The value lies halfway to the next
-    confidence below, so that a rounding error elsewhere does not move a face across.
+    A face is kept when its largest probability is at least the threshold, as in the runtime. The threshold lies halfway to the next
+    lower confidence, so that a rounding error on another machine does not move a face across it.
 
     Args:
         probabilities: calibrated (N, C).
@@ -66,7 +67,7 @@ def choose_threshold(probabilities: ArrayLike, labels: ArrayLike, target_accurac
         target_accuracy: wanted share of right answers among the kept faces, in (0, 1].
 
     Raises:
-        UsageError: the target is not a share, or no threshold reaches it (the best accuracy that one does is named).
+        UsageError: the target is not a share, or no threshold reaches it (the message names the best accuracy that a threshold reaches).
     """
     if not 0 < target_accuracy <= 1:
         raise UsageError(f"target_accuracy must be in (0, 1], got {target_accuracy}")
@@ -88,11 +89,11 @@ def calibrated(spec: InputSpec, logits: ArrayLike, labels: ArrayLike, target_acc
     """Return ``spec`` with ``temperature`` and ``uncertain_below`` fitted on the logits (N, C) of PublicTest.
 
     Args:
-        spec: what is fitted.
-        logits: raw outputs (N, C) for faces that did not train the network.
+        spec: the spec to fit.
+        logits: raw outputs (N, C) for faces that the network was not trained on.
         labels: class indices (N,).
-        target_accuracy: wanted share of right answers among the kept faces; None takes :data:`TARGET_ACCURACY`, or with a warning
-            the best that a threshold reaches.
+        target_accuracy: wanted share of right answers among the kept faces. None uses :data:`TARGET_ACCURACY`; if no threshold
+            reaches that, it warns and uses the best accuracy that a threshold reaches.
 
     Raises:
         UsageError: see :func:`fit_temperature` and :func:`choose_threshold`.
@@ -123,14 +124,14 @@ def calibrated_on_photos(
 ) -> InputSpec:
     """Return ``spec`` with a temperature fitted on crops and photos together, and a threshold that holds on the photos.
 
-    Users show photos, so the accuracy that is promised is that on photos; the crops, whose labels ten raters gave, keep the temperature
-    from following the noise in the labels of the photos.
+    Users show photos, so the target accuracy applies to photos. Ten raters labelled the crops. The crops keep the temperature from
+    following the noise in the labels of the photos.
 
     Args:
-        spec: what is fitted.
-        crops: sets of faces that did not train the network, each logits (N, C) and class indices (N,); there may be none.
-        photos: the same of the faces in photos.
-        target_accuracy: wanted share of right answers among the photos that are not uncertain; None takes :data:`PHOTO_ACCURACY`.
+        spec: the spec to fit.
+        crops: sets of faces that the network was not trained on, each logits (N, C) and class indices (N,); may be empty.
+        photos: logits and class indices of the faces in photos.
+        target_accuracy: wanted share of right answers among the photos that are not uncertain; None uses :data:`PHOTO_ACCURACY`.
 
     Raises:
         UsageError: see :func:`fit_temperature` and :func:`choose_threshold`.
@@ -145,7 +146,7 @@ def calibrated_on_photos(
 
 
 def write_spec(bundle: Bundle, spec: InputSpec) -> Bundle:
-    """Replace a bundle's spec.json in one step and return the bundle with it."""
+    """Replace the spec.json of a bundle atomically, and return the bundle with the new spec."""
     file = bundle.folder / SPEC_FILE
     with atomic_write(file) as draft:
         draft.write_text(spec.to_json(), encoding="utf-8")

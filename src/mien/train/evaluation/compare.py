@@ -1,4 +1,4 @@
-"""Compares two models on the same faces: which one is better, how certain that is, and where they disagree."""
+"""Compares two models on the same faces: which model is better, how certain that is, and where they disagree."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from mien.train.evaluation.metrics import Z95, share
 
 
 def mcnemar(only_a: int, only_b: int) -> dict[str, float]:
-    """Return {exact, mid_p}: two-sided p-values of the hypothesis that both models are right equally often.
+    """Return {exact, mid_p}: two-sided p-values for the hypothesis that both models are right equally often.
 
-    ``only_a`` faces are right with A alone, ``only_b`` with B alone; under the hypothesis each such face is a fair coin (McNemar 1947,
-    doi:10.1007/BF02295996). The mid-p value counts half the probability of what was seen and is the less conservative of the two
+    Only A is right on ``only_a`` faces, and only B on ``only_b`` faces. Under the hypothesis, each such face is a fair coin toss (McNemar
+    1947, doi:10.1007/BF02295996). The mid-p value counts only half the probability of the observed outcome, so it is less conservative
     (Fagerland et al. 2013, doi:10.1186/1471-2288-13-91).
 
     >>> {name: round(p, 4) for name, p in mcnemar(2, 10).items()}
@@ -46,11 +46,11 @@ def compare(a: Evaluation, b: Evaluation, split_name: str) -> dict[str, Any]:
     """Return how two evaluations of the same faces differ on one split, JSON-ready.
 
     Keys: split, n, accuracy of ``a`` and ``b``, both_right, only_a, only_b, both_wrong, difference {value, low, high} of A - B, p
-    (:func:`mcnemar`), agreement (share of equal answers), by_label (label -> n, only_a, only_b) and disagreements (A's and B's answer,
-    how often, and who was right). Labels come in A's order; B may have its own.
+    (:func:`mcnemar`), agreement (share of equal answers), by_label (label -> n, only_a, only_b) and disagreements (A's answer, B's
+    answer, how often, and which model was right). Labels have A's order; B may have another order.
 
     Raises:
-        UsageError: a split that one of them lacks, other faces, or other labels.
+        UsageError: one evaluation lacks the split, or the two have different faces or different labels.
     """
     try:
         one, other = ({split.name: split for split in e.splits}[split_name] for e in (a, b))

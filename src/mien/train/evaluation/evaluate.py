@@ -1,4 +1,4 @@
-"""A model's figures on labelled faces: the shipped file through the runtime, or its Keras source, under one protocol."""
+"""Measures a model on labelled faces: the shipped file in the runtime, or its Keras source, under one protocol."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ CHOSEN_ON_PHOTOS = (
 )
 CHOSEN_ELSEWHERE = "Epoch, temperature and the 'uncertain' threshold are those that the model came with."
 AGREEMENT = ("all raters", "eight or nine of ten", "seven of ten or fewer")
-CHUNK = 1024  # faces between two looks at the clock of a progress bar
+CHUNK = 1024  # faces per call of the model
 
 
 class Model(Protocol):
-    """Anything that gives logits for chips; :class:`mien.classify.Classifier` is one."""
+    """Any object that gives logits for chips, such as :class:`mien.classify.Classifier`."""
 
     spec: InputSpec
 
@@ -53,13 +53,13 @@ class Model(Protocol):
 
 
 class KerasModel:
-    """The Keras source of a run: its best epoch, with the temperature and threshold of the run's bundle where that has its labels."""
+    """The Keras source of a run: its best epoch, with temperature and threshold of the run's bundle if that has the same labels."""
 
     def __init__(self, run: Path) -> None:
         """Build the network.
 
         Raises:
-            TrainingError: ``run`` is not a run folder, or has not finished an epoch.
+            TrainingError: ``run`` is not a run folder, or has no finished epoch.
         """
         from mien.train.loop.trained import inference_model, read_config
 
@@ -68,11 +68,11 @@ class KerasModel:
         bundle = run / "bundle" / SPEC_FILE
         size = self._recipe.size
         self.spec = InputSpec(self._recipe.name, "keras", labels, size, self._recipe.channels, template=template_for(size))
-        if bundle.is_file() and (spec := InputSpec.read(bundle)).labels == labels:  # that of the other head has others
+        if bundle.is_file() and (spec := InputSpec.read(bundle)).labels == labels:  # a bundle of the other head has other labels
             self.spec = spec
 
     def logits(self, chips: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return raw logits (N, labels), after the recipe's preprocessing."""
+        """Return raw logits (N, labels), with the recipe's preprocessing."""
         from mien.train.loop.batches import preprocess, to_input
         from mien.train.models.predict import predict
 
@@ -80,10 +80,10 @@ class KerasModel:
 
 
 def open_model(name_or_path: str | Path, *, keras: bool = False, threads: int | None = None) -> Model:
-    """Return the shipped file that :func:`find_bundle` finds or, with ``keras``, the Keras source of a run.
+    """Return the shipped file that :func:`find_bundle` finds. With ``keras``, return the Keras source of a run.
 
     Raises:
-        UsageError: ``keras`` for something that is not a run, or a run that has not been exported.
+        UsageError: ``keras`` is set and this is not a run, or the run is not exported.
         BundleError, TrainingError: see :func:`find_bundle` and :class:`KerasModel`.
     """
     if keras:
@@ -94,10 +94,10 @@ def open_model(name_or_path: str | Path, *, keras: bool = False, threads: int | 
 
 
 def find_bundle(name_or_path: str | Path) -> Bundle:
-    """Return a shipped bundle by name, a bundle by its folder, or the bundle in a run's folder ``bundle``.
+    """Return a shipped bundle by its name, a bundle by its folder, or the bundle in the folder ``bundle`` of a run.
 
     Raises:
-        UsageError: a run that has not been exported.
+        UsageError: the run is not exported.
         BundleError: see :func:`mien.bundles.open_bundle`.
     """
     run = Path(name_or_path)
@@ -110,10 +110,10 @@ def find_bundle(name_or_path: str | Path) -> Bundle:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a model answered and what that amounts to.
+    """The answers of a model and its metrics.
 
-    ``rows`` (M,) are the evaluated images of the data set, ascending; ``logits`` (M, labels) belong to them; ``metrics`` is the content
-    of metrics.json.
+    ``rows`` (M,) are the evaluated images of the data set, in ascending order. ``logits`` (M, labels) are their logits. ``metrics`` is the
+    content of metrics.json.
     """
 
     spec: InputSpec
@@ -123,28 +123,28 @@ class Evaluation:
     metrics: dict[str, Any]
 
     def logits_of(self, split: Split) -> NDArray[np.float32]:
-        """Return the logits (len(split), labels) of one split's faces."""
+        """Return the logits (len(split), labels) of the faces of one split."""
         return self.logits[np.searchsorted(self.rows, split.rows)]
 
     def probabilities_of(self, split: Split) -> NDArray[np.float64]:
         """Return calibrated probabilities (len(split), labels of the split).
 
-        A label that the model lacks gets 0. One that the split lacks is left out, and the others share its probability.
+        A label that the model lacks gets 0. A label that the split lacks is left out, and the others share its probability.
         """
         return _fitted(self.logits_of(split), self.spec, split, self.spec.temperature)
 
 
 def evaluate(model: Model, data: Dataset, splits: Sequence[Split], groups: dict[str, Strings] | None = None) -> Evaluation:
-    """Return the figures of ``model`` on each split; an image in several splits is classified once.
+    """Return the figures of ``model`` on each split. An image in several splits is classified once.
 
     Args:
         model: what answers.
-        data: images of the model's size and channels.
+        data: images with the model's size and channels.
         splits: from :func:`mien.train.data.splits.select`.
         groups: groupings of all images of ``data``, from :func:`mien.train.evaluation.groups.read_groups`.
 
     Raises:
-        DataError: a grouping that says nothing about any evaluated face.
+        DataError: a grouping has no group for any evaluated face.
     """
     began = time.perf_counter()
     rows = np.unique(np.concatenate([split.rows for split in splits]))
@@ -190,9 +190,9 @@ def write_metrics(evaluation: Evaluation, file: Path) -> None:
 
 
 def write_predictions(evaluation: Evaluation, data: Dataset, folder: Path) -> list[Path]:
-    """Write one row an image to predictions.csv, and to predictions.parquet where pyarrow is installed; return the files.
+    """Write one row per image to predictions.csv, and to predictions.parquet if pyarrow is installed. Return the files.
 
-    Columns: file, split, label (of the first evaluated split that holds the image), predicted, confidence, uncertain, correct, then the
+    Columns: file, split, label (in the first evaluated split that holds the image), predicted, confidence, uncertain, correct, and the
     calibrated probability of each label.
     """
     spec = evaluation.spec
@@ -227,7 +227,7 @@ def write_predictions(evaluation: Evaluation, data: Dataset, folder: Path) -> li
 
 
 def joined(first: Evaluation, second: Evaluation) -> dict[str, Any]:
-    """Return the metrics of two evaluations of one model as one, the splits of ``first`` before those of ``second``."""
+    """Return the metrics of two evaluations of one model in one record. The splits of ``first`` come before those of ``second``."""
     a, b = first.metrics, second.metrics
     seconds = a["seconds"] + b["seconds"]
     faces = len(first.rows) + len(second.rows)
@@ -236,7 +236,7 @@ def joined(first: Evaluation, second: Evaluation) -> dict[str, Any]:
 
 
 def _chosen(spec: InputSpec, data: Dataset) -> str:
-    """Return the sentence on what chose the model's epoch, temperature and threshold."""
+    """Return the sentence that says which images chose the model's epoch, temperature and threshold."""
     if spec.labelled_by == "ferplus" and set(spec.labels) == set(LABELS):
         return CHOSEN_ON_PHOTOS
     return CHOSEN_ON_FER2013 if data.is_fer2013 else CHOSEN_ELSEWHERE
@@ -260,7 +260,7 @@ def _figures(evaluation: Evaluation, split: Split, data: Dataset) -> dict[str, A
     figures["reliability"] = _reliability(p, split.labels)
     figures["risk_coverage"] = _risk_coverage(p, split.labels)
     if not set(split.label_names) <= set(evaluation.spec.labels):
-        # A label with probability 0 makes the log loss a statement about the clipping, not about the model.
+        # For a label with probability 0, the log loss depends on the clipping and not on the model.
         figures["log_loss"] = figures["uncalibrated"]["log_loss"] = None
     if split.name in VIEWS and data.votes is not None:
         agreement, hits = _agreement(data.votes[split.rows]), p.argmax(1) == split.labels
@@ -276,7 +276,7 @@ def _figures(evaluation: Evaluation, split: Split, data: Dataset) -> dict[str, A
 
 
 def _size(model: Model) -> dict[str, Any]:
-    """Return {size}: the bytes of a shipped file and, of an ONNX graph, its parameters and multiply-adds; nothing of a Keras source."""
+    """Return {size}: the bytes of a shipped file and, for ONNX, parameters and multiply-adds. Return {} for a Keras source."""
     if not isinstance(model, Classifier):
         return {}
     files = model.bundle.model_files
@@ -291,14 +291,14 @@ def _reliability(p: NDArray[np.float64], labels: NDArray[np.int64]) -> dict[str,
 
 
 def _risk_coverage(p: NDArray[np.float64], labels: NDArray[np.int64]) -> dict[str, list[float]]:
-    """Return {coverage, accuracy} of the curve at 20 evenly spread coverages; its first points rest on too few faces to be told."""
+    """Return {coverage, accuracy} of the curve at 20 evenly spaced coverages. The first points have too few faces and are left out."""
     curve = metrics.risk_coverage(p, labels)
     at = np.unique(np.searchsorted(curve.coverage, np.linspace(0.05, 1, 20) - 1e-9))
     return {"coverage": curve.coverage[at].tolist(), "accuracy": (1 - curve.risk[at]).tolist()}
 
 
 def _agreement(votes: NDArray[np.float32]) -> Strings:
-    """Return how many of the raters gave the majority label of each face (N,), as a group name."""
+    """Return how many raters gave the majority label of each face (N,), as the name of a group."""
     share = votes[:, : len(FERPLUS_NAMES)].max(1) / votes.sum(1)
     return np.select([share > 0.95, share > 0.75], AGREEMENT[:2], AGREEMENT[2])
 

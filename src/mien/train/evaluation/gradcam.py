@@ -1,4 +1,4 @@
-"""Grad-CAM of a Keras network: which parts of a chip speak for a label in its last feature map."""
+"""Grad-CAM of a Keras network: shows which parts of a chip support a label in the last feature map."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from mien.train.loop.batches import to_input
 
 
 def grad_cam(model: keras.Model, chip: NDArray[np.uint8], column: int | None = None) -> NDArray[np.float64]:
-    """Return how much each pixel of a chip speaks for a label, (S, S) in [0, 1] with the strongest at 1.
+    """Return how much each pixel of a chip supports a label, (S, S) in [0, 1]. The strongest pixel has 1.
 
-    The last feature map is weighted by the mean gradient of the label's logit, and its positive part is enlarged to the chip. Selvaraju
-    et al. 2017, arXiv:1610.02391.
+    The channels of the last feature map are weighted by the mean gradient of the label's logit and summed. The positive part is enlarged
+    to the chip. Source: Selvaraju et al. 2017, arXiv:1610.02391.
 
     Args:
         model: chips (N, S, S, C) -> logits (N, labels), as :func:`mien.train.loop.trained.inference_model` returns it.
         chip: uint8 (S, S) or (S, S, 3).
-        column: index of the label; the highest logit if None.
+        column: index of the label; None takes the label with the highest logit.
 
     Raises:
-        UsageError: Keras runs on another backend than TensorFlow, or the network has no feature map.
+        UsageError: the backend of Keras is not TensorFlow, or the network has no feature map.
     """
     if keras.backend.backend() != "tensorflow":
         raise UsageError(f"Grad-CAM takes TensorFlow's gradients, this is {keras.backend.backend()}; run it with KERAS_BACKEND=tensorflow")

@@ -1,4 +1,4 @@
-"""Computes the figures per group of faces, with intervals and the gap between the best and the worst group."""
+"""Computes the figures of each group of faces, with intervals, and the gap between the best and the worst group."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ FIGURES: dict[str, Callable[[NDArray[np.float64], NDArray[np.int64]], float]] = 
 
 
 def read_groups(path: str | Path, names: Sequence[str]) -> dict[str, Strings]:
-    """Return column -> group of each name (N,); the group is "" where the file has none.
+    """Return column -> group of each name (N,). The group is "" if the file has none for that name.
 
     Args:
         path: a CSV with a ``file`` column and one column per grouping, such as age, gender, skin tone or pose.
-        names: the images' names in the data set.
+        names: the names of the images in the data set.
 
     Raises:
-        DataError: no such file, no ``file`` column, no grouping, no row that names one of the images, or
-            two that contradict each other.
+        DataError: the file does not exist, it has no ``file`` column or no grouping, no row names one of the images, or two rows
+            contradict each other.
     """
     file = Path(path)
     if not file.is_file():
@@ -54,11 +54,11 @@ def read_groups(path: str | Path, names: Sequence[str]) -> dict[str, Strings]:
 
 
 def by_group(probabilities: NDArray[np.float64], labels: NDArray[np.int64], groups: Strings, *, seed: int = 0) -> dict[str, Any]:
-    """Return {groups: name -> figures, gap}, JSON-ready; faces of the group "" are left out.
+    """Return {groups: name -> figures, gap}, JSON-ready. Faces of the group "" are left out.
 
-    Every figure is {value, low, high} with a 95 % interval: Wilson's for the accuracy, and for the others the percentiles of
+    Every figure is {value, low, high} with a 95 % interval. The accuracy has Wilson's interval. The others have the percentiles of
     :data:`RESAMPLES` bootstrap samples (Efron & Tibshirani 1993, chapter 13). ``gap`` is the accuracy of the best group minus that of the
-    worst, with Newcombe's interval; None for a single group.
+    worst group, with Newcombe's interval. It is None for a single group.
 
     Raises:
         DataError: no face belongs to a group.
@@ -82,7 +82,7 @@ def by_group(probabilities: NDArray[np.float64], labels: NDArray[np.int64], grou
 
 
 def newcombe(hits_a: int, total_a: int, hits_b: int, total_b: int) -> tuple[float, float]:
-    """Return the 95 % interval of the difference of two independent shares, a minus b (Newcombe 1998, method 10).
+    """Return the 95 % interval of the difference a - b of two independent shares (Newcombe 1998, method 10).
 
     >>> [round(bound, 4) for bound in newcombe(56, 70, 48, 80)]
     [0.0524, 0.3339]

@@ -1,7 +1,7 @@
 """Metrics of predictions, as plain functions of probabilities (N, C) and labels (N,).
 
-``probabilities`` are rows in [0, 1] that sum to 1; ``labels`` are class indices in [0, C). A face counts for the class of its largest
-probability (the first, on a tie).
+The rows of ``probabilities`` are in [0, 1] and sum to 1. ``labels`` are class indices in [0, C). The predicted class of a face is the one
+with the largest probability (the first, on a tie).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class ClassFigures:
-    """Per class, arrays (C,): precision TP / (TP + FP), recall TP / (TP + FN), their harmonic mean f1, support TP + FN.
+    """Figures per class, arrays (C,): precision TP / (TP + FP), recall TP / (TP + FN), their harmonic mean f1, support TP + FN.
 
     A ratio whose denominator is 0 is 0.
     """
@@ -38,7 +38,7 @@ class ClassFigures:
 
 @dataclass(frozen=True)
 class ReliabilityBins:
-    """Faces sorted into equal bins of confidence; arrays (bins,). Empty bins hold NaN in ``confidence`` and ``accuracy``."""
+    """Faces sorted into confidence bins of equal width; arrays (bins,). Empty bins have NaN in ``confidence`` and ``accuracy``."""
 
     edges: Floats  # (bins + 1,)
     count: Ints
@@ -48,9 +48,9 @@ class ReliabilityBins:
 
 @dataclass(frozen=True)
 class RiskCoverage:
-    """Accuracy when only confident faces get an answer; arrays over distinct confidences, from the highest down.
+    """Accuracy when only confident faces get an answer; arrays over the distinct confidences, from the highest to the lowest.
 
-    Keeping every face with confidence >= ``threshold[i]`` keeps the share ``coverage[i]`` of them, of which ``risk[i]`` are wrong.
+    The faces with confidence >= ``threshold[i]`` are the share ``coverage[i]`` of all faces; the share ``risk[i]`` of these is wrong.
     """
 
     threshold: Floats
@@ -80,27 +80,27 @@ def accuracy(probabilities: ArrayLike, labels: ArrayLike) -> float:
 
 
 def top_k(probabilities: ArrayLike, labels: ArrayLike, k: int = 2) -> float:
-    """Return the share of faces whose label is among the ``k`` most probable classes; ties count in the order of the classes."""
+    """Return the share of faces whose label is among the ``k`` most probable classes. Ties are ordered by class index."""
     p, y = checked(probabilities, labels)
     best = np.argsort(-p, axis=1, kind="stable")[:, :k]
     return float((best == y[:, None]).any(1).mean())
 
 
 def log_loss(probabilities: ArrayLike, labels: ArrayLike) -> float:
-    """Return the mean of -ln p(label) in nats, with p no smaller than 1e-15 so that one certain mistake does not make it infinite."""
+    """Return the mean of -ln p(label) in nats. p is at least 1e-15, so that one certain mistake does not make the mean infinite."""
     p, y = checked(probabilities, labels)
     return float(-np.log(np.maximum(p[np.arange(len(y)), y], 1e-15)).mean())
 
 
 def confusion(probabilities: ArrayLike, labels: ArrayLike) -> Ints:
-    """Return counts (C, C): rows are labels, columns are predictions."""
+    """Return the confusion matrix, counts (C, C): rows are labels, columns are predictions."""
     p, y = checked(probabilities, labels)
     classes = p.shape[1]
     return np.bincount(y * classes + p.argmax(1), minlength=classes**2).reshape(classes, classes).astype(np.int64)
 
 
 def per_class(matrix: ArrayLike) -> ClassFigures:
-    """Return precision, recall, F1 and support of each class of a confusion matrix (C, C).
+    """Return precision, recall, F1 and support of each class from a confusion matrix (C, C).
 
     >>> per_class([[3, 1], [0, 4]]).precision.tolist()
     [1.0, 0.8]
@@ -111,7 +111,7 @@ def per_class(matrix: ArrayLike) -> ClassFigures:
 
 
 def macro_f1(matrix: ArrayLike) -> float:
-    """Return the mean F1 over the classes that occur among labels or predictions."""
+    """Return the mean F1 over the classes that occur in labels or predictions."""
     counts = np.asarray(matrix, np.int64)
     seen = counts.sum(0) + counts.sum(1) > 0
     return float(per_class(counts).f1[seen].mean())
@@ -135,9 +135,9 @@ def reliability(probabilities: ArrayLike, labels: ArrayLike, bins: int = ECE_BIN
 
 
 def ece(probabilities: ArrayLike, labels: ArrayLike, bins: int = ECE_BINS) -> float:
-    """Return the expected calibration error: the mean distance of confidence and accuracy over bins, weighted by their faces.
+    """Return the expected calibration error: the mean distance between confidence and accuracy of the bins, weighted by their faces.
 
-    Naeini et al. 2015 (AAAI), in the form of Guo et al. 2017, arXiv:1706.04599, equation 3.
+    Source: Naeini et al. 2015 (AAAI), in the form of Guo et al. 2017, arXiv:1706.04599, equation 3.
     """
     r = reliability(probabilities, labels, bins)
     used = r.count > 0
@@ -145,10 +145,10 @@ def ece(probabilities: ArrayLike, labels: ArrayLike, bins: int = ECE_BINS) -> fl
 
 
 def ece_by_chance(probabilities: ArrayLike, bins: int = ECE_BINS) -> float:
-    """Return the :func:`ece` that these confidences (N, C) would show on average if every one of them were right: never zero.
+    """Return the expected :func:`ece` of perfectly calibrated probabilities (N, C). It is never zero, because N is finite.
 
-    Of N faces answered with confidences c that hold, a bin's count of hits is off by a normal error of variance sum c (1 - c), whose
-    mean size is the square root of 2 / pi times its deviation. The error that is left is the model's.
+    If the confidences c are calibrated, the number of hits in a bin has a normal error with variance sum c (1 - c). The mean absolute
+    value of that error is sqrt(2 / pi) times its standard deviation. The part of an ECE above this value is the error of the model.
     """
     confidence = np.asarray(probabilities, np.float64).max(1)
     variance = np.bincount(_bin_of(confidence, bins), weights=confidence * (1 - confidence), minlength=bins)
@@ -156,22 +156,22 @@ def ece_by_chance(probabilities: ArrayLike, bins: int = ECE_BINS) -> float:
 
 
 def risk_coverage(probabilities: ArrayLike, labels: ArrayLike) -> RiskCoverage:
-    """Return the error left at every confidence threshold (Geifman & El-Yaniv 2017, arXiv:1705.08500)."""
+    """Return the error rate of the kept faces at every confidence threshold (Geifman & El-Yaniv 2017, arXiv:1705.08500)."""
     p, y = checked(probabilities, labels)
     confidence = p.max(1)
     order = np.argsort(-confidence, kind="stable")
     sorted_confidence = confidence[order]
-    last = np.append(np.flatnonzero(np.diff(sorted_confidence)), len(y) - 1)  # equal confidences are kept or dropped together
+    last = np.append(np.flatnonzero(np.diff(sorted_confidence)), len(y) - 1)  # faces of equal confidence are kept or dropped together
     wrong = np.cumsum(p.argmax(1)[order] != y[order])
     count = last + 1
     return RiskCoverage(sorted_confidence[last], count / len(y), wrong[last] / count)
 
 
 def selective_accuracy(probabilities: ArrayLike, labels: ArrayLike, threshold: float, missing: int = 0) -> dict[str, Any]:
-    """Return the accuracy on the faces at or above a confidence threshold, and the share of faces that these are (their coverage).
+    """Return the accuracy on the faces at or above a confidence threshold, and their share of all faces (the coverage).
 
-    Keys: threshold, n, coverage and accuracy, which is {value, low, high}, or None where no face is left; JSON-ready. ``missing``
-    pictures without an answer count as faces below the threshold.
+    The keys are threshold, n, coverage and accuracy; the result is JSON-ready. The accuracy is {value, low, high}, or None if no face is
+    left. ``missing`` pictures without an answer count as faces below the threshold.
     """
     p, y = checked(probabilities, labels)
     sure = p.max(1) >= threshold
@@ -182,7 +182,7 @@ def selective_accuracy(probabilities: ArrayLike, labels: ArrayLike, threshold: f
 def kept_by_label(
     probabilities: ArrayLike, labels: ArrayLike, label_names: Sequence[str], threshold: float, missing: Sequence[int] = ()
 ) -> dict[str, dict[str, Any]]:
-    """Return label -> :func:`selective_accuracy` of the faces of that label, labels without a face left out."""
+    """Return label -> :func:`selective_accuracy` of the faces of that label. Labels without a face are left out."""
     p, y = checked(probabilities, labels)
     unanswered = np.bincount(np.asarray(missing, np.int64), minlength=len(label_names)).tolist()
     return {
@@ -207,11 +207,11 @@ def share(successes: int, total: int) -> dict[str, float]:
 def mean_recall(hits: ArrayLike, support: ArrayLike) -> dict[str, float]:
     """Return {value, low, high}: the mean recall over labels with ``hits`` right answers of ``support`` faces each, arrays (L,).
 
-    The 95 % interval holds the middle of :data:`RESAMPLES` parametric bootstrap samples, each label's hits drawn from its binomial
-    distribution (Efron & Tibshirani 1993, chapter 6).
+    The 95 % interval is the central range of :data:`RESAMPLES` parametric bootstrap samples. Each sample draws the hits of each label
+    from a binomial distribution (Efron & Tibshirani 1993, chapter 6).
 
     Raises:
-        UsageError: no labels, or one without faces.
+        UsageError: there are no labels, or a label has no faces.
     """
     right, total = np.asarray(hits, np.int64), np.asarray(support, np.int64)
     if not len(total) or not (total > 0).all():
@@ -228,15 +228,15 @@ def summary(
 
     Keys: n, accuracy {value, low, high}, macro_f1, balanced_accuracy, top2, log_loss, ece, ece_by_chance, per_class (label -> precision,
     recall, f1, support), confusion (rows are labels, columns predictions, in the order of ``label_names``) and mean_recall {labels, value,
-    low, high} over the labels that have ``min_faces`` faces or more.
+    low, high} over the labels with at least ``min_faces`` faces.
 
     Args:
-        probabilities: (N, C), one row per face that was answered.
+        probabilities: (N, C), one row per face with an answer.
         labels: class indices (N,).
         label_names: the C labels.
-        missing: class indices of pictures without an answer. They count in n, accuracy, recall, F1 and support, as wrong answers; log loss,
-            ECE, top2 and the confusion are about the faces that were answered. The key ``missing`` (label -> count) says how many.
-        min_faces: a label with fewer faces does not enter the mean recall, because its recall is mostly noise.
+        missing: class indices of pictures without an answer. They count as wrong answers in n, accuracy, recall, F1 and support. Log loss,
+            ECE, top2 and the confusion use only the faces with an answer. The key ``missing`` (label -> count) says how many there are.
+        min_faces: a label with fewer faces is left out of the mean recall, because its recall is mostly noise.
 
     Raises:
         UsageError: no faces, shapes that do not fit, or labels outside the classes.
@@ -246,7 +246,7 @@ def summary(
         raise UsageError(f"expected one column per label, got {p.shape[1]} columns and {len(label_names)} labels")
     matrix = confusion(p, y)
     unanswered = np.bincount(np.asarray(missing, np.int64), minlength=len(label_names))
-    whole = np.column_stack([np.vstack([matrix, np.zeros(len(label_names), np.int64)]), np.append(unanswered, 0)])  # a column of no answer
+    whole = np.column_stack([np.vstack([matrix, np.zeros(len(label_names), np.int64)]), np.append(unanswered, 0)])  # column: no answer
     every = per_class(whole)
     figures = ClassFigures(every.precision[:-1], every.recall[:-1], every.f1[:-1], every.support[:-1])
     seen = figures.support + matrix.sum(0) > 0
@@ -287,7 +287,7 @@ def _ratio(above: Ints, below: Ints) -> Floats:
 
 
 def checked(values: ArrayLike, labels: ArrayLike, kind: str = "probabilities") -> tuple[Floats, Ints]:
-    """Return the two as arrays: ``kind`` of each face, float64 (N, C), and its class index, int64 (N,).
+    """Return both inputs as arrays: ``kind`` of each face, float64 (N, C), and its class index, int64 (N,).
 
     Raises:
         UsageError: no faces, shapes that do not fit, values that are not finite, or labels outside the classes.

@@ -1,19 +1,19 @@
-"""Which answer a network with two heads should give: the operating point of the shipped ``default``.
+"""Chooses how the two heads of a network are mixed into one answer: the operating point of the shipped ``default``.
 
-One head answers FER2013's labels, the other the votes of FER+'s raters on the same pictures. FER2013's labels come from search words and
-call many neutral faces angry, sad or afraid. The votes say what people see, but a network that learns them rarely answers a rare label.
-Two numbers lie between these extremes, and this module chooses them:
+One head answers FER2013's labels. The other answers the votes of FER+'s raters on the same pictures. FER2013's labels come from search
+words and call many neutral faces angry, sad or afraid. The votes say what people see, but a network that learns them rarely answers a rare
+label. Two numbers set a point between these extremes, and this module chooses them:
 
 ``tau``, the strength of logit adjustment (Menon et al. 2021, arXiv:2007.07314, equation 9): the log of each label's share among the
 training votes is subtracted ``tau`` times. 0 keeps the shares of the training images, 1 is the optimum for the mean recall.
 
 ``share``, the weight of FER2013's head: its calibrated log probabilities are added ``share`` times.
 
-Both are linear in the logits of the heads, so the answer is one more linear head, and every engine computes it alike.
+Both are linear in the logits of the heads. So the answer is one more linear head, and every engine computes the same result.
 
-A network that has FER2013's head alone gets the same answer as far as that head allows: its log probabilities are moved from
-FER2013's shares of the labels to those of the votes (label shift, Saerens et al. 2002, doi:10.1162/089976602753284446), and ``tau``
-then works as above.
+A network may have only FER2013's head. Its log probabilities are then shifted from the label shares of FER2013 to those of the votes
+(label shift, Saerens et al. 2002, doi:10.1162/089976602753284446), and ``tau`` works as above. This is as close to the answer of two heads
+as one head allows.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """A rule from the logits of two heads to one answer.
+    """A rule that turns the logits of two heads into one answer.
 
-    ``labels`` name the answers. ``votes_temperature`` and ``own_temperature`` divide the logits of the heads; ``log_shares`` are the logs
-    of the labels' shares among the training votes. ``tau`` and ``share`` are explained above. ``own_log_shares`` are the logs of the shares
-    among FER2013's labels, for a network that has this head alone, and None for one with both.
+    ``labels`` are the labels of the answer. ``votes_temperature`` and ``own_temperature`` divide the logits of the heads. ``log_shares``
+    are the logs of the labels' shares among the training votes. The module docstring explains ``tau`` and ``share``. ``own_log_shares``
+    are the logs of the shares among FER2013's labels for a network with only that head, and None for a network with both.
     """
 
     labels: tuple[str, ...]
@@ -64,7 +64,7 @@ class OperatingPoint:
         return picked / self.votes_temperature, self.share * own, -self.tau * shares
 
     def answer(self, votes: NDArray[Any], own: NDArray[Any]) -> Floats:
-        """Return logits (N, L) from the logits of the votes' head (N, 8) and of FER2013's head (N, L)."""
+        """Return logits (N, L) from the logits of the votes head (N, 8) and of FER2013's head (N, L)."""
         a, b, offset = self.linear()
         return np.asarray(np.asarray(votes, np.float64) @ a + np.asarray(own, np.float64) @ b + offset)
 
@@ -75,10 +75,10 @@ class OperatingPoint:
 
 @dataclass(frozen=True)
 class Faces:
-    """Faces on which an operating point is judged: logits of both heads, (N, 8) and (N, L), and the right answers, indices (N,).
+    """Faces that score an operating point: logits of both heads, (N, 8) and (N, L), and the right answers, indices (N,).
 
-    ``people`` (N,) says who is in the picture, where that is known: faces of one person stay in one fold. ``labels_judged`` are the
-    indices whose mean recall counts; all that occur if None.
+    ``people`` (N,) says who is in each picture, if that is known. Faces of one person stay in one fold. ``labels_judged`` are the indices
+    of the labels in the mean recall; None means all labels that occur.
     """
 
     votes: NDArray[np.float32]
@@ -88,7 +88,7 @@ class Faces:
     labels_judged: tuple[int, ...] | None = None
 
     def only(self, rows: NDArray[np.bool_]) -> Faces:
-        """Return some of the faces; the labels whose recall counts stay."""
+        """Return some of the faces. The labels in the mean recall stay the same."""
         people = None if self.people is None else self.people[rows]
         return Faces(self.votes[rows], self.own[rows], self.truth[rows], people, self.labels_judged)
 
@@ -102,22 +102,22 @@ class Faces:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What chooses: whole photos, crops whose FER+ raters agree, and crops with FER2013's own labels, which stand in for acted faces."""
+    """Faces that choose the point: photos, crops whose FER+ raters agree, and crops with FER2013's labels (for acted faces)."""
 
     photos: Faces
     agreed: Faces
     acted: Faces
 
     def score(self, point: OperatingPoint) -> float:
-        """Return the mean of five figures: accuracy and mean recall on the photos and on the agreed crops, mean recall on acted faces."""
+        """Return the mean of 5 figures: accuracy and mean recall on photos and agreed crops, mean recall on acted faces."""
         return float(np.mean([*self.photos.figures(point), *self.agreed.figures(point), self.acted.figures(point)[1]]))
 
 
 def log_shares(train_votes: NDArray[np.float32], labels: Sequence[str]) -> tuple[float, ...]:
-    """Return the log of each label's mean share of the FER+ votes (N, 10) on training images, contempt left out.
+    """Return the log of each label's mean share of the FER+ votes (N, 10) on training images, without contempt.
 
     Raises:
-        UsageError: a label that no training image has votes for.
+        UsageError: a label has no votes on any training image.
     """
     targets, weights = ferplus_targets(train_votes)
     shares = (targets * weights[:, None]).sum(0)[[FERPLUS_NAMES.index(label) for label in labels]]
@@ -129,7 +129,7 @@ def log_shares(train_votes: NDArray[np.float32], labels: Sequence[str]) -> tuple
 def best_on_grid(evidence: Evidence, start: OperatingPoint) -> OperatingPoint:
     """Return the point with the highest :meth:`Evidence.score` among those that differ from ``start`` in ``tau`` and ``share``.
 
-    The grid is :data:`TAUS` x :data:`SHARES`, of a network with one head :data:`TAUS`. On a tie, the smallest values win.
+    The grid is :data:`TAUS` x :data:`SHARES`, or :data:`TAUS` for a network with one head. On a tie, the smallest values win.
     """
     shares = SHARES if start.own_log_shares is None else (start.share,)
     points = [replace(start, tau=tau, share=share) for tau, share in product(TAUS, shares)]
@@ -137,12 +137,12 @@ def best_on_grid(evidence: Evidence, start: OperatingPoint) -> OperatingPoint:
 
 
 def cross_validated(evidence: Evidence, start: OperatingPoint, folds: int = FOLDS) -> list[dict[str, float]]:
-    """Return, for each fold of people, the point chosen without them and its figures on their photos.
+    """Return, for each fold of people, the point that is chosen without them, and its figures on their photos.
 
-    Keys: tau, share, n, accuracy, mean_recall. Crops take part in every choice, as no person of the photos is in them.
+    Keys: tau, share, n, accuracy, mean_recall. Every choice uses all crops, because the people of the photos are not in them.
 
     Raises:
-        UsageError: the photos name no people.
+        UsageError: the photos have no names of people.
     """
     photos = evidence.photos
     if photos.people is None:

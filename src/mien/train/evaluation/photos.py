@@ -1,4 +1,4 @@
-"""Labelled folders of whole photos, judged as users meet them: detect, align, classify; the largest face counts."""
+"""Evaluates labelled folders of whole photos with the whole pipeline: detect, align, classify. The largest face counts."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from mien.pipeline import Pipeline
 from mien.train.data.dataset import Dataset, read_people
 from mien.train.data.splits import Missing, Split, labelled_files
 
-PHOTOS = "photos"  # the split's name
+PHOTOS = "photos"  # the name of the split
 TITLE = "photos"
-MIN_FACES = 90  # of a label whose recall counts: the 95 % interval of fewer is wider than 20 points
+MIN_FACES = 90  # per label in the mean recall; with fewer, the 95 % interval is wider than 20 points
 
 
 def labelled_photos(folder: str | Path, spec: InputSpec, *, threads: int | None = None) -> tuple[Dataset, Split]:
-    """Return the aligned chips of the largest face of each photo in ``folder``/<label>/, and the split that they make.
+    """Return the aligned chip of the largest face of each photo in ``folder``/<label>/, and their split.
 
-    Photos without a face and files that cannot be read are the split's ``missing``.
+    Photos without a face and files that cannot be read are in ``missing`` of the split.
 
     Args:
-        folder: photos of any size in folders named after the model's labels.
-        spec: how a chip looks and what the labels are.
-        threads: photos that are read and searched at a time; every core if None.
+        folder: holds photos of any size, in folders with the names of the model's labels.
+        spec: format of the chips, and the labels.
+        threads: number of photos that are processed at the same time; None uses every core.
 
     Raises:
-        DataError: see :func:`mien.train.data.splits.labelled_files`; or no photo has a face.
+        DataError: see :func:`mien.train.data.splits.labelled_files`; or no photo has a detected face.
     """
     root, names, labels = labelled_files(folder, spec.labels)
     pipeline = Pipeline(classifier=cast("Classifier", _OnlySpec(spec)), threads=threads)
@@ -60,16 +60,16 @@ def labelled_photos(folder: str | Path, spec: InputSpec, *, threads: int | None 
 
 @dataclass(frozen=True)
 class _OnlySpec:
-    """What a pipeline asks a classifier for before it classifies."""
+    """The part of a classifier that a pipeline needs before it classifies."""
 
     spec: InputSpec
 
 
 def people_of(names: Sequence[str], file: str | Path) -> NDArray[np.str_]:
-    """Return who is in each photo (N,), from a CSV with the columns ``file`` and ``person``.
+    """Return the person in each photo (N,), from a CSV with the columns ``file`` and ``person``.
 
     Raises:
-        DataError: no such file, other columns, or a photo that it does not name.
+        DataError: the file does not exist, has other columns, or does not name a photo.
     """
     people = read_people(file)
     if lacking := [name for name in names if name not in people]:

@@ -18,12 +18,12 @@ from mien.train.evaluation.evaluate import Model
 
 Chips = NDArray[np.uint8]  # (N, S, S) or (N, S, S, 3)
 Chip = NDArray[np.uint8]  # (S, S) or (S, S, 3)
-FACES = 1000  # evenly spread over the split; the interval is then about 3 points either side
+FACES = 1000  # evenly spread over the split; the interval is then about +-3 points
 
 
 @dataclass(frozen=True)
 class Change:
-    """One way to degrade a chip: ``apply(chip, strength, spec, rng)`` returns the changed copy; ``unit`` is the unit of the strengths."""
+    """One way to degrade a chip. ``apply(chip, strength, spec, rng)`` returns a changed copy. ``unit`` is the unit of the strengths."""
 
     unit: str
     strengths: tuple[float, ...]
@@ -33,15 +33,15 @@ class Change:
 def robustness(model: Model, data: Dataset, split: Split, faces: int = FACES, seed: int = 0) -> dict[str, Any]:
     """Return accuracy under every change of :data:`CHANGES`, JSON-ready.
 
-    Keys: title, n, baseline {value, low, high} on the pictures as they are, and changes: name -> unit, strengths, accuracy (one
-    {value, low, high} per strength).
+    Keys: title, n, baseline {value, low, high} on the unchanged pictures, and changes: name -> unit, strengths, accuracy (one {value, low,
+    high} per strength).
 
     Args:
-        model: what answers.
-        data: images of the model's size and channels.
-        split: which of them.
-        faces: how many, evenly spread over the split; all of them if it is smaller.
-        seed: of the noise and of the directions of shifts and turns.
+        model: the model to measure.
+        data: images with the model's size and channels.
+        split: the images to use.
+        faces: number of faces, evenly spread over the split; all of them if the split is smaller.
+        seed: seed of the noise and of the directions of shifts and turns.
     """
     at = np.linspace(0, len(split) - 1, min(faces, len(split))).astype(int)
     chips, labels = np.asarray(data.images[split.rows[at]]), split.labels[at]
@@ -61,7 +61,7 @@ def robustness(model: Model, data: Dataset, split: Split, faces: int = FACES, se
 
 
 def changed(chips: Chips, name: str, strength: float, spec: InputSpec, seed: int = 0) -> Chips:
-    """Return copies of chips, uint8 (N, S, S) or (N, S, S, 3), under the change ``name`` at a strength; equal seeds give equal copies."""
+    """Return chips, uint8 (N, S, S) or (N, S, S, 3), changed by ``name`` with a strength. The same seed gives the same result."""
     rng = np.random.default_rng(seed)
     apply = CHANGES[name].apply
     out = np.empty_like(chips)
@@ -95,7 +95,7 @@ def _towards(rng: np.random.Generator, distance: float) -> tuple[float, float]:
 
 
 def _covered(chip: Chip, points: slice, height: float, spec: InputSpec) -> Chip:
-    """Return the chip with a grey bar over some of the template's points, ``height`` of the side high."""
+    """Return the chip with a grey bar over some points of the template. ``height`` is the height of the bar as a share of the side."""
     where = np.array(spec.template)[points]
     half = height * spec.chip_size / 2
     x0, x1 = where[:, 0].min() - 5 * spec.chip_size / 48, where[:, 0].max() + 5 * spec.chip_size / 48

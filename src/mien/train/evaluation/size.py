@@ -10,15 +10,15 @@ import onnx
 from onnx import numpy_helper, shape_inference
 
 QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
-CONTRACTIONS = ("Conv", "Gemm", "MatMul")  # where the multiply-adds of our networks are
+CONTRACTIONS = ("Conv", "Gemm", "MatMul")  # the operators that hold the multiply-adds of our networks
 
 
 def graph_size(file: Path) -> dict[str, Any]:
     """Return {parameters, mmac, bytes} of an ONNX graph.
 
     ``parameters`` counts the numbers that the graph stores, without shapes, axes and the scales of 8-bit weights. A folded norm counts
-    with the layer that holds it. ``mmac`` are the millions of multiply-adds of convolutions and matrix products for one face: outputs
-    times the inputs that each of them sums.
+    as part of the layer that holds it. ``mmac`` is the number of multiply-adds of convolutions and matrix products for one face, in
+    millions: the number of outputs times the number of inputs that each output sums.
     """
     model = onnx.load(file)
     for value in model.graph.input:
@@ -42,7 +42,7 @@ def graph_size(file: Path) -> dict[str, Any]:
 
 
 def _summed(node: onnx.NodeProto, shapes: dict[str, list[int]]) -> int:
-    """Return how many products are summed for each output of a convolution or matrix product."""
+    """Return how many products each output of a convolution or matrix product sums."""
     left, right = (shapes[name] for name in node.input[:2])
     if node.op_type == "Conv":
         return math.prod(right[1:])

@@ -1,1 +1,1 @@
-"""Turns trained runs into bundles: one run or an ensemble, as ONNX or, in formats/, in the other file formats."""
+"""Turns trained runs into bundles: a single run or an ensemble, as ONNX or (in formats/) in another file format."""

@@ -1,4 +1,4 @@
-"""A trained run -> a bundle: the graph is compared with its Keras source, calibrated, and only then given its place."""
+"""Turns a trained run into a bundle. The graph is compared with its Keras source and calibrated before the folder appears."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from mien.train.recipe import Recipe
 
 OPSET = 18
 CHECKED_CHIPS = 1000
-TOLERANCE = 1e-4  # largest difference between a Keras logit and its ONNX twin
+TOLERANCE = 1e-4  # largest allowed difference between a Keras logit and the same ONNX logit
 
 
 def export_run(
@@ -39,25 +39,26 @@ def export_run(
     target_accuracy: float | None = None,
     overwrite: bool = False,
 ) -> Bundle:
-    """Write the bundle of a run's best epoch and return it.
+    """Write the bundle of the best epoch of a run, and return it.
 
     Args:
         run: a folder that :func:`mien.train.loop.fit.fit` wrote.
-        data: the data set of the run; training chips check the export, the validation split sets temperature and threshold.
+        data: the data set of the run; training chips check the export, and the validation split sets temperature and threshold.
         out: bundle folder.
-        head: ``emotion`` answers the data set's labels, ``votes`` those of FER+ (:data:`mien.train.data.splits.FERPLUS_NAMES`),
-            calibrated on the validation images whose raters agreed; ``data`` then holds the votes.
-        name: the bundle's name; the recipe's if None.
-        version: the bundle's version.
-        target_accuracy: the accuracy wanted on validation faces that are kept as certain; see
+        head: ``emotion`` answers the labels of the data set. ``votes`` answers FER+'s labels
+            (:data:`mien.train.data.splits.FERPLUS_NAMES`) and is calibrated on the validation images whose raters agreed; ``data`` must
+            then hold the votes.
+        name: name of the bundle; None takes the name of the recipe.
+        version: version of the bundle.
+        target_accuracy: wanted accuracy on the validation faces that are kept as certain; see
             :func:`mien.train.evaluation.calibrate.calibrated`.
         overwrite: replace a folder that exists.
 
     Raises:
         ExportError: the graph differs from its source by more than :data:`TOLERANCE`, or this backend cannot export.
-        TrainingError: ``run`` holds no finished epoch, or no such head.
-        UsageError: ``out`` exists, or the data set has other labels than the run, or no votes for the head that answers them,
-            or none that agree on a validation image.
+        TrainingError: ``run`` has no finished epoch, or no such head.
+        UsageError: ``out`` exists, the data set has other labels than the run, or the head ``votes`` has no votes or none that agree on
+            a validation image.
     """
     recipe, labels = read_config(run)
     if labels != data.label_names:
@@ -90,13 +91,13 @@ def export_model(
     """Write the bundle of a network (chips -> ``logits``) and return it.
 
     Args:
-        model: the source.
-        spec: what it takes and answers; temperature and threshold are set here.
-        checked: chips on which the exported graph has to agree with ``model``, uint8 (N, S, S[, 3]).
-        chips: images that calibrate it, not used in training.
-        truth: their label indices.
+        model: the Keras source.
+        spec: its input and its labels; this function sets temperature and threshold.
+        checked: chips on which the exported graph must agree with ``model``, uint8 (N, S, S[, 3]).
+        chips: images that calibrate the model; they must not have been used in training.
+        truth: label indices of ``chips``.
         out: bundle folder; it appears whole or not at all.
-        target_accuracy: the accuracy wanted on calibration images that are kept as certain.
+        target_accuracy: wanted accuracy on the calibration images that are kept as certain.
         overwrite: replace a folder that exists.
 
     Raises:
@@ -114,7 +115,7 @@ def export_model(
 
 
 def spec_of(recipe: Recipe, labels: tuple[str, ...], name: str, version: str) -> InputSpec:
-    """Return the spec of a network trained by ``recipe``, not calibrated yet."""
+    """Return the spec of a network that ``recipe`` trained. It is not calibrated yet."""
     return InputSpec(
         name=name,
         version=version,
@@ -128,19 +129,19 @@ def spec_of(recipe: Recipe, labels: tuple[str, ...], name: str, version: str) ->
 def to_onnx(model: keras.Model) -> bytes:
     """Return the ONNX form of a network with one input, named ``chips``.
 
-    One output is named ``logits``; several are named as the network's dictionary names them.
+    A single output is named ``logits``. Several outputs have the names of the network's dictionary.
 
     Raises:
-        ExportError: Keras runs on another backend than TensorFlow, whose exporter is the exact one.
+        ExportError: the backend of Keras is not TensorFlow; only TensorFlow's exporter is exact.
     """
     require_tensorflow()
     shape = model.input.shape
-    model(np.zeros((1, *shape[1:]), np.float32))  # Keras exports only what has been called
+    model(np.zeros((1, *shape[1:]), np.float32))  # Keras exports only a model that has been called
     with tempfile.TemporaryDirectory(prefix="mien-onnx-") as scratch:
         file = Path(scratch) / "model.onnx"
         signature = [keras.InputSpec(shape=(None, *shape[1:]), dtype="float32", name="chips")]
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "In the future `np.object`", FutureWarning)  # Keras's check of tf2onnx
+            warnings.filterwarnings("ignore", "In the future `np.object`", FutureWarning)  # Keras's check of tf2onnx causes it
             model.export(file, format="onnx", verbose=False, input_signature=signature, opset_version=OPSET)
         proto = onnx.load(file)
     (given,) = proto.graph.input
@@ -152,16 +153,16 @@ def to_onnx(model: keras.Model) -> bytes:
 
 
 def require_tensorflow() -> None:
-    """Raise ExportError if Keras runs on another backend than TensorFlow, whose exporters are the exact ones."""
+    """Raise ExportError if the backend of Keras is not TensorFlow, because only TensorFlow's exporters are exact."""
     if keras.backend.backend() != "tensorflow":
         raise ExportError(f"export needs Keras on TensorFlow, this is {keras.backend.backend()}; run it with KERAS_BACKEND=tensorflow")
 
 
 def compare(model: keras.Model, classifier: Classifier, chips: NDArray[np.uint8]) -> float:
-    """Return the largest difference between the logits of the network and of its exported twin on ``chips``.
+    """Return the largest difference between the logits of the network and of its export on ``chips``.
 
     Raises:
-        ExportError: it is above :data:`TOLERANCE`.
+        ExportError: the difference is above :data:`TOLERANCE`.
     """
     source = predict(model, to_input(chips))
     difference = float(np.abs(source - classifier.logits(chips)).max())

@@ -1,4 +1,7 @@
-"""Combines trained runs into one model: the mean of their calibrated probabilities (deep ensembles, Lakshminarayanan et al. 2017)."""
+"""Combines trained runs into one model that answers the mean of their calibrated probabilities.
+
+Source: deep ensembles, Lakshminarayanan et al. 2017.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,7 @@ from mien.train.recipe import Recipe
 class Member:
     """A trained network (chips -> logits), its validation images, and the temperature that calibrates it on them.
 
-    ``source`` is the run folder or the ``.keras`` file that it was read from.
+    ``source`` is its run folder or its ``.keras`` file.
     """
 
     source: Path
@@ -52,20 +55,20 @@ class Member:
 
 
 def calibrated(sources: Sequence[str | Path], data: Dataset, head: str = HEADS[0], *, mirror: bool = False) -> list[Member]:
-    """Return the networks of some sources, each with the temperature that fits its own validation split.
+    """Return the networks of the sources, each with the temperature that is fitted on its own validation split.
 
     Args:
-        sources: run folders, whose best epoch counts, or ``.keras`` files, which answer the labels of ``data`` in its order; an
-            ensemble's file stands for its members.
-        data: what the networks were trained on.
-        head: which head of the runs answers, as in :func:`mien.train.export.bundle.export_run`.
-        mirror: let every network answer the mean of a chip and its mirror image, also where its recipe does not say so; a network
-            that looks at both already stays as it is.
+        sources: run folders (their best epoch is used) or ``.keras`` files, which must answer the labels of ``data`` in the same order.
+            The file of an ensemble stands for its members.
+        data: the data set on which the networks were trained.
+        head: the head of the runs to use, as in :func:`mien.train.export.bundle.export_run`.
+        mirror: average every network over the chip and its mirror image, even if its recipe does not. A network that already does so
+            is not changed.
 
     Raises:
-        BundleError: a file that holds no network.
-        UsageError: no sources, one that does not take the same chips and answer the same labels as ``data`` has, a file beside
-            data without a split of validation images, or a file whose second head is wanted.
+        BundleError: a file does not hold a network.
+        UsageError: there are no sources; a source has other chips or other labels than ``data``; ``data`` has no validation split for a
+            file; or the second head of a file is requested.
     """
     if not sources:
         raise UsageError("expected at least one run folder or .keras file")
@@ -88,7 +91,7 @@ def calibrated(sources: Sequence[str | Path], data: Dataset, head: str = HEADS[0
 
 
 def _networks(source: Path, labels: tuple[str, ...], head: str) -> list[tuple[Recipe, tuple[str, ...], keras.Model]]:
-    """Return recipe, labels and network of a run, or of each network in a ``.keras`` file."""
+    """Return recipe, labels and network of a run or of each network in a ``.keras`` file."""
     if source.suffix != ".keras":
         recipe, own = read_config(source)
         return [(recipe, own, inference_model(source, head))]
@@ -105,7 +108,7 @@ def _networks(source: Path, labels: tuple[str, ...], head: str) -> list[tuple[Re
 
 
 def _unseen(data: Dataset, source: Path) -> NDArray[np.int64]:
-    """Return the validation images that the network in a file was not trained on."""
+    """Return the validation images of a network in a file, which it was not trained on."""
     if default_validation(data) == "holdout":
         raise UsageError(f"{data.root} has no split 'public' or 'val', so nothing says what {source} has not seen; give its run folder")
     return data.rows(default_validation(data))
@@ -118,7 +121,7 @@ def _chip(network: keras.Model) -> tuple[int, Any]:
 
 
 def load_for(source: str | Path, folder: Path, votes: Path | None = None) -> Dataset:
-    """Return the data set in ``folder``, its images as a run or a ``.keras`` file takes them, with FER+ ``votes`` if they are given.
+    """Return the data set in ``folder``, with images in the size and channels of the source and with FER+ ``votes`` if they are given.
 
     Raises:
         BundleError, DataError, TrainingError: the source or the data set cannot be read.
@@ -133,12 +136,12 @@ def load_for(source: str | Path, folder: Path, votes: Path | None = None) -> Dat
 
 
 def combine(members: Sequence[Member], name: str = "ensemble") -> keras.Model:
-    """Return one network, chips -> ``logits`` (N, labels): the logarithm of the mean of the members' probabilities.
+    """Return one network, chips -> ``logits`` (N, labels). The logits are the logarithm of the mean of the members' probabilities.
 
-    Its softmax is that mean, so the result goes wherever a single network goes.
+    Their softmax is that mean, so the result can replace a single network everywhere.
 
     Raises:
-        UsageError: members with a preprocessing step, which the graph does not hold.
+        UsageError: a member has a preprocessing step, which the graph does not contain.
     """
     if odd := [member for member in members if member.recipe.preprocess != "none"]:
         raise UsageError(
@@ -154,13 +157,13 @@ def combine(members: Sequence[Member], name: str = "ensemble") -> keras.Model:
 
 
 def teacher_of(sources: Sequence[str | Path], data: Dataset, precision: str = "float32") -> keras.Model:
-    """Return :func:`combine` of calibrated networks, as quick as the backend can, to answer every batch of a student's training.
+    """Return :func:`combine` of calibrated networks, in a fast form, as the teacher for every batch of a student's training.
 
-    A student that sees what its teacher sees at the same moment learns the function; soft labels made once also hold what the teacher
-    knows by heart about its training images (Beyer et al. 2022, arXiv:2106.05237).
+    A student that gets the same augmented images as its teacher learns the teacher's function. Soft labels that are computed once also
+    contain what the teacher memorised about its training images (Beyer et al. 2022, arXiv:2106.05237).
 
     Raises:
-        BundleError, UsageError: as :func:`calibrated` and :func:`combine`.
+        BundleError, UsageError: see :func:`calibrated` and :func:`combine`.
     """
     with computing_in(precision):
         model = combine(calibrated(sources, data), "teacher")
@@ -179,12 +182,12 @@ def export_ensemble(
     target_accuracy: float | None = None,
     overwrite: bool = False,
 ) -> Bundle:
-    """Write the bundle of :func:`combine` and return it; its threshold comes from images that none of the members trained on.
+    """Write the bundle of :func:`combine` and return it. Its threshold comes from images on which no member was trained.
 
-    The keywords are those of :func:`mien.train.export.bundle.export_run`; ``head`` is the one that :func:`calibrated` was given.
+    The keywords are those of :func:`mien.train.export.bundle.export_run`. ``head`` must be the head that :func:`calibrated` got.
 
     Raises:
-        UsageError: ``out`` exists, or there is no such image.
+        UsageError: ``out`` exists, or there is no such image for the threshold.
         ExportError: the graph differs from its source.
     """
     rows = _shared(members)
@@ -196,7 +199,7 @@ def export_ensemble(
 
 @dataclass(frozen=True)
 class Group:
-    """Members that could answer together: log loss in nats and accuracy, 0..1, of their mean on ``n`` validation images."""
+    """A possible ensemble: log loss in nats and accuracy, 0..1, of the mean of its members on ``n`` validation images."""
 
     members: tuple[Member, ...]
     log_loss: float
@@ -205,12 +208,12 @@ class Group:
 
 
 def ranked(members: Sequence[Member], data: Dataset, size: int, *, head: str = HEADS[0]) -> list[Group]:
-    """Return every group of ``size`` of the members, the one of lowest log loss on their shared validation images first.
+    """Return every group of ``size`` members, sorted by the log loss on their shared validation images, the lowest first.
 
-    Log loss and not accuracy, because a few faces move the latter, and the choice would follow them.
+    Log loss is used because a few faces change the accuracy, and the choice would then depend on these faces.
 
     Raises:
-        UsageError: a size that is not 1 to ``len(members)``, or members without a shared validation image.
+        UsageError: ``size`` is not in 1 to ``len(members)``, or the members share no validation image.
     """
     if not 1 <= size <= len(members):
         raise UsageError(f"expected to choose 1 to {len(members)} of the {len(members)} networks, got {size}")
@@ -225,7 +228,7 @@ def ranked(members: Sequence[Member], data: Dataset, size: int, *, head: str = H
 
 
 def _shared(members: Sequence[Member]) -> NDArray[np.int64]:
-    """Return the validation images that none of the members trained on."""
+    """Return the validation images on which no member was trained."""
     rows = members[0].validation_rows
     for member in members[1:]:
         rows = np.intersect1d(rows, member.validation_rows)
@@ -235,24 +238,24 @@ def _shared(members: Sequence[Member]) -> NDArray[np.int64]:
 
 
 def soft_labels(members: Sequence[Member], data: Dataset) -> NDArray[np.float32]:
-    """Return the members' mean probabilities (len(data), labels) of every image, to teach another network with.
+    """Return the members' mean probabilities (len(data), labels) of every image, as targets for another network.
 
-    Distillation as in Hinton et al. 2015 (arXiv:1503.02531), at the temperature that calibrates the teachers.
+    Source: distillation, Hinton et al. 2015 (arXiv:1503.02531), at the temperature that calibrates the teachers.
     """
     return np.asarray(np.mean([member.probabilities(data.images) for member in members], axis=0), np.float32)
 
 
 def write_soft_labels(file: str | Path, values: NDArray[Any], data: Dataset) -> None:
-    """Write probabilities (len(data), labels) with the names of the images and of the labels, by which they are read again."""
-    with Path(file).open("wb") as out:  # NumPy would add an ending to a name
+    """Write probabilities (len(data), labels) with the names of images and labels, which :func:`read_soft_labels` matches."""
+    with Path(file).open("wb") as out:  # for a name, NumPy would add an ending
         np.savez(out, probabilities=values, names=np.asarray(data.names), labels=np.asarray(data.label_names))
 
 
 def read_soft_labels(file: str | Path, data: Dataset) -> NDArray[np.float32]:
-    """Return what :func:`write_soft_labels` wrote, (len(data), labels), joined to ``data`` by the names of its images and labels.
+    """Return what :func:`write_soft_labels` wrote, (len(data), labels), matched to ``data`` by the names of images and labels.
 
     Raises:
-        DataError: the file is missing or holds something else, lacks an image of ``data``, or has other labels.
+        DataError: the file is missing or has another content, lacks an image of ``data``, or has other labels.
     """
     try:
         with np.load(file, allow_pickle=False) as saved:

@@ -1,7 +1,7 @@
-"""A network with two heads -> three models that share its weights: ``default``, ``fer2013`` and ``ferplus``.
+"""Turns a network with two heads into three models that share its weights: ``default``, ``fer2013`` and ``ferplus``.
 
-``fer2013`` is the head that learned FER2013's labels, ``ferplus`` the head that learned the votes of FER+'s raters, and ``default`` the mix
-of both that :mod:`mien.train.evaluation.operating_point` chooses.
+``fer2013`` is the head that learned FER2013's labels. ``ferplus`` is the head that learned the votes of FER+'s raters. ``default`` is the
+mix of both that :mod:`mien.train.evaluation.operating_point` chooses.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ from mien.train.loop.trained import mirrored
 from mien.train.models import head_of
 from mien.train.models.predict import predict
 
-PEOPLE, OWN, EIGHT = "default", "fer2013", "ferplus"  # the models, and the outputs of their graph
+PEOPLE, OWN, EIGHT = "default", "fer2013", "ferplus"  # names of the models and of the outputs of their graph
 CHECKED_CHIPS = 512
-FERPLUS_ACCURACY = 0.9  # wanted of the certain answers of `ferplus`, whose labels are cleaner than FER2013's
+FERPLUS_ACCURACY = 0.9  # target for the certain answers of `ferplus`, whose labels are cleaner than FER2013's
 POINT_FILE = "operating_point.json"
-MAX_HALF_DIFFERENCE = 0.03  # of a logit, between float32 weights and the same in float16
-# The faces that choose: FER+'s eight labels fit the temperature of their head, seven of them and FER2013's choose the point.
+MAX_HALF_DIFFERENCE = 0.03  # of a logit, between float32 weights and the same weights in float16
+# FER+'s eight labels fit the temperature of their head. Seven of them and FER2013's labels choose the point.
 VIEWS = (("ferplus-public", FERPLUS_NAMES), ("ferplus7-public", LABELS), ("public", LABELS))
 
 
 @dataclass(frozen=True)
 class Material:
-    """What chooses and calibrates: FER2013 with FER+'s votes, and the chips of labelled photos with the people in them."""
+    """The data that chooses and calibrates: FER2013 with FER+'s votes, and chips of labelled photos with the people in them."""
 
     data: Dataset
     photos: Dataset
@@ -52,15 +52,15 @@ class Material:
 
 
 def chosen_point(network: keras.Model, material: Material) -> tuple[OperatingPoint, Evidence]:
-    """Return the operating point of a network, and the faces that chose it.
+    """Return the operating point of a network and the faces that chose it.
 
     Args:
-        network: chips -> logits of one head or of two, found by :func:`mien.train.models.head_of`; mirror images averaged or not, as it
-            is to be shipped.
-        material: PublicTest and the photos choose; the votes on training images give the labels' shares.
+        network: chips -> logits of one head or two heads, as :func:`mien.train.models.head_of` finds them. Whether it averages over
+            mirror images must be as in the shipped model.
+        material: PublicTest and the photos choose the point; the votes on training images give the shares of the labels.
 
     Raises:
-        UsageError: no votes, or data with other labels than FER2013's.
+        UsageError: there are no votes, or the data has other labels than FER2013's.
     """
     data = material.data
     if data.votes is None:
@@ -121,37 +121,37 @@ def with_point(network: keras.Model, point: OperatingPoint, name: str) -> keras.
 
 
 def _dense(network: keras.Model) -> layers.Dense:
-    """Return the layer that answers."""
+    """Return the last dense layer, which gives the logits."""
     return [layer for layer in network.layers if isinstance(layer, layers.Dense)][-1]
 
 
 def ship_heads(
     network: keras.Model, material: Material, out: Path, *, model: str = PEOPLE, version: str, mirror: bool
 ) -> tuple[keras.Model, list[Bundle], dict[str, Any]]:
-    """Write the bundles of a network into ``out``; return its Keras source, the bundles and the record of the operating point.
+    """Write the bundles of a network into ``out``. Return its Keras source, the bundles and the record of the operating point.
 
-    As ``default`` a network becomes three bundles, ``default``, ``fer2013`` and ``ferplus``: the weights lie once, in float16, in the
-    folder ``default``, and the others name it. Under another name it becomes one bundle, which answers as ``default`` does. Every
-    answer is compared with its Keras source.
+    For the name ``default``, it writes three bundles: ``default``, ``fer2013`` and ``ferplus``. The folder ``default`` stores the weights
+    once, in float16, and the other bundles refer to it. For another name, it writes one bundle, which answers as ``default`` does. Every
+    output is compared with its Keras source.
 
     Args:
-        network: chips -> logits, with one head or two; mirror images not averaged.
+        network: chips -> logits, with one head or two heads, without averaging over mirror images.
         material: see :func:`chosen_point`.
-        out: the folder of the bundles; folders of these names are replaced.
+        out: the folder for the bundles; existing folders of the bundles are replaced.
         model: the name of the first bundle.
         version: the version of the models.
-        mirror: answer the mean of a chip and its mirror image.
+        mirror: average the answer over the chip and its mirror image.
 
     Raises:
-        ExportError: an answer differs from its source by more than float16 explains.
-        UsageError: see :func:`chosen_point`; or ``default`` from a network with one head.
+        ExportError: an output differs from its source by more than float16 explains.
+        UsageError: see :func:`chosen_point`; or the name is ``default`` and the network has one head.
     """
     heads = (PEOPLE, OWN, EIGHT) if model == PEOPLE else (PEOPLE,)
     if model == PEOPLE and not has_votes(network):
         raise UsageError("the default needs a network with both heads; train one with FER+ votes (loss.votes_weight above 0)")
     asked = keras.Model(network.input, mirrored(network)) if mirror else network
     point, evidence = chosen_point(asked, material)
-    source = with_point(network, point, f"{model}_network")  # a layer has the plain name
+    source = with_point(network, point, f"{model}_network")  # a layer already has the plain name
     answering = source if len(heads) > 1 else keras.Model(source.input, source.output[PEOPLE])
     whole = keras.Model(answering.input, mirrored(answering)) if mirror else answering
     graph = graphs.float16(graphs.float32(to_onnx(whole))).SerializeToString()

@@ -1,4 +1,4 @@
-"""Opens what an export starts from: a run of ``mien train``, or a bundle with or without its Keras source."""
+"""Opens the source of an export: a run of ``mien train``, or a bundle with or without its Keras source."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import keras
 
 KERAS_FILE = "model.keras"
-SAME_ON = 32  # chips that a bundle and a .keras file are compared on
+SAME_ON = 32  # number of chips on which a bundle and a .keras file are compared
 
 
 class RunOptions(TypedDict, total=False):
@@ -34,7 +34,7 @@ class RunOptions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Source:
-    """A float ONNX bundle, the chips that judge its exports, and what gives its Keras network (None if nothing does)."""
+    """A float ONNX bundle, the chips that its exports are compared on, and a function that gives its Keras network (None if none)."""
 
     bundle: Bundle
     sample: Sample
@@ -50,17 +50,17 @@ def open_source(
     keras_file: Path | None = None,
     **options: Unpack[RunOptions],
 ) -> Iterator[Source]:
-    """Give the source of an export; the bundle that is made of a run lives as long as the context.
+    """Give the source of an export. The bundle that is made from a run exists until the context ends.
 
     Args:
-        model: a run folder, a bundle folder, or a shipped model's name.
-        data: the model's data set; a run needs it.
-        votes: FER+ votes on the images of ``data``, where the model answers FER+'s labels.
+        model: a run folder, a bundle folder, or the name of a shipped model.
+        data: the data set of the model; a run needs it.
+        votes: FER+ votes on the images of ``data``, if the model answers FER+'s labels.
         keras_file: Keras source of a bundle; by default its ``model.keras``.
         options: keywords of :func:`mien.train.export.bundle.export_run`, for runs only.
 
     Raises:
-        UsageError: a run without ``data``.
+        UsageError: the model is a run and ``data`` is None.
         BundleError, DataError, ExportError, TrainingError: the model or its data set cannot be read.
     """
     if is_run(model):
@@ -74,7 +74,7 @@ def open_source(
 
 
 def load_for_run(run: Path, data: Path | None, votes: Path | None = None) -> Dataset:
-    """Return a run's data set, its images as the run's network takes them.
+    """Return the data set of a run, with images in the size and channels of its network.
 
     Raises:
         UsageError: ``data`` is None.

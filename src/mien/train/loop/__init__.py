@@ -1,1 +1,1 @@
-"""Trains a recipe on a data set and writes a run folder; trained.py opens such a folder again."""
+"""Trains a recipe on a data set and writes a run folder. trained.py opens such a folder."""

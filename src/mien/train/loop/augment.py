@@ -1,4 +1,4 @@
-"""Random changes to training chips: they vary a crop as faces in ordinary photos vary, and not more."""
+"""Random changes to training chips. A crop varies as much as faces in ordinary photos do, and not more."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ def augment(
 ) -> NDArray[np.uint8]:
     """Return changed copies of ``chips``, uint8 (N, H, W) or (N, H, W, 3).
 
-    Geometry (mirror, rotation, scale, shift, crop) is one bilinear warp with a reflected border; then gamma, contrast and brightness as
-    one table look-up; then blur, JPEG and a random erased box.
+    The steps are: geometry (mirror, rotation, scale, shift, crop) as one bilinear warp with a reflected border; gamma, contrast and
+    brightness as one table look-up; blur; JPEG; and a random erased box.
 
     Args:
-        strength: multiplies every amplitude and probability except the mirror's, 0..1.
-        crop: side in px of a square, somewhere in each chip, that alone is returned, (N, crop, crop[, 3]); 0 returns whole chips.
+        strength: factor of every amplitude and probability except that of the mirror, 0..1.
+        crop: side in px of a square at a random place of each chip. Only the square is returned, (N, crop, crop[, 3]); 0 returns whole
+            chips.
     """
     side = crop or chips.shape[1]
     out = np.empty((len(chips), side, side, *chips.shape[3:]), np.uint8)
@@ -39,7 +40,7 @@ def augment(
 
 
 class _Draws:
-    """All random numbers of a batch. They are drawn at once, so that a batch depends on its seed alone."""
+    """All random numbers of a batch. They are drawn together, so that a batch depends only on its seed."""
 
     def __init__(self, n: int, side: int, s: AugmentTable, rng: np.random.Generator, k: float, crop: int) -> None:
         def span(amplitude: float) -> NDArray[np.float64]:
@@ -47,7 +48,7 @@ class _Draws:
 
         angle = np.deg2rad(span(s.rotate_deg))
         zoom_x = 1 + span(s.scale)
-        zoom_y = zoom_x * (1 + span(s.scale / 4))  # a little change of aspect
+        zoom_y = zoom_x * (1 + span(s.scale / 4))  # a small change of the aspect ratio
         mirror = np.where(rng.random(n) < s.flip_p, -1.0, 1.0)
         centre = (side - 1) / 2
         cos, sin = np.cos(angle), np.sin(angle)
@@ -82,7 +83,7 @@ def _jpeg(image: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
 def mix(
     chips: NDArray[np.float32], targets: list[NDArray[np.float32]], settings: AugmentTable, rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
-    """Return chips (N, H, W, C) and targets mixed within the batch by mixup or cutmix (one of them, at random, when both are on).
+    """Return chips (N, H, W, C) and targets mixed within the batch by mixup or cutmix. If both are on, one of them is chosen at random.
 
     Sources: mixup, Zhang et al. 2018, arXiv:1710.09412; cutmix, Yun et al. 2019, arXiv:1905.04899.
     """

@@ -1,4 +1,4 @@
-"""Makes augmented training batches, one step ahead in a thread."""
+"""Makes augmented training batches. A thread prepares the next batch during each step."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mien.train.recipe import Recipe
 
 @dataclass(frozen=True)
 class Batch:
-    """``chips`` float32 (B, H, W, C) in 0..255; ``targets`` and ``weights`` hold one array per head, (B, classes) and (B,)."""
+    """``chips`` is float32 (B, H, W, C) in 0..255. ``targets`` and ``weights`` hold one array per head, (B, classes) and (B,)."""
 
     chips: NDArray[np.float32]
     targets: dict[str, NDArray[np.float32]]
@@ -26,22 +26,22 @@ class Batch:
 
 
 class TrainingBatches:
-    """Every epoch's batches of a data set under a recipe; the same seed, epoch and step give the same batch.
+    """The batches of every epoch, for a data set and a recipe. The same seed, epoch and step give the same batch.
 
-    Per head, ``targets`` (rows, classes) are the wanted answers of the training images, and ``weights`` (rows,) are how much each counts.
+    Per head, ``targets`` (rows, classes) are the target distributions of the training images, and ``weights`` (rows,) are their weights.
     """
 
     def __init__(self, data: Dataset, rows: NDArray[np.int64], recipe: Recipe, soft: NDArray[np.float32] | None = None) -> None:
-        """Prepare targets.
+        """Prepare the targets.
 
         Args:
             data: the images.
-            rows: which of them train.
-            recipe: supervision, augmentation and seed.
+            rows: the images to train on.
+            recipe: targets, augmentation and seed.
             soft: teacher probabilities (len(data), classes) that replace the labels, for distillation.
 
         Raises:
-            DataError: soft labels of another shape, or a recipe that needs FER+ votes without them.
+            DataError: the soft labels have another shape, or the recipe needs FER+ votes and there are none.
         """
         self._data, self._rows, self._recipe = data, rows, recipe
         classes = len(data.label_names)
@@ -69,11 +69,11 @@ class TrainingBatches:
 
     @property
     def steps(self) -> int:
-        """Batches per epoch; the last, incomplete one is left out."""
+        """Batches per epoch. The last batch is left out if it is incomplete."""
         return max(1, len(self._rows) // self._recipe.batch_size)
 
     def epoch(self, number: int) -> Iterator[Batch]:
-        """Yield the batches of one epoch (counted from 0), prepared ahead in a thread that ends with the iterator."""
+        """Yield the batches of one epoch (counted from 0). A thread prepares them ahead; it ends with the iterator."""
         order = np.random.default_rng([self._recipe.seed, number]).permutation(len(self._rows))
         size = self._recipe.batch_size
         return prefetch(self._make(number, step, order[step * size : (step + 1) * size]) for step in range(self.steps))
@@ -91,7 +91,7 @@ class TrainingBatches:
 
 
 def preprocess(images: NDArray[np.uint8], kind: str) -> NDArray[np.uint8]:
-    """Return images (N, H, W[, 3]) with their grey levels spread by ``equalize`` or ``clahe``, or as they are for ``none``."""
+    """Return images (N, H, W[, 3]) after histogram equalisation (``equalize`` or ``clahe``), or unchanged for ``none``."""
     if kind == "none":
         return images
     change = cv2.equalizeHist if kind == "equalize" else cv2.createCLAHE(2.0, (4, 4)).apply

@@ -1,4 +1,4 @@
-"""Stores all of a run's state in one file, so that it is the state before an epoch or after it, and never a mixture."""
+"""Stores the whole state of a run in one file. The file holds the state before an epoch or after it, never a mixture."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ Arrays = list[NDArray[Any]]
 class RunState:
     """Where a run stands after ``len(history)`` epochs.
 
-    ``weights`` are the raw ones, ``average`` their moving average, ``best`` the average at the best epoch so far; ``optimizer`` and
-    ``seeds`` are what the next step needs to be the same step.
+    ``weights`` are the raw weights, ``average`` is their moving average, and ``best`` is the average at the best epoch so far. With
+    ``optimizer`` and ``seeds``, the next step is the same as without a stop.
     """
 
     weights: Arrays
@@ -43,7 +43,7 @@ _LISTS = ("weights", "optimizer", "seeds", "average", "best")
 
 
 def save_state(file: Path, state: RunState) -> None:
-    """Write ``state`` so that a crash or a full disk at any moment leaves the old file or the new one."""
+    """Write ``state`` atomically: after a crash or on a full disk, the old file or the new file is there."""
     arrays = {f"{name}/{i:04d}": array for name in _LISTS for i, array in enumerate(getattr(state, name))}
     meta = json.dumps({"steps": state.steps, "history": state.history})
     with atomic_write(file, durable=True) as draft, draft.open("wb") as out:

@@ -1,4 +1,4 @@
-"""Writes the files of the original trainer, for notebooks and scripts that expect them."""
+"""Writes the files of the original trainer for notebooks and scripts that need them."""
 
 from __future__ import annotations
 

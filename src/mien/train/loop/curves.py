@@ -1,4 +1,4 @@
-"""Draws a run's history: ``curves.png`` and TensorBoard event files. Needs no Keras."""
+"""Draws the history of a run: ``curves.png`` and TensorBoard event files. It does not need Keras."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mien.train.loop.run_folder import CURVES, TENSORBOARD
 
 
 def draw_curves(run: Path, history: list[dict[str, Any]]) -> None:
-    """Write ``curves.png``: loss and accuracy of training and validation per epoch."""
+    """Write ``curves.png``: training and validation loss and accuracy per epoch."""
     epochs = [row["epoch"] for row in history]
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     for axes, name in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
@@ -29,7 +29,7 @@ def draw_curves(run: Path, history: list[dict[str, Any]]) -> None:
 
 
 class TensorBoardLog:
-    """Event files in ``run/tensorboard``, written anew from the history at every start so that no step is lost or repeated."""
+    """Event files in ``run/tensorboard``. Every start rewrites them from the history, so that no step is lost or repeated."""
 
     def __init__(self, run: Path, history: list[dict[str, Any]]) -> None:
         shutil.rmtree(run / TENSORBOARD, ignore_errors=True)
@@ -45,5 +45,5 @@ class TensorBoardLog:
         self._writer.flush()
 
     def close(self) -> None:
-        """End the event file."""
+        """Close the event file."""
         self._writer.close()

@@ -1,4 +1,4 @@
-"""Data-parallel training through Keras's distribution API: each device has a replica of the weights and gets a share of every batch."""
+"""Data-parallel training through Keras's distribution API: each device holds a copy of the weights and gets a share of every batch."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from mien.errors import UsageError
 
 
 def data_parallel(devices: int, batch_size: int) -> contextlib.AbstractContextManager[object]:
-    """Return a context in which networks are built and trained on ``devices`` devices; the loss is that of the whole batch.
+    """Return a context in which networks are built and trained on ``devices`` devices. The loss is that of the whole batch.
 
     Raises:
-        UsageError: another backend than JAX, fewer devices than asked for, or a batch that does not divide evenly.
+        UsageError: the backend is not JAX, there are too few devices, or ``batch_size`` is not a multiple of ``devices``.
     """
     if devices == 1:
         return contextlib.nullcontext()

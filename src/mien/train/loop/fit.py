@@ -1,7 +1,7 @@
 """Trains a recipe on a data set and writes a run folder.
 
-The loop is written step by step and not with ``Model.fit``: it has to run under every Keras backend, to survive a kill between any two
-lines, and to average the weights after each step.
+The loop does not use ``Model.fit``, for three reasons. It must run under every Keras backend. It must survive a kill at any point. It must
+average the weights during the epoch.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ from mien.train.models.predict import predict
 from mien.train.models.torch_norm import fuse_norms
 from mien.train.recipe import Recipe
 
-FEW_STEPS = 8  # in an epoch; running averages follow the weights over some dozens of steps
-PRETRAINED_CHIPS = 512  # on which a loaded network's norms may be measured
+FEW_STEPS = 8  # per epoch; running averages need some dozens of steps to follow the weights
+PRETRAINED_CHIPS = 512  # for measuring the batch norms of a loaded network
 EMA_EVERY = 4  # steps between two updates of the weight average
 EpochReport = Callable[[dict[str, Any]], None]
 StepReport = Callable[[int, int, int], None]
@@ -57,25 +57,25 @@ def fit(
     on_epoch: EpochReport | None = None,
     on_step: StepReport | None = None,
 ) -> RunState:
-    """Train a recipe on ``data`` and return the final state; the run folder holds everything needed later.
+    """Train a recipe on ``data`` and return the final state. The run folder holds everything that later steps need.
 
     Args:
         recipe: what to train and how.
         data: images with the splits ``train`` and the validation split.
-        run: folder, made if missing; an existing run is continued with ``resume`` and otherwise refused.
-        validation: split that chooses the epoch; ``public`` where there is one, else ``val``, else a tenth of ``train``, by seed.
+        run: folder of the run, made if it is missing. An existing run is continued with ``resume`` and refused without it.
+        validation: split that chooses the epoch; by default ``public``, else ``val``, else a tenth of ``train``, chosen by the seed.
         resume: continue after the last complete epoch.
         soft: teacher probabilities (len(data), classes) that replace the labels, for distillation.
-        teacher: a network (chips -> logits of the same labels) whose answers to each augmented batch replace the labels instead.
-        devices: how many devices share each batch (JAX backend only).
+        teacher: a network (chips -> logits of the same labels); its predictions on each augmented batch replace the labels.
+        devices: number of devices that share each batch (JAX backend only).
         on_epoch: called with each history row.
-        on_step: called after each batch with the epoch (from 0), the batches done and the batches in it.
+        on_step: called after each batch with the epoch (from 0), the number of batches done and the number of batches of the epoch.
 
     Raises:
-        DataError: no training or validation images.
-        DivergedError: the loss stopped being finite; the run folder keeps the last good state.
+        DataError: there are no training images or no validation images.
+        DivergedError: the loss is not finite any more; the run folder keeps the last good state.
         TrainingError: the folder holds another run, or cannot be written.
-        UsageError: a teacher beside soft labels, several devices, a preprocessing step or crops; ``sam_rho`` beside several devices.
+        UsageError: a teacher is combined with soft labels, several devices, preprocessing or crops; or ``sam_rho`` with several devices.
     """
     if recipe.optimizer.sam_rho and devices > 1:
         raise UsageError("optimizer.sam_rho trains on one device: leave it or --devices out")
@@ -89,7 +89,7 @@ def fit(
         _warn_of_few_steps(recipe, len(train_rows), batches.steps)
     classes = len(data.label_names)
     keras.utils.set_random_seed(recipe.seed)
-    judge = build_model(recipe, classes)  # scores the averaged weights, in float32 on one device
+    judge = build_model(recipe, classes)  # computes the scores of the averaged weights, in float32 on one device
     with data_parallel(devices, recipe.batch_size):
         model = trainable(recipe, classes)
         config = {
@@ -111,7 +111,7 @@ def fit(
     while len(state.history) < recipe.epochs and not should_stop(recipe, state.history, state.best_row):
         epoch = len(state.history)
         began = time.perf_counter()
-        # Under torch, dropout draws from the backend's one stream, which no checkpoint holds.
+        # Under torch, dropout uses the global random stream of the backend, which a checkpoint does not hold.
         keras.utils.set_random_seed(int(np.random.SeedSequence((recipe.seed, epoch)).generate_state(1)[0]))
         with data_parallel(devices, recipe.batch_size):
             if epoch and is_frozen(recipe, epoch - 1) and not is_frozen(recipe, epoch):
@@ -148,7 +148,7 @@ def fit(
 
 
 def export_keras(recipe: Recipe, label_names: tuple[str, ...], weights: Arrays, file: Path) -> keras.Model:
-    """Write the single-output float32 network (logits over ``label_names``) with ``weights`` of the training network; return it."""
+    """Write a float32 network with one output (logits over ``label_names``) and the ``weights`` of the training network; return it."""
     trained = build_model(recipe, len(label_names))
     trained.set_weights(weights)
     model = keras.Model(trained.input, trained.get_layer("emotion").output, name=recipe.name)
@@ -170,7 +170,7 @@ def _warn_of_few_steps(recipe: Recipe, images: int, steps: int) -> None:
 
 
 def trainable(recipe: Recipe, classes: int) -> keras.Model:
-    """Return the network that a run trains, not yet compiled: in the recipe's precision, and with the backend's fastest layers."""
+    """Return the network that a run trains, not yet compiled. It has the recipe's precision and the fastest layers of the backend."""
     with computing_in(recipe.precision):
         model = build_model(recipe, classes, any_side=bool(recipe.augment.crop))
     fuse_norms(model)
@@ -179,7 +179,7 @@ def trainable(recipe: Recipe, classes: int) -> keras.Model:
 
 @contextmanager
 def computing_in(precision: str) -> Iterator[None]:
-    """Networks built inside compute in ``precision``, ``float32`` or ``mixed_bfloat16``; their weights stay float32."""
+    """Make networks that are built in this context compute in ``precision``, for example ``mixed_bfloat16``. Weights stay float32."""
     keras.mixed_precision.set_global_policy(precision)
     try:
         yield
@@ -188,14 +188,14 @@ def computing_in(precision: str) -> Iterator[None]:
 
 
 def _open(run: Path, config: dict[str, Any], data: Dataset, model: keras.Model, steps: int, resume: bool) -> RunState:
-    """Return the state to continue from; ``model`` is compiled and has its weights."""
+    """Return the state to continue from. Afterwards ``model`` is compiled and holds the weights of that state."""
     recipe = Recipe.from_dict(config["recipe"])
     file = run / CONFIG
     if file.exists():
         if not resume:
             raise TrainingError(f"{run} already holds a run; add --resume to continue it, or choose another folder")
         old = json.loads(file.read_text(encoding="utf-8"))
-        old["recipe"] = Recipe.from_dict(old["recipe"]).to_dict()  # keys that came later take their defaults
+        old["recipe"] = Recipe.from_dict(old["recipe"]).to_dict()  # keys that are newer than the run get their defaults
         if changed := [key for key, value in config.items() if key in old and old[key] != value]:
             keys = "".join(f" ({'; '.join(_differences(old['recipe'], config['recipe']))})" for key in changed if key == "recipe")
             raise TrainingError(
@@ -214,7 +214,7 @@ def _open(run: Path, config: dict[str, Any], data: Dataset, model: keras.Model, 
             raise TrainingError(
                 f"{run} is a mean of other runs and has no step to go on from; --set model.weights={run / MODEL} begins with it"
             )
-    # The saved optimiser is that of the last epoch's phase; a new phase begins with its own.
+    # The saved optimiser belongs to the phase of the last epoch. A new phase starts with a fresh optimiser.
     compile_for(model, recipe, max(0, len(state.history) - 1), steps)
     if resumed:
         for variables, arrays in (
@@ -228,14 +228,14 @@ def _open(run: Path, config: dict[str, Any], data: Dataset, model: keras.Model, 
         run.mkdir(parents=True, exist_ok=True)
         write_json(run / ENVIRONMENT, {**environment(keras.backend.backend()), "images": describe(data)})
         write_json(file, config)
-        write_history(run, state.history)  # a kill may have come between the checkpoint and its history
+        write_history(run, state.history)  # the run may have been killed between the checkpoint and the history
     except OSError as error:
         raise TrainingError(f"cannot write the run folder {run}: {error}") from None
     return state
 
 
 def _differences(there: dict[str, Any], here: dict[str, Any], prefix: str = "") -> Iterator[str]:
-    """Yield the keys of two recipes that differ, dotted, with both values."""
+    """Yield the keys in which two recipes differ, dotted, with both values."""
     for key, value in here.items():
         if isinstance(value, dict) and isinstance(there.get(key), dict):
             yield from _differences(there[key], value, f"{prefix}{key}.")
@@ -286,7 +286,7 @@ def _train_epoch(
     teacher: keras.Model | None,
     on_step: StepReport | None,
 ) -> tuple[float, float, float]:
-    """Run one epoch; return mean loss, training accuracy and seconds spent waiting for input. Ends at once on a loss that is not finite."""
+    """Run one epoch and return mean loss, training accuracy and seconds of waiting for input. Stop at a loss that is not finite."""
     sums = np.zeros(2)
     waited, mark = 0.0, time.perf_counter()
     for step, batch in enumerate(batches.epoch(epoch), start=1):
@@ -302,7 +302,7 @@ def _train_epoch(
             break
         state.steps += 1
         if decay and state.steps % EMA_EVERY == 0:
-            # The first updates forget quickly, so that the random start does not linger (Tan & Le 2019's schedule).
+            # The decay is smaller in the first updates, so that the random start fades quickly (schedule of Tan & Le 2019).
             keep = min(decay, (1 + state.steps) / (10 + state.steps)) ** EMA_EVERY
             state.average = [a + (1 - keep) * (b - a) for a, b in zip(state.average, _numpy(model.weights), strict=True)]
         if on_step:

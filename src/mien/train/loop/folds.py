@@ -1,4 +1,4 @@
-"""Computes probabilities of images by models that were not trained on them."""
+"""Computes the probabilities of images with models that were not trained on them."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ EpochReport = Callable[[int, dict[str, Any]], None]
 
 
 def labels_only(recipe: str, epochs: int) -> Recipe:
-    """Return a recipe, shortened to ``epochs``, that learns from the labels alone.
+    """Return a recipe, shortened to ``epochs``, that learns only from the labels.
 
-    Crowd votes are left out, because they are another opinion on the labels that are in doubt.
+    The FER+ votes are left out, because they are a second opinion on the labels that are in doubt.
     """
     return Recipe.load(recipe, **{"epochs": epochs, "loss.votes_weight": 0, "loss.targets": "labels", "classic_files": False})
 
 
 def out_of_fold(data: Dataset, recipe: Recipe, folds: int, runs: Path, on_epoch: EpochReport | None = None) -> NDArray[np.float64]:
-    """Return probabilities (N, labels) of every image of ``data`` by models that were not trained on it.
+    """Return the probabilities (N, labels) of every image of ``data``, from models that were not trained on that image.
 
-    The training images are divided into ``folds`` parts with the same shares of labels. A model that is trained on the other parts
-    answers each part, with the weights at the end of its recipe: no epoch is chosen on the part. All other images get the mean of the
-    models.
+    The training images are divided into ``folds`` parts with the same shares of labels. The probabilities of each part come from a model
+    that is trained on the other parts, with its weights at the end of the recipe; the part does not choose the epoch. All other images
+    get the mean of the models.
 
     Args:
         data: the data set.
         recipe: how each model is trained.
-        folds: how many models, 2 or more.
-        runs: folder of their runs; finished ones are not trained again.
-        on_epoch: called after each epoch with the number of the model, from 0, and the history row.
+        folds: number of models, 2 or more.
+        runs: folder of the runs; finished runs are not trained again.
+        on_epoch: called after each epoch with the number of the model (from 0) and the history row.
 
     Raises:
         UsageError: see :func:`deal`.
@@ -64,10 +64,10 @@ def out_of_fold(data: Dataset, recipe: Recipe, folds: int, runs: Path, on_epoch:
 
 
 def deal(data: Dataset, folds: int, seed: int) -> NDArray[np.int64]:
-    """Return the part of each image (N,), 0 to folds - 1 for training images, with the same shares of labels, and -1 for all others.
+    """Return the part of each image (N,): 0 to folds - 1 for training images, with the same shares of labels; -1 for all others.
 
     Raises:
-        UsageError: fewer than two folds, or more than there are training images of the rarest label.
+        UsageError: ``folds`` is below 2 or above the number of training images of the rarest label.
     """
     train = data.rows("train")
     rarest = int(np.bincount(data.labels[train], minlength=len(data.label_names)).min())

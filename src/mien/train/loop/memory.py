@@ -1,4 +1,4 @@
-"""Lets the process keep memory that a training step has freed."""
+"""Makes the process keep the memory that a training step has freed."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ LARGEST = 2**31 - 1  # bytes; mallopt takes an int
 
 
 def keep_freed_memory() -> bool:
-    """Keep freed memory in this process for its next step instead of returning it to Linux; return False where that is not possible.
+    """Keep freed memory in this process for the next step instead of returning it to Linux. Return False if that is not possible.
 
-    Every step frees the activations of a batch and asks for as much again. glibc maps each large block anew and unmaps it when it is
-    freed, so that the kernel clears every page of every step: up to half the time of a step of a small network on a CPU. Kept blocks
-    are reused as they are; the process stays as large as its largest step.
+    Every step frees the activations of a batch, and the next step allocates as much again. By default, glibc maps each large block
+    newly and unmaps it when it is freed. The kernel then clears every page in every step, which takes up to half the time of a step of a
+    small network on a CPU. Kept blocks are reused without clearing. The process stays as large as its largest step.
 
-    Source: mallopt(3). Blocks that were mapped before the call are still returned.
+    Source: mallopt(3). Blocks that were mapped before the call are still returned to Linux.
     """
     if sys.platform != "linux":
         return False

@@ -1,4 +1,4 @@
-"""Compiles a network with a recipe's optimiser, learning-rate schedule and phases."""
+"""Compiles a network with the optimiser, the learning-rate schedule and the phases of a recipe."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from mien.train.recipe import Recipe
 
 
 def is_frozen(recipe: Recipe, epoch: int) -> bool:
-    """Return True in the epochs (counted from 0) that train the heads alone."""
+    """Return True for the epochs (counted from 0) that train only the heads."""
     return epoch < recipe.frozen.epochs
 
 
 def compile_for(model: keras.Model, recipe: Recipe, epoch: int, steps: int) -> None:
-    """Compile ``model`` for the phase that ``epoch`` (counted from 0) is in, with a fresh optimiser.
+    """Compile ``model`` with a fresh optimiser for the phase of ``epoch`` (counted from 0).
 
     Args:
-        model: the trainable network; in the frozen phase everything but its heads is set untrainable.
+        model: the trainable network; in the frozen phase, everything except its heads becomes untrainable.
         recipe: learning rates, schedule and loss weights.
         epoch: any epoch of the phase.
-        steps: batches an epoch.
+        steps: batches per epoch.
     """
     frozen = is_frozen(recipe, epoch)
     for layer in model.layers:
@@ -49,7 +49,7 @@ def compile_for(model: keras.Model, recipe: Recipe, epoch: int, steps: int) -> N
         loss={name: keras.losses.CategoricalCrossentropy(from_logits=True) for name in model.output_names},
         loss_weights={name: recipe.loss.votes_weight if name == "votes" else 1.0 for name in model.output_names},
         weighted_metrics={"emotion": [keras.metrics.CategoricalAccuracy(name="accuracy")]},
-        jit_compile=keras.backend.backend() == "jax",  # XLA halves the speed of convolutions on a CPU under TensorFlow
+        jit_compile=keras.backend.backend() == "jax",  # under TensorFlow on a CPU, XLA makes convolutions half as fast
     )
     model.optimizer.build(model.trainable_variables)
 
@@ -57,13 +57,13 @@ def compile_for(model: keras.Model, recipe: Recipe, epoch: int, steps: int) -> N
 class KernelMuon(keras.optimizers.Muon):  # type: ignore[misc]  # Keras has no types
     """Muon for convolutions: each kernel is one matrix (height * width * inputs, outputs).
 
-    AdamW takes the rest: norms, biases, heads, and kernels of one input or one output a channel (stems of grey chips, depthwise ones).
+    AdamW updates the rest: norms, biases, heads, and kernels with one input or one output per channel (stems for grey chips, depthwise).
 
-    Keras's own Muon leaves kernels of four dimensions to AdamW. Sources: Jordan et al. 2024 (Muon); its step's size after Liu et al.
-    2025, arXiv:2502.16982, so that learning rate and decay have the size that AdamW takes.
+    Keras's own Muon leaves kernels of four dimensions to AdamW. Sources: Muon, Jordan et al. 2024; the step size, Liu et al. 2025,
+    arXiv:2502.16982. With that step size, learning rate and weight decay have the same scale as for AdamW.
 
     Args:
-        iterate_in: type of the Newton-Schulz iteration. Jordan et al. take bfloat16: only the direction of a step depends on it.
+        iterate_in: dtype of the Newton-Schulz iteration. Jordan et al. use bfloat16, because only the direction of a step depends on it.
     """
 
     def __init__(self, *args: Any, iterate_in: str = "float32", **kwargs: Any) -> None:
@@ -75,13 +75,13 @@ class KernelMuon(keras.optimizers.Muon):  # type: ignore[misc]  # Keras has no t
 
     def zeropower_via_newtonschulz5(self, x: Any, steps: int) -> Any:
         matrix = keras.ops.reshape(x, (-1, x.shape[-1]))
-        # Brought to norm 1 in float32: the sum of squares is one of many values.
+        # The scaling to norm 1 uses float32, because the sum of squares has many terms.
         matrix = keras.ops.cast(matrix / (keras.ops.norm(matrix) + 1e-7), self.iterate_in)
         step = keras.ops.cast(super().zeropower_via_newtonschulz5(matrix, steps), x.dtype)
         return keras.ops.reshape(super().lr_adjust(step), x.shape)
 
     def lr_adjust(self, x: Any) -> Any:
-        return x  # done above, where the kernel is a matrix
+        return x  # zeropower_via_newtonschulz5 has done it, where the kernel is a matrix
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "iterate_in": self.iterate_in}
@@ -104,9 +104,9 @@ def _schedule(recipe: Recipe, steps: int) -> Any:
 
 
 class HeldCosine(keras.optimizers.schedules.CosineDecay):  # type: ignore[misc]  # Keras has no types
-    """Keras's warm-up and cosine, with ``hold_steps`` at the full rate between them.
+    """Keras's warm-up and cosine decay, with ``hold_steps`` steps at the full rate between them.
 
-    A long hold before a short fall is the warm-up-stable-decay schedule of Hu et al. 2024 (MiniCPM, arXiv:2404.06395).
+    A long hold before a short decay is the warm-up-stable-decay schedule of Hu et al. 2024 (MiniCPM, arXiv:2404.06395).
     """
 
     def __init__(self, *args: Any, hold_steps: int = 0, **kwargs: Any) -> None:

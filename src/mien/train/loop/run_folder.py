@@ -1,15 +1,15 @@
-"""Reads and writes the readable files of a run folder: configuration, environment, history. Needs no Keras.
+"""Reads and writes the readable files of a run folder: configuration, environment, history. It does not need Keras.
 
 ::
 
     run/
-      config.json         recipe, labels, validation split, images left out and fingerprints of the data
+      config.json         recipe, labels, validation split, excluded images and fingerprints of the data
       environment.json    versions, machine, git revision, images per label
       history.csv, .json  one row per epoch
       curves.png          loss and accuracy
       tensorboard/        the same numbers as event files
-      checkpoint.npz      everything that the next epoch needs
-      model.keras         the best epoch's network, logits from chips in 0..255
+      checkpoint.npz      all state that the next epoch needs
+      model.keras         the network of the best epoch: chips in 0..255 -> logits
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Run:
 
 
 def is_run(folder: str | Path) -> bool:
-    """Return whether ``folder`` is one that ``mien train`` wrote."""
+    """Return whether ``mien train`` wrote ``folder``."""
     return (Path(folder) / CONFIG).is_file()
 
 
@@ -74,7 +74,7 @@ def write_json(file: Path, values: Any) -> None:
 
 
 def write_history(run: Path, history: list[dict[str, Any]]) -> None:
-    """Write ``history.csv`` and ``history.json``, each of them atomically."""
+    """Write ``history.csv`` and ``history.json``, each atomically."""
     write_json(run / HISTORY, history)
     with atomic_write(run / HISTORY_CSV) as draft, draft.open("w", newline="", encoding="utf-8") as out:
         writer = csv.DictWriter(out, fieldnames=list(history[0]) if history else ["epoch"])

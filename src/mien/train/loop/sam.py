@@ -1,8 +1,8 @@
-"""Sharpness-aware minimisation: each step follows the gradient at the point nearby where the loss is highest, and
-training ends in flatter minima.
+"""Sharpness-aware minimisation (SAM): each step uses the gradient at the nearby point where the loss is highest. Training then ends in
+flatter minima.
 
-Source: Foret et al. 2021, arXiv:2010.01412; the shape of "nearby" after Kwon et al. 2021, arXiv:2102.11600 (ASAM), so that it does not
-depend on the scale of the weights, which batch normalisation leaves open.
+Source: Foret et al. 2021, arXiv:2010.01412. The neighbourhood is that of Kwon et al. 2021, arXiv:2102.11600 (ASAM). It does not depend on
+the scale of the weights, which is arbitrary before a batch normalisation.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ Ascend = Callable[[Any, Any, Any], AbstractContextManager[None]]
 
 
 def ascend_for(model: keras.Model, rho: float) -> Ascend:
-    """Return ``ascend(chips, targets, weights)``: inside this context the model's loss on that batch is higher, outside it is as before.
+    """Return ``ascend(chips, targets, weights)``, a context manager that moves the model's weights to the SAM ascent point of a batch.
 
-    With gradient g, each trainable weight w grows by ``rho * w**2 * g / norm(w * g)``; the norm is over all weights. At the end of the
-    context each weight shrinks by the same amount. A weight of zero does not change.
+    The loss on the batch is higher at that point. With gradient g, the context adds ``rho * w**2 * g / norm(w * g)`` to each trainable
+    weight w; the norm is over all weights. At its end, it subtracts the same amounts. A weight of zero does not change.
 
     Args:
-        model: compiled, on one device; what is trainable now is what moves.
-        rho: radius, relative to the weights; Kwon et al. take 0.5 to 2. At 0 nothing is computed and nothing moves.
+        model: compiled, on one device; the weights that are trainable at this call move.
+        rho: radius, relative to the weights; Kwon et al. use 0.5 to 2. With 0, nothing is computed and no weight moves.
     """
     if not rho:
         return lambda *_: nullcontext()

@@ -1,4 +1,4 @@
-"""Opens a trained run: its recipe, its labels, the rows it trained on, and its network. Keras is loaded only with the network."""
+"""Opens a trained run: its recipe, its labels, the rows it trained on, and its network. Only the network needs Keras."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def read_config(run: Path) -> tuple[Recipe, tuple[str, ...]]:
     """Return the recipe and the labels of a run folder.
 
     Raises:
-        TrainingError: the folder is not a run's.
+        TrainingError: the folder is not a run folder.
     """
     try:
         config = json.loads((run / CONFIG).read_text(encoding="utf-8"))
@@ -37,11 +37,11 @@ def read_config(run: Path) -> tuple[Recipe, tuple[str, ...]]:
 
 
 def rows_of(run: Path, data: Dataset) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the rows of ``data`` that a run trained on and those that chose its epoch; images that the run left out are in neither.
+    """Return the rows of ``data`` that a run trained on, and the rows that chose its epoch. Images that the run excluded are in neither.
 
     Raises:
-        UsageError: the run held images out by chance, and ``data`` is not what it was trained on, so that these cannot be told.
-        DataError: an image that the run left out is not there.
+        UsageError: the run held out random images, and ``data`` is not its data set, so that these images cannot be identified.
+        DataError: ``data`` lacks an image that the run excluded.
     """
     recipe, _ = read_config(run)
     config = read_run(run).config
@@ -56,12 +56,13 @@ def rows_of(run: Path, data: Dataset) -> tuple[NDArray[np.int64], NDArray[np.int
 
 
 def inference_model(run: Path, head: str = "emotion", *, last: bool = False) -> keras.Model:
-    """Return the float32 network of the run's best epoch, chips -> ``logits`` (N, labels), mirror-averaged if the recipe says so.
+    """Return the float32 network of the run's best epoch: chips -> ``logits`` (N, labels).
 
-    With ``last`` it is that of the last epoch, where the learning rate has fallen: the best accuracy of many epochs is partly luck.
+    It averages over the mirror image if the recipe says so. With ``last``, it is the network of the last epoch, after the learning rate
+    has fallen; the best accuracy of many epochs is partly luck.
 
     Raises:
-        TrainingError: ``run`` holds no finished epoch, or no such ``head`` (one of :data:`mien.train.models.HEADS`).
+        TrainingError: ``run`` has no finished epoch, or no such ``head`` (one of :data:`mien.train.models.HEADS`).
     """
     import keras
     from keras import layers
@@ -75,10 +76,10 @@ def inference_model(run: Path, head: str = "emotion", *, last: bool = False) -> 
 
 
 def trained_network(run: Path, *, last: bool = False) -> keras.Model:
-    """Return the float32 network of the run's best epoch with all its heads, or with ``last`` that of its last epoch.
+    """Return the float32 network of the run's best epoch with all its heads. With ``last``, return that of the last epoch.
 
     Raises:
-        TrainingError: ``run`` holds no finished epoch.
+        TrainingError: ``run`` has no finished epoch.
     """
     recipe, labels = read_config(run)
     state = load_state(run / CHECKPOINT)
@@ -90,9 +91,9 @@ def trained_network(run: Path, *, last: bool = False) -> keras.Model:
 
 
 def mirrored(core: keras.Model) -> Any:
-    """Return the mean of the logits of each chip and of its mirror image, a symbolic tensor on ``core.input``.
+    """Return the mean of the logits of each chip and its mirror image, as a symbolic tensor on ``core.input``.
 
-    Of a network with several outputs, named in a dictionary, it is a dictionary of the same names.
+    For a network with a dictionary of outputs, return a dictionary with the same names.
     """
     import keras
 
@@ -103,7 +104,7 @@ def mirrored(core: keras.Model) -> Any:
 
 
 def looks_at_both(network: keras.Model) -> bool:
-    """Return whether :func:`mirrored` is part of a network already."""
+    """Return whether a network already averages over the mirror image, as :func:`mirrored` does."""
     import keras
 
     return any(isinstance(layer, keras.layers.Average) for layer in network.layers)

@@ -1,6 +1,6 @@
-"""Several runs that began alike become one network with the mean of their weights.
+"""Merges several runs with a common start into one network with the mean of their weights.
 
-That network costs no more than one of them and errs less, as long as the runs separated late (Wortsman et al. 2022, arXiv:2203.05482).
+That network costs no more than one of them. It makes fewer errors if the runs separated late (Wortsman et al. 2022, arXiv:2203.05482).
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from mien.train.loop.trained import read_config
 def average_weights(runs: Sequence[Path], out: Path) -> Path:
     """Write a run folder whose network has the mean of the best weights of ``runs``, and return its ``model.keras``.
 
-    The folder works wherever a run of ``mien train`` works, but it cannot be resumed. Its history holds the rows of all runs; ``member``
-    names the run of each row.
+    Every command that takes a run of ``mien train`` takes this folder, but the run cannot be resumed. Its history holds the rows of all
+    runs, and ``member`` names the run of each row.
 
     Raises:
-        UsageError: ``out`` exists, or there are fewer than two runs, or they have different networks or different data.
-        TrainingError: a run has not finished an epoch, or a folder is not a run's.
+        UsageError: ``out`` exists, there are fewer than two runs, or the runs have different networks or different data.
+        TrainingError: a run has no finished epoch, or a folder is not a run folder.
     """
     if len(runs) < 2:
         raise UsageError("the mean of weights needs two runs or more")

@@ -1,7 +1,7 @@
-"""Network families, one file each; :data:`FAMILIES` says which names a recipe may use.
+"""Network families, one file per family. :data:`FAMILIES` lists the names that a recipe may use.
 
-Every family's ``build(size, channels, **options)`` returns a trunk from chips (float32, 0..255; of any side where ``size`` is None) to
-features; the heads are added here, so that all families share labels, supervision and export.
+The function ``build(size, channels, **options)`` of each family returns a trunk from chips (float32, 0..255; of any side if ``size`` is
+None) to features. This module adds the heads, so that all families share labels, supervision and export.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ FAMILIES = {
     "vgg": "mien.train.models.vgg",
     "wide": "mien.train.models.wide",
 }
-FIXED_SIDE = ("face", "faceres", "original", "transfer")  # families whose networks take whole chips alone
+FIXED_SIDE = ("face", "faceres", "original", "transfer")  # families whose networks take only whole chips
 HEADS = ("emotion", "votes")
-SHIPPED_HEADS = {"emotion": "fer2013", "votes": "ferplus"}  # what they are called in a shipped network
+SHIPPED_HEADS = {"emotion": "fer2013", "votes": "ferplus"}  # name in training -> name in a shipped network
 NOT_TRUNK = (*HEADS, *SHIPPED_HEADS.values(), "default")
 
 
 def build_model(recipe: Recipe, class_count: int, *, any_side: bool = False) -> keras.Model:
     """Return the trainable network of a recipe.
 
-    Outputs are logits: ``emotion`` (N, class_count) and, when the recipe uses FER+ votes, ``votes`` (N, 8).
+    Its outputs are logits: ``emotion`` (N, class_count) and, if the recipe uses FER+ votes, ``votes`` (N, 8).
 
     Args:
         recipe: family, options and supervision.
-        class_count: labels that the emotion head answers.
-        any_side: take chips of any side instead of ``recipe.size`` px, with the same weights.
+        class_count: number of labels of the emotion head.
+        any_side: accept chips of any side instead of ``recipe.size`` px, with the same weights.
 
     Raises:
-        RecipeError: for an unknown family, options its builder does not take, or ``any_side`` of one in :data:`FIXED_SIDE`.
+        RecipeError: the family is unknown, its builder does not take an option, or ``any_side`` is set for one of :data:`FIXED_SIDE`.
     """
     import keras
     from keras import layers
@@ -77,7 +77,7 @@ def open_network(file: Path) -> keras.Model:
     """Return the network in a ``.keras`` file.
 
     Raises:
-        BundleError: the file is missing or holds something else.
+        BundleError: the file is missing or does not hold a network.
     """
     import keras
 
@@ -88,14 +88,14 @@ def open_network(file: Path) -> keras.Model:
 
 
 def head_of(network: keras.Model, head: str) -> keras.Model:
-    """Return the network (chips -> logits) of one head; a network with one output is its own ``emotion`` head.
+    """Return the network (chips -> logits) of one head. A network with one output counts as its ``emotion`` head.
 
     Args:
-        network: outputs named as in training (:data:`HEADS`) or as in a shipped network (:data:`SHIPPED_HEADS`, and ``default``).
-        head: the name in training, or ``default``.
+        network: its outputs have the names of training (:data:`HEADS`) or of a shipped network (:data:`SHIPPED_HEADS` and ``default``).
+        head: the name of the head in training, or ``default``.
 
     Raises:
-        UsageError: no such head.
+        UsageError: the network has no such head.
     """
     import keras
 
@@ -109,10 +109,10 @@ def head_of(network: keras.Model, head: str) -> keras.Model:
 
 
 def networks_in(file: Path) -> list[keras.Model]:
-    """Return the members of the ensemble in a ``.keras`` file, in order, or the one network in it.
+    """Return the members of the ensemble in a ``.keras`` file, in order, or the single network in it.
 
     Raises:
-        BundleError: as :func:`open_network`.
+        BundleError: see :func:`open_network`.
     """
     import keras
 
@@ -121,12 +121,12 @@ def networks_in(file: Path) -> list[keras.Model]:
 
 
 def load_pretrained(model: keras.Model, recipe: Recipe, chips: NDArray[np.uint8]) -> None:
-    """Give a new network the weights that ``recipe.model.weights`` names; does nothing for ``none``.
+    """Load the weights that ``recipe.model.weights`` names into a new network. Nothing changes for ``none``.
 
     Args:
-        model: a network that :func:`build_model` made of the same recipe.
-        recipe: its family knows how to read the weights.
-        chips: some training chips, uint8 (N, size, size[, 3]), for a family that has to measure its norms' statistics.
+        model: a network that :func:`build_model` made from the same recipe.
+        recipe: its family reads the weights.
+        chips: some training chips, uint8 (N, size, size[, 3]), for a family that must measure the statistics of its batch norms.
 
     Raises:
         RecipeError: the family takes no weights, or the file is missing or does not fit.
@@ -145,7 +145,7 @@ def load_pretrained(model: keras.Model, recipe: Recipe, chips: NDArray[np.uint8]
 
 
 def _load_network(model: keras.Model, file: Path) -> None:
-    """Go on from a network that was trained before: its trunk, and each head that answers as many labels."""
+    """Copy the weights of an earlier network: its trunk, and each head with the same number of labels."""
     if not file.is_file():
         raise RecipeError(f"model.weights: no file at {file}; give 'none' or a network that mien train wrote")
     try:

@@ -1,7 +1,7 @@
 """Family ``compact``, the default: a plain residual network for small grey faces.
 
-A 5x5 stride-2 stem halves the chip at once, so that the residual stages (He et al. 2016, arXiv:1512.03385) work at
-24, 12 and 6 pixels, where most of the work is in channels and not in pixels.
+A 5x5 stem with stride 2 halves the chip first. The residual stages (He et al. 2016, arXiv:1512.03385) therefore work at 24, 12 and 6
+pixels, where channels and not pixels make up most of the computation.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ def build(
     Args:
         size: side of the chip in pixels.
         channels: 1 (grey) or 3 (RGB).
-        side: pixels that the chip is enlarged to inside the graph, so that every stage sees more of them; 0 leaves it as it is.
+        side: side in pixels to which the graph enlarges the chip, so that every stage gets more pixels; 0 keeps the chip's side.
         stem: channels after the stem.
-        widths: channels of each residual stage; every stage after the first halves the side.
+        widths: channels of each residual stage; every stage except the first halves the side.
         depths: residual blocks in each stage.
         dropout: rate before the head.
-        drop_path: how often the last residual branch is left out in training, for one image at a time; the rate rises linearly from
-            0 at the first (stochastic depth, Huang et al. 2016, arXiv:1603.09382).
+        drop_path: rate at which training leaves out the last residual branch, drawn per image; the rate rises linearly from 0 at the
+            first branch (stochastic depth, Huang et al. 2016, arXiv:1603.09382).
     """
     chips = keras.Input((size, size, channels), name="chips")
     x = enlarged(standardized(chips), side)

@@ -1,7 +1,8 @@
-"""Family ``convnext``: a large teacher with large depthwise kernels and wide pointwise layers, to be trained on an accelerator.
+"""Family ``convnext``: a large teacher with large depthwise kernels and wide pointwise layers. Train it on an accelerator.
 
-The block of ConvNeXt (Liu et al. 2022, arXiv:2201.03545), after a stem of two 3x3 convolutions that loses less of a 64 to 112 pixel
-chip than the original's 4x4 patches. The learned scale of each branch is that of a batch normalisation, so that no weight decay acts on it.
+It uses the block of ConvNeXt (Liu et al. 2022, arXiv:2201.03545). The stem has two 3x3 convolutions, because these lose less of a chip of
+64 to 112 pixels than the original's 4x4 patches. A batch normalisation holds the learned scale of each branch, so that weight decay does
+not act on it.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ def build(
     """Return the trunk: chips (N, size, size, channels) float32 in 0..255 -> features (N, widths[-1]).
 
     Args:
-        size: side of the chip in pixels; the stem quarters it, every later stage halves it.
+        size: side of the chip in pixels; the stem divides it by 4, and every later stage halves it.
         channels: 1 (grey) or 3 (RGB).
         widths: channels of each stage.
         depths: blocks in each stage.
         kernel: side of the depthwise kernels.
-        layer_scale: where the learned scale of each block's branch starts.
-        drop_path: how often the last block is left out in training; the rate rises linearly from 0 at the first.
+        layer_scale: start value of the learned scale of each block's branch.
+        drop_path: rate at which training leaves out the last block; the rate rises linearly from 0 at the first block.
         dropout: rate before the heads.
     """
     chips = keras.Input((size, size, channels), name="chips")

@@ -1,4 +1,4 @@
-"""Reads the convolutions in a network file of dlib's, without dlib: each layer is a name, one tensor of parameters, and its numbers."""
+"""Reads the convolutions in a network file of dlib without dlib. Each layer is a name, one tensor of parameters, and its numbers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LAYERS = re.compile(rb"con_4|affine_")
 
 @dataclass(frozen=True)
 class Convolution:
-    """A convolution and the affine map a channel after it: ``kernel`` (height, width, in, out); ``bias``, ``gamma``, ``beta`` (out,)."""
+    """A convolution and its affine map per channel: ``kernel`` (height, width, in, out); ``bias``, ``gamma`` and ``beta`` (out,)."""
 
     kernel: NDArray[np.float32]
     bias: NDArray[np.float32]
@@ -26,10 +26,10 @@ class Convolution:
 
 
 def read_convolutions(file: Path) -> list[Convolution]:
-    """Return the convolutions of a ``.dat`` network whose batch norms were turned into affine maps, in the order data meets them.
+    """Return the convolutions of a ``.dat`` network whose batch norms are stored as affine maps, in the order of the data flow.
 
     Raises:
-        RecipeError: the file is no such network, or is cut short.
+        RecipeError: the file is not such a network, or it is truncated.
     """
     try:
         data = file.read_bytes()
@@ -57,7 +57,7 @@ def _convolution(data: bytes, first: _Layer, second: _Layer) -> Convolution:
 
 
 def _integer(data: bytes, at: int) -> tuple[int, int]:
-    """Return (value, where the next one starts): a byte with the sign bit and the count of bytes, then those, lowest first."""
+    """Return (value, position of the next value). A byte holds the sign bit and the number of bytes; the bytes follow, lowest first."""
     count = data[at] & 0x0F
     value = int.from_bytes(data[at + 1 : at + 1 + count], "little")
     return (-value if data[at] & 0x80 else value), at + 1 + count

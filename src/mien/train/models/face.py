@@ -1,7 +1,7 @@
 """Family ``face``: a residual network that starts with the weights of a face recognition network.
 
-The layers are those of dlib's face recognition network (King 2017, a ResNet-34 with halved widths and five blocks fewer; public
-domain, CC0), so that its weights, learned from three million faces, can be the start.
+The layers are those of dlib's face recognition network (King 2017; a ResNet-34 with half the width and five blocks fewer; public domain,
+CC0). Training can therefore start with its weights, which were learned from three million faces.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from mien.train.models.dlib_file import Convolution, read_convolutions
 from mien.train.models.entry import enlarged, standardized
 from mien.train.models.predict import predict
 
-# (channels, blocks) of each stage; every stage but the first halves the side in its first block
+# (channels, blocks) of each stage; every stage except the first halves the side in its first block
 STAGES = ((32, 3), (64, 4), (128, 3), (256, 3), (256, 1))
-# A chip of mean 0 and variance 1 times this has the contrast that dlib's network was trained on: grey levels / 256 of a usual photo.
+# A chip of mean 0 and variance 1, multiplied by this, has the contrast of dlib's training photos, in grey levels / 256.
 CONTRAST = 0.234
 
 
@@ -30,14 +30,14 @@ def build(size: int, channels: int, *, side: int = 99, blocks: int = 13, dropout
 
     Args:
         size: side of the chip in pixels.
-        channels: 1; the weights' three colour channels are added up for grey.
-        side: pixels that the chip is enlarged to inside the graph; dlib used 150.
-        blocks: residual blocks that are kept, 1 to 14.
+        channels: 1; the three colour channels of the weights are summed for grey.
+        side: side in pixels to which the graph enlarges the chip; dlib used 150.
+        blocks: number of residual blocks to keep, 1 to 14.
         dropout: rate before the head.
-        drop_path: how often the last residual branch is left out in training; the rate rises linearly from 0 at the first.
+        drop_path: rate at which training leaves out the last residual branch; the rate rises linearly from 0 at the first branch.
 
     Raises:
-        RecipeError: more than one channel, or a number of blocks that there is not.
+        RecipeError: ``channels`` is not 1, or ``blocks`` is out of range.
     """
     plan = [(width, 2 if stage and not block else 1) for stage, (width, depth) in enumerate(STAGES) for block in range(depth)]
     if channels != 1 or not 1 <= blocks <= len(plan):
@@ -56,16 +56,16 @@ def build(size: int, channels: int, *, side: int = 99, blocks: int = 13, dropout
 def load_weights(model: keras.Model, weights: str, *, chips: NDArray[np.uint8], **_: Any) -> None:
     """Fill the network from dlib's ``dlib_face_recognition_resnet_model_v1.dat`` (in the pip package ``face-recognition-models``).
 
-    In dlib's file the batch norms are folded into affine maps. Each norm gets the statistics of ``chips`` at its place, and the scale
-    and offset that undo them. So the network starts as the same function, and its norms work in training.
+    In dlib's file, the batch norms are folded into affine maps. Each norm therefore gets the statistics of ``chips`` at its place, and
+    the scale and offset that cancel them. So the network starts as the same function as dlib's, and its norms work in training.
 
     Args:
         model: a network on the trunk that :func:`build` made.
         weights: the file.
-        chips: some hundred training chips, uint8 (N, size, size).
+        chips: a few hundred training chips, uint8 (N, size, size).
 
     Raises:
-        RecipeError: no such file, or weights of another network.
+        RecipeError: the file does not exist or holds weights of another network.
     """
     if not Path(weights).is_file():
         raise RecipeError(f"model.weights: no file at {weights}; give 'none' or dlib_face_recognition_resnet_model_v1.dat")
@@ -86,13 +86,13 @@ def load_weights(model: keras.Model, weights: str, *, chips: NDArray[np.uint8], 
             )
         convolution.set_weights([kernel])
         before = keras.Model(model.input, convolution.output)
-        before.run_eagerly = True  # a network that answers once is not worth compiling
+        before.run_eagerly = True  # the network runs only once, so compiling it costs more than it saves
         answers = predict(before, values, batch=64)
         _melt(norm, source, answers.mean((0, 1, 2)), answers.var((0, 1, 2)))
 
 
 def _melt(norm: layers.BatchNormalization, source: Convolution, mean: NDArray[np.float64], variance: NDArray[np.float64]) -> None:
-    """Set ``norm`` so that it is ``source``'s bias and affine map, written as a batch norm with these statistics."""
+    """Set ``norm`` so that, with these statistics, it equals the bias and the affine map of ``source``."""
     gamma = source.gamma * np.sqrt(variance + norm.epsilon)
     beta = source.beta + source.gamma * (source.bias + mean)
     norm.set_weights([gamma, beta, mean, variance])
@@ -113,7 +113,7 @@ def _residual(x: keras.KerasTensor, width: int, stride: int, name: str, drop: fl
     shortcut = layers.AveragePooling2D(stride)(x) if stride > 1 else x
     x = _conv(x, width, f"{name}_a", stride=stride)
     x = _conv(x, width, f"{name}_b", relu=False)
-    if short := shortcut.shape[1] - x.shape[1]:  # an even side: the strided convolution answers one row and column less
+    if short := shortcut.shape[1] - x.shape[1]:  # for an even side, the strided convolution returns one row and one column less
         x = layers.ZeroPadding2D(((0, short), (0, short)))(x)
     if more := width - shortcut.shape[-1]:
         shortcut = keras.ops.pad(shortcut, ((0, 0), (0, 0), (0, 0), (0, more)))

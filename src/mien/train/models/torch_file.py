@@ -1,4 +1,4 @@
-"""Reads the arrays in a PyTorch checkpoint of plain tensors, without PyTorch and without running anything that the file asks for."""
+"""Reads the arrays in a PyTorch checkpoint of plain tensors. It needs no PyTorch and runs no code from the file."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _LEGACY_HEADERS = 3  # magic number, protocol version, description of the machin
 def read_state_dict(file: Path) -> dict[str, NDArray[Any]]:
     """Return name -> array of a ``.pth`` state dict, in the file's order.
 
-    Both containers are read: the zip archive that torch.save writes since 1.6, and the pickle stream before it.
+    It reads both containers: the zip archive that torch.save writes since 1.6, and the pickle stream of earlier versions.
 
     Raises:
-        RecipeError: not such a file, or one that holds more than tensors.
+        RecipeError: the file is not a state dict, or it holds other objects than tensors.
     """
     try:
         tensors = _read_zip(file) if zipfile.is_zipfile(file) else _read_stream(file)
@@ -48,7 +48,7 @@ class _Storage:
 
 
 class _Tensor:
-    """A view into a storage that may be read later than the view."""
+    """A view into a storage. The storage may be read after the view."""
 
     def __init__(self, storage: _Storage, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: Any) -> None:
         self._storage, self._offset, self._shape, self._strides = storage, offset, shape, strides
@@ -65,7 +65,7 @@ class _Tensor:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Knows tensors, storages and ordered dicts, and refuses every other name."""
+    """Accepts tensors, storages and ordered dicts, and refuses every other name."""
 
     def __init__(self, stream: BinaryIO | io.BytesIO, storages: dict[str, _Storage]) -> None:
         super().__init__(stream)

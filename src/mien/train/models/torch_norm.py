@@ -1,4 +1,4 @@
-"""Batch normalisation by torch's own kernel, for training on a CPU under the torch backend."""
+"""Batch normalisation with torch's fused kernel, for training on a CPU under the torch backend."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ import keras
 
 
 def fuse_norms(model: keras.Model) -> None:
-    """Let torch's fused kernel compute the batch normalisation of ``model``; does nothing under another backend.
+    """Make torch's fused kernel compute the batch normalisation of ``model``. Under another backend, nothing changes.
 
-    Keras composes the layer of a dozen element-wise operations, which take more than half of a training step of a small network on a
-    CPU. The fused kernel gives the same output; its running variance divides by n - 1 where Keras's divides by n, the count of values
-    a channel in the batch. The network keeps its layers and its weights, so it is saved and read as before.
+    Keras builds the layer from a dozen element-wise operations. On a CPU, these take more than half of a training step of a small
+    network. The fused kernel gives the same output. One thing differs: its running variance divides by n - 1, and Keras's divides by n,
+    where n is the number of values per channel in the batch. Layers and weights of the network do not change, so it is saved and loaded
+    as before.
     """
     if keras.backend.backend() != "torch":
         return
-    # Keras flattens nested networks here alone, and a pretrained trunk is one.
+    # Only this method of Keras also lists the layers of nested networks; a pretrained trunk is a nested network.
     for layer in model._flatten_layers():
         if type(layer) is keras.layers.BatchNormalization and layer.scale and layer.center:
             layer.call = _fused(layer)

@@ -1,4 +1,4 @@
-"""Family ``transfer``: a backbone with ImageNet weights, its normalisation inside the graph, and a new head on top."""
+"""Family ``transfer``: a backbone with ImageNet weights, its normalisation inside the graph, and a new head."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mien.train.models.entry import enlarged
 from mien.train.models.torch_file import read_state_dict
 
 Convention = Literal["keras", "torch"]
-# name -> (keras.applications' name or our own, how its weights want their input)
+# name -> (name in keras.applications or our own, the input format of its weights)
 BACKBONES = {
     "vgg16": ("VGG16", "bgr"),
     "resnet50": ("ResNet50", "bgr"),
@@ -26,14 +26,14 @@ BACKBONES = {
     "efficientnet_lite1": ("lite1", "lite"),
     "efficientnet_lite2": ("lite2", "lite"),
 }
-# (mean, standard deviation) a channel, in grey levels of 0..255
+# (mean, standard deviation) per channel, in grey levels of 0..255
 NORMALIZATIONS = {
     "bgr": ((103.939, 116.779, 123.68), (1.0, 1.0, 1.0)),
     "imagenet": ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
     "unit": ((127.5, 127.5, 127.5), (127.5, 127.5, 127.5)),
     "lite": ((127.0, 127.0, 127.0), (128.0, 128.0, 128.0)),
 }
-# Backbones whose weights may come as a PyTorch state dict
+# Backbones whose weights may be a PyTorch state dict
 TORCH_BACKBONES = ("mobilenet_v2", "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 TORCH_EPSILON = 1e-5  # of torchvision's batch norms; Keras's MobileNetV2 has 1e-3
 
@@ -47,10 +47,10 @@ def build(
         size: side of the chip in pixels.
         channels: 1 (grey, repeated to RGB inside the graph) or 3 (RGB).
         backbone: a name in :data:`BACKBONES`.
-        side: pixels that the chip is enlarged to inside the graph; the chip's own by default.
+        side: side in pixels to which the graph enlarges the chip; by default the chip's own side.
         convention: ``keras`` for Keras's weights; ``torch`` for a PyTorch file of MobileNetV2 or EfficientNet-Lite. Torchvision's
-            MobileNetV2 normalises otherwise, and Keras shares its padding only where every strided layer meets an odd side: use 97,
-            129, 193 or 225.
+            MobileNetV2 uses another normalisation. Its padding equals that of Keras only if the input of every strided layer has an
+            odd side, so use a side of 97, 129, 193 or 225.
         dropout: rate before the head.
     """
     _check(backbone, convention)
@@ -64,8 +64,8 @@ def build(
     x = layers.Concatenate(name="rgb")([chips] * 3) if channels == 1 else chips
     x = enlarged(x, side)
     if wants == "bgr":
-        x = keras.ops.flip(x, axis=-1)  # torch refuses a slice with a negative step
-    mean, deviation = NORMALIZATIONS[wants]  # an operation, not the layer Normalization, for the reason that `enlarged` gives
+        x = keras.ops.flip(x, axis=-1)  # torch does not support a slice with a negative step
+    mean, deviation = NORMALIZATIONS[wants]  # not the layer Normalization, see `enlarged`
     x = (x - np.array(mean, np.float32)) / np.array(deviation, np.float32)
     if wants == "lite":
         features = efficientnet_lite.features(x, name)
@@ -80,17 +80,17 @@ def build(
 
 
 def load_weights(model: keras.Model, weights: str, *, backbone: str, convention: Convention = "keras", **_: Any) -> None:
-    """Fill the backbone inside ``model``.
+    """Load weights into the backbone inside ``model``.
 
     Args:
         model: a network on the trunk that :func:`build` made with the same options.
-        weights: ``imagenet`` (Keras downloads them once), a Keras ``.h5`` file without top, or a PyTorch ``.pth`` of torchvision's
-            MobileNetV2 or of EfficientNet-Lite.
-        backbone: as in :func:`build`.
-        convention: as in :func:`build`; ``torch`` for a ``.pth`` file.
+        weights: ``imagenet`` (Keras downloads them once), a Keras ``.h5`` file without the top layers, or a PyTorch ``.pth`` file of
+            torchvision's MobileNetV2 or of EfficientNet-Lite.
+        backbone: see :func:`build`.
+        convention: see :func:`build`; ``torch`` for a ``.pth`` file.
 
     Raises:
-        RecipeError: no such file, no network to download with, or weights of another network.
+        RecipeError: the file does not exist, the download fails, or the weights belong to another network.
     """
     _check(backbone, convention)
     if weights != "imagenet" and not Path(weights).is_file():
@@ -104,7 +104,7 @@ def load_weights(model: keras.Model, weights: str, *, backbone: str, convention:
         raise RecipeError(f"Keras has no weights of {backbone}; give a .pth file and model.options.convention = 'torch'")
     try:
         donor = _application(BACKBONES[backbone][0], input_shape=(224, 224, 3), weights=weights)
-    except Exception as error:  # keras raises bare exceptions for a failed download and for a foreign file
+    except Exception as error:  # keras raises bare exceptions for a failed download and for a file of another network
         raise RecipeError(f"cannot load {weights!r} into {backbone}: {error}") from error
     for layer in donor.layers:
         if layer.weights:
@@ -125,7 +125,7 @@ def _application(name: str, **options: Any) -> keras.Model:
 
 
 def _load_torch(model: keras.Model, arrays: dict[str, NDArray[Any]], backbone: str) -> None:
-    """Copy the arrays into the same layers in the same order; the last linear layer is left out."""
+    """Copy the arrays into the layers, which have the same order. The last linear layer is left out."""
     queue = [
         array for name, array in arrays.items() if not name.startswith(("classifier.", "_fc.")) and not name.endswith("num_batches_tracked")
     ]

@@ -1,7 +1,7 @@
-"""Family ``vgg``: a large teacher with plain 3x3 convolutions, to be trained on an accelerator.
+"""Family ``vgg``: a large teacher with plain 3x3 convolutions. Train it on an accelerator.
 
-The shape of VGG (Simonyan & Zisserman 2015, arXiv:1409.1556) that does best among small published nets on FER2013 (Khaireddin & Chen
-2021, arXiv:2105.03588), with batch normalisation and one pooled vector in place of its large dense layers.
+It is the form of VGG (Simonyan & Zisserman 2015, arXiv:1409.1556) that is the best of the small published networks on FER2013
+(Khaireddin & Chen 2021, arXiv:2105.03588). Batch normalisation is added, and one pooled vector replaces the large dense layers.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def build(
         channels: 1 (grey) or 3 (RGB).
         widths: channels of each stage.
         depths: convolutions in each stage.
-        stage_dropout: rate at which whole channels are left out after each stage.
+        stage_dropout: rate of dropping whole channels after each stage.
         dense: width of the last layer before the heads.
         dropout: rate before and after that layer.
     """

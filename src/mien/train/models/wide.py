@@ -1,7 +1,8 @@
-"""Family ``wide``: a large residual teacher with channel attention, to be trained on an accelerator.
+"""Family ``wide``: a large residual teacher with channel attention. Train it on an accelerator.
 
-Pre-activation blocks (He et al. 2016, arXiv:1603.05027) that are wide instead of deep (Zagoruyko & Komodakis 2016, arXiv:1605.07146),
-each weighted by squeeze and excitation (Hu et al. 2018, arXiv:1709.01507). It keeps the chip's full side in its first stage.
+It uses pre-activation blocks (He et al. 2016, arXiv:1603.05027) that are wide instead of deep (Zagoruyko & Komodakis 2016,
+arXiv:1605.07146). Squeeze and excitation weights the channels of each block (Hu et al. 2018, arXiv:1709.01507). The first stage works at
+the full side of the chip.
 """
 
 from __future__ import annotations
@@ -33,11 +34,11 @@ def build(
         size: side of the chip in pixels.
         channels: 1 (grey) or 3 (RGB).
         stem: channels of the first convolution.
-        widths: channels of each stage; every stage after the first halves the side.
+        widths: channels of each stage; every stage except the first halves the side.
         depths: residual blocks in each stage.
-        squeeze: how many times narrower the attention's inner layer is than its block.
+        squeeze: factor by which the inner layer of the attention is narrower than its block.
         block_dropout: rate between the two convolutions of a block.
-        drop_path: how often the last block is left out in training; the rate rises linearly from 0 at the first.
+        drop_path: rate at which training leaves out the last block; the rate rises linearly from 0 at the first block.
         dropout: rate before the heads.
     """
     chips = keras.Input((size, size, channels), name="chips")

@@ -1,1 +1,1 @@
-"""Writes what a person reads: the HTML pages of an evaluation and of an audit, and the model card."""
+"""Writes reports for people: the HTML pages of an evaluation and of an audit, and the model card."""

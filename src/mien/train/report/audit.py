@@ -1,4 +1,4 @@
-"""Writes an audit as one HTML file: counts, and pictures of the images that a person should look at."""
+"""Writes an audit as one HTML file: counts, and the images that a person should look at."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from mien.train.data.audit import PROBLEMS, Finding
 from mien.train.data.dataset import Dataset
 from mien.train.report.evaluation import page, picture
 
-SHOWN = {"conflicting labels": 60, "near copy": 24, "no face found": 48, "doubtful label": 60, "blank": 1}  # groups of pictures
+SHOWN = {"conflicting labels": 60, "near copy": 24, "no face found": 48, "doubtful label": 60, "blank": 1}  # most groups of pictures
 
 
 def audit_html(data: Dataset, counts: dict[str, Any], findings: list[Finding]) -> str:
-    """Return the report on an audit.
+    """Return the report on an audit as HTML.
 
     Args:
-        data: where the pictures come from.
+        data: the data set of the pictures.
         counts: from :func:`mien.train.data.audit.summary`.
-        findings: everything that was found.
+        findings: all findings of the audit.
     """
     sections = [
         {"problem": problem, "meaning": PROBLEMS[problem][1], "found": counts["found"][problem], "groups": _groups(data, findings, problem)}
@@ -37,7 +37,7 @@ def _groups(data: Dataset, findings: list[Finding], problem: str) -> list[list[d
         if finding.problem == problem:
             groups.setdefault(finding.group, []).append(finding)
     picked = list(groups.values())[: SHOWN[problem]]
-    if problem == "conflicting labels":  # the images of a group are the same picture
+    if problem == "conflicting labels":  # all images of a group are the same picture
         picked = [group[:1] for group in picked]
     return [[_card(data, finding) for finding in group] for group in picked]
 

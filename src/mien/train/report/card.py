@@ -1,4 +1,4 @@
-"""The model card of a bundle, written from its metrics.json and nothing else."""
+"""Writes the model card of a bundle. Its metrics.json is the only source."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def card(metrics: Mapping[str, Any]) -> str:
         metrics: the content of metrics.json.
 
     Raises:
-        UsageError: ``metrics`` is of another schema, or holds no split.
+        UsageError: ``metrics`` has another schema or no split.
     """
     if metrics.get("schema") != SCHEMA or not metrics.get("splits"):
         raise UsageError(f"expected metrics of schema {SCHEMA!r} with at least one split, got {metrics.get('schema')!r}; run mien evaluate")

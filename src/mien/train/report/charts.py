@@ -1,4 +1,4 @@
-"""Draws small SVG charts. Their colours come from the page around them, so that they follow its light or dark scheme."""
+"""Draws small SVG charts. They take their colours from the page, so they follow its light or dark scheme."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 44  # margins in px
 
 @dataclass(frozen=True)
 class Series:
-    """A line through points (x, y); ``style`` is a class of the page's style sheet, ``name`` goes into the legend (none if empty)."""
+    """A line through points (x, y). ``style`` is a CSS class of the page. ``name`` is the text in the legend; "" leaves it out."""
 
     name: str
     x: ArrayLike
@@ -38,13 +38,13 @@ def line_chart(
     """Return an ``<svg>`` element.
 
     Args:
-        series: lines in drawing order; points that are not finite are left out.
-        x_label: under the horizontal axis.
-        y_label: beside the vertical axis.
-        x_range: values at the left and right edge.
-        y_range: values at the lower and upper edge.
-        x_ticks: how many values are written under the horizontal axis.
-        mark: (x, y, text) of one point to point out.
+        series: the lines, in drawing order; points that are not finite are left out.
+        x_label: text under the horizontal axis.
+        y_label: text beside the vertical axis.
+        x_range: values at the left and the right edge.
+        y_range: values at the lower and the upper edge.
+        x_ticks: number of values under the horizontal axis.
+        mark: (x, y, text) of one point to highlight.
         size: (width, height) in px.
     """
     width, height = size

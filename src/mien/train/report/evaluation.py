@@ -1,4 +1,4 @@
-"""Writes an evaluation as one HTML file; pictures, charts and style are inside it."""
+"""Writes an evaluation as one HTML file that contains its pictures, charts and styles."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from mien.train.evaluation.evaluate import Evaluation
 from mien.train.report.charts import Series, line_chart
 
 TEMPLATES = Path(__file__).parent / "templates"
-GALLERY = 28  # most confident mistakes shown
-SMALLEST_BIN = 10  # faces; the accuracy of fewer is noise and is not drawn
+GALLERY = 28  # number of mistakes to show, the most confident ones
+SMALLEST_BIN = 10  # faces per bin; with fewer, the accuracy is noise and is not drawn
 
 
 def evaluation_html(evaluation: Evaluation, data: Dataset) -> str:
-    """Return the report on an evaluation; the first split is shown in full, the others in one table.
+    """Return the report on an evaluation as HTML. It shows the first split in full and the others in one table.
 
     Args:
-        evaluation: what to tell.
-        data: where the pictures of the gallery come from.
+        evaluation: the evaluation to report.
+        data: the data set of the pictures in the gallery.
     """
     split = evaluation.splits[0]
     figures = evaluation.metrics["splits"][split.name]
@@ -55,7 +55,7 @@ def evaluation_html(evaluation: Evaluation, data: Dataset) -> str:
 
 
 def page(template: str, **values: Any) -> str:
-    """Return a rendered template of this package; values are escaped unless they are Markup."""
+    """Return a rendered template of this package. Values are escaped unless they are Markup."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -118,7 +118,7 @@ def _gallery(evaluation: Evaluation, data: Dataset, split: Split) -> list[dict[s
 
 
 def _raters(data: Dataset, row: int) -> str:
-    """Return the answer of most FER+ raters for an image, such as "7 of 10 raters: fear"; empty where there are no votes."""
+    """Return the answer of most FER+ raters for an image, such as "7 of 10 raters: fear", or "" without votes."""
     if data.votes is None or not data.votes[row].sum():
         return ""
     votes = data.votes[row]

@@ -1,4 +1,4 @@
-"""Writes a bundle's model in another format, and only when its answers are still those of the source."""
+"""Writes the model of a bundle in another format, if its answers are still those of the source."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Parts = bytes | Sequence[bytes]
 
 @dataclass(frozen=True)
 class Export:
-    """A written bundle, how its weights are stored, and how it compares with its source."""
+    """A written bundle, how its weights are stored, and how its answers compare with those of its source."""
 
     bundle: Bundle
     method: str
@@ -52,17 +52,17 @@ def convert(
     """Write a bundle in another format, with the labels, temperature and threshold of its source.
 
     Args:
-        source: a bundle of float ONNX.
+        source: a float ONNX bundle.
         kind: the format, one of :data:`mien.contract.FORMATS`.
         out: bundle folder; it appears whole or not at all.
-        sample: the chips that source and export are compared on, and those that set 8-bit ranges.
-        network: gives the Keras source, for LiteRT; called only then.
+        sample: the chips on which source and export are compared, and the chips that set 8-bit ranges.
+        network: function that gives the Keras source; it is called only for LiteRT.
         overwrite: replace a folder that exists.
 
     Raises:
         ExportError: the export differs from its source by more than :data:`mien.train.export.formats.judge.TOLERANCES` allows.
         MissingExtraError: the format's tools are not installed.
-        UsageError: ``out`` exists, or something that the format needs is not there.
+        UsageError: ``out`` exists, or the format needs an input that is missing.
     """
     check_free(out, kind, overwrite)
     if source.spec.format not in ("onnx", "onnx-fp16"):
@@ -89,7 +89,7 @@ def convert(
 
 
 def check_free(out: Path, kind: str, overwrite: bool) -> None:
-    """Raise UsageError if the folder is taken and may not be replaced, or there is no such format."""
+    """Raise UsageError if the folder exists and may not be replaced, or if there is no such format."""
     if kind not in FORMATS:
         raise UsageError(f"unknown format {kind!r}; expected one of {', '.join(FORMATS)}")
     check_replaceable(out, overwrite)
@@ -102,7 +102,7 @@ def _candidates(
     sample: Sample,
     network: Callable[[], keras.Model] | None,
 ) -> Iterator[tuple[str, Parts]]:
-    """Yield (how the weights are stored, file contents), the best for the format first."""
+    """Yield (how the weights are stored, file contents). The best variant of the format comes first."""
     if kind.endswith("-int8") and sample.calibration is None:
         raise UsageError("8-bit ranges are set on training chips; add --data DIR, the model's data set")
     if kind == "onnx":
@@ -149,7 +149,7 @@ def _batches(source: Bundle, sample: Sample) -> Iterator[NDArray[np.float32]]:
 
 
 def _describe(folder: Path, source: Bundle, bundle: Bundle, method: str, verdict: Verdict) -> None:
-    """Write export.json, and a card: first what this export is, then the source's card."""
+    """Write export.json and a card. The card describes this export first; the card of the source follows."""
     spec = source.spec
     values: dict[str, Any] = {
         "schema": SCHEMA,

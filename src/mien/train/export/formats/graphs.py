@@ -1,6 +1,6 @@
 """Stores the weights of an ONNX graph differently: float32, float16, or 8-bit integers with or without 8-bit activations.
 
-Inputs and outputs stay float32, so that every form is called in the same way.
+Inputs and outputs stay float32, so every form is called in the same way.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
-# What becomes 8-bit. Sums stay out: a residual sum has a wider range than its terms, and 256 steps are few for it.
+# Operators that become 8-bit. Sums do not: a residual sum has a wider range than its terms, and 256 steps are too few for it.
 QUANTIZED = [*sorted(WEIGHTED), "Relu", "AveragePool", "MaxPool", "Pad"]
-LARGE = 64  # weights of a tensor that is worth storing smaller; below that, the extra node would outweigh it
+LARGE = 64  # weights per tensor; for a smaller tensor, the extra node takes more space than 8 bits save
 
 
 def float32(graph: bytes) -> onnx.ModelProto:
-    """Return a graph with weights stored in float16 widened to float32; others come back as they are."""
+    """Return a graph in which float16 weights are converted to float32. Other graphs do not change."""
     model = onnx.load_model_from_string(graph)
     stored = {tensor.name: tensor for tensor in model.graph.initializer}
     widened = {
@@ -37,7 +37,7 @@ def float32(graph: bytes) -> onnx.ModelProto:
 
 
 def with_output(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
-    """Return a copy of a graph with several outputs that answers one of them, as ``logits``."""
+    """Return a copy of a graph that keeps one of several outputs, named ``logits``."""
     single = _copy(model)
     (answer,) = [output for output in single.graph.output if output.name == name]
     del single.graph.output[:]
@@ -58,7 +58,7 @@ def with_output(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
 
 
 def float16(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a copy whose large weights are stored in float16 and widened when the graph is loaded; it computes in float32."""
+    """Return a copy that stores large weights in float16. They become float32 when the graph is loaded; it computes in float32."""
     small = _copy(model)
     casts = []
     for tensor in small.graph.initializer:
@@ -74,16 +74,16 @@ def float16(model: onnx.ModelProto) -> onnx.ModelProto:
 def int8(model: onnx.ModelProto, batches: Iterable[NDArray[np.float32]]) -> onnx.ModelProto:
     """Return a copy that computes in 8-bit integers between its first and its last layer.
 
-    Weights have one scale a channel and 7 bits, because processors without dot-product instructions would overflow with 8; activations
-    take the range that they have on ``batches``. What comes before the first layer (normalisation, enlarging) and the answer's
-    own layer stay in float32, unless that layer holds most of the weights.
+    Weights have one scale per channel and 7 bits, because processors without dot-product instructions would overflow with 8 bits.
+    Activations get the range that they have on ``batches``. The operations before the first layer (normalisation, enlarging) stay in
+    float32. The last layer also stays in float32, unless it holds most of the weights.
 
     Args:
         model: float32, with one input.
-        batches: what the network sees, arrays (N, H, W, C) of training chips.
+        batches: inputs of the network, arrays (N, H, W, C) of training chips.
     """
-    # The training wing's tool; the runtime proper opens graphs in mien.runtime only.
-    import mien.runtime  # noqa: F401  (first: it keeps onnxruntime from reporting home)
+    # Only the training wing uses this tool. The runtime opens graphs only in mien.runtime.
+    import mien.runtime  # noqa: F401  (first: it turns off the telemetry of onnxruntime)
 
     # isort: split
     from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
@@ -99,7 +99,7 @@ def int8(model: onnx.ModelProto, batches: Iterable[NDArray[np.float32]]) -> onnx
 
     with tempfile.TemporaryDirectory(prefix="mien-int8-") as scratch:
         given, folded, small = (Path(scratch) / f"{name}.onnx" for name in ("given", "folded", "int8"))
-        onnx.save(model, given)  # as a file: a graph in memory is written with its weights beside it, which the optimiser then cannot read
+        onnx.save(model, given)  # a file: for a graph in memory, the weights go to an extra file that the optimiser cannot read
         quant_pre_process(given, folded, skip_symbolic_shape=True)
         whole = onnx.load(folded)
         _shorten(whole)
@@ -120,7 +120,7 @@ def int8(model: onnx.ModelProto, batches: Iterable[NDArray[np.float32]]) -> onnx
 
 
 def int8_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a copy whose large weights are stored in 8 bits with one scale a channel; it computes in float32."""
+    """Return a copy whose large weights are stored in 8 bits with one scale per channel. It computes in float32."""
     small = _copy(model)
     channel = {name: axis for node in small.graph.node for name, axis in _weights_of(node)}
     nodes, scales = [], []
@@ -139,12 +139,12 @@ def int8_weights(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def outer_nodes(graph: onnx.GraphProto) -> list[str]:
-    """Return the names of the nodes before the first layer with weights, and of the last such layers when they are small."""
+    """Return the names of the nodes before the first layer with weights, and of the last such layers if they are small."""
     constants = {tensor.name: int(np.prod(tensor.dims)) for tensor in graph.initializer}
     layers = {node.name: size for node in graph.node if (size := _layer_size(node, constants))}
     maker = {name: node for node in graph.node for name in node.output}
-    below: set[str] = set()  # nodes that some layer comes before
-    feeding: set[str] = set()  # nodes that some layer comes after
+    below: set[str] = set()  # nodes after some layer
+    feeding: set[str] = set()  # nodes before some layer
     for node in graph.node:  # in topological order
         sources = [maker[name].name for name in node.input if name in maker]
         if any(name in below or name in layers for name in sources):
@@ -163,7 +163,7 @@ def _layer_size(node: onnx.NodeProto, constants: dict[str, int]) -> int:
 
 
 def _weights_of(node: onnx.NodeProto) -> list[tuple[str, int]]:
-    """Return (name, channel axis) of the inputs of a node that may be a layer's weights."""
+    """Return (name, channel axis) of the inputs of a node that may be the weights of a layer."""
     if node.op_type == "Conv":
         return [(node.input[1], 0)]
     if node.op_type == "ConvTranspose":
@@ -196,10 +196,10 @@ def _drop_unused(graph: onnx.GraphProto) -> None:
 
 
 def _shorten(model: onnx.ModelProto) -> None:
-    """Give nodes and inner tensors short unique names, since a converter's long ones weigh as much as the layers of a small net."""
+    """Give nodes and inner tensors short unique names. A converter's long names take as much space as the layers of a small net."""
     graph = model.graph
     if any(attribute.HasField("g") or attribute.graphs for node in graph.node for attribute in node.attribute):
-        return  # subgraphs see the names of the outer one
+        return  # subgraphs use names of the outer graph
     names = {value.name: value.name for value in (*graph.input, *graph.output)} | {"": ""}
     for node in graph.node:
         for index, name in enumerate(node.input):

@@ -1,4 +1,4 @@
-"""Compares an export with the model that it was made from, and states how far its answers may differ."""
+"""Compares an export with its source, and states how much its answers may differ."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ CROPS = 256
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far an export may differ from its source.
+    """How much an export may differ from its source.
 
-    ``agreement``: least share of chips with the same most probable label. ``difference``: largest difference of a probability.
-    ``loss_points``: accuracy that may be lost, percentage points. ``share``: largest size, as a share of the float32 graph.
+    ``agreement``: smallest share of chips with the same most probable label. ``difference``: largest difference of a probability.
+    ``loss_points``: largest loss of accuracy, in percentage points. ``share``: largest size, as a share of the float32 graph.
     """
 
     agreement: float
@@ -45,7 +45,7 @@ TOLERANCES = {
 
 @dataclass(frozen=True)
 class Sample:
-    """Chips to compare on, uint8 (N, S, S[, 3]), with their labels (N,) where they have any, and training chips that set 8-bit ranges."""
+    """Chips for the comparison, uint8 (N, S, S[, 3]), with labels (N,) if they have any, and training chips that set 8-bit ranges."""
 
     name: str
     chips: NDArray[np.uint8]
@@ -54,12 +54,12 @@ class Sample:
 
 
 def sample_of(spec: InputSpec, data: Dataset | None) -> Sample:
-    """Return the validation split and training chips of a data set, or unlabelled crops of the bundled photograph without one.
+    """Return the validation split and training chips of a data set. Without a data set, return unlabelled crops of the bundled photo.
 
-    A data set that has only training images gives these, because only the run knows which of them were held out.
+    If a data set has only training images, these are returned, because only the run knows which of them it held out.
 
     Raises:
-        DataError: the data set has other labels than the model, or no votes for a model of FER+'s labels.
+        DataError: the data set has other labels than the model, or the model answers FER+'s labels and there are no votes.
     """
     if data is None:
         return Sample("crops of the demo photograph", demo_crops(spec))
@@ -74,7 +74,7 @@ def sample_of(spec: InputSpec, data: Dataset | None) -> Sample:
 
 
 def demo_crops(spec: InputSpec, count: int = CROPS) -> NDArray[np.uint8]:
-    """Return square crops of the bundled portrait, the face in them large, small or cut, uint8 (count, S, S[, 3])."""
+    """Return square crops of the bundled portrait, uint8 (count, S, S[, 3]). The face in them is large, small or cut off."""
     rng = np.random.default_rng(0)
     with Image.open(demo_photo()) as photo:
         picture = photo.convert("L" if spec.channels == 1 else "RGB")
@@ -87,7 +87,7 @@ def demo_crops(spec: InputSpec, count: int = CROPS) -> NDArray[np.uint8]:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The result of comparing an export with its source; accuracies are None without labels."""
+    """The comparison of an export with its source. Accuracies are None without labels."""
 
     sample: str
     chips: int
@@ -100,11 +100,11 @@ class Verdict:
 
     @property
     def share(self) -> float:
-        """Size as a share of the float32 graph's."""
+        """Size of the export as a share of the size of the float32 graph."""
         return self.bytes / self.float32_bytes
 
     def faults(self, tolerance: Tolerance) -> list[str]:
-        """Return a sentence for each value beyond the tolerance; empty when nothing is."""
+        """Return one sentence for each value beyond the tolerance, or an empty list."""
         loss = 100 * (self.source_accuracy - self.accuracy) if self.source_accuracy is not None and self.accuracy is not None else 0.0
         checks = (
             (self.agreement < tolerance.agreement, f"{self.agreement:.2%} of answers agree, at least {tolerance.agreement:.1%} should"),
@@ -118,12 +118,12 @@ class Verdict:
         return [text for bad, text in checks if bad]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the values as JSON stores them."""
+        """Return the values for JSON."""
         return {**self.__dict__, "share": self.share}
 
 
 def judge(source: NDArray[np.float32], export: Classifier, sample: Sample, float32_bytes: int) -> Verdict:
-    """Return how an export's answers compare with its source's logits (N, labels) on ``sample``."""
+    """Return how the answers of an export compare with the logits (N, labels) of its source on ``sample``."""
     logits, temperature = export.logits(sample.chips), export.spec.temperature
     difference = np.abs(softmax(logits, temperature) - softmax(source, temperature)).max()
     right = [None if sample.truth is None else float((answer.argmax(1) == sample.truth).mean()) for answer in (source, logits)]

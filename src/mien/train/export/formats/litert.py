@@ -1,4 +1,4 @@
-"""A Keras network -> LiteRT, and the same in 8-bit integers."""
+"""Converts a Keras network to LiteRT, in float32 and in 8-bit integers."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ from mien.train.export.bundle import require_tensorflow
 from mien.train.loop.trained import mirrored
 from mien.train.models import open_network
 
-# Operators with weights, and those that only move 8-bit values about. Sums stay in float32, as in mien.train.export.formats.graphs.
+# Operators with weights, and operators that only move values. Sums stay in float32, as in mien.train.export.formats.graphs.
 QUANTIZED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "AVERAGE_POOL_2D", "MAX_POOL_2D", "PAD")
-SAME_NETWORK = 0.1  # largest difference of a logit between a bundle and its Keras source; float16 weights explain a tenth of that
+SAME_NETWORK = 0.1  # largest difference of a logit between a bundle and its Keras source; float16 weights cause a tenth of it
 
 
 def source_of(bundle: Bundle, file: Path, chips: NDArray[np.uint8]) -> keras.Model:
-    """Return the network in a ``.keras`` file, or its average over mirror images: whichever a bundle's graph was made of.
+    """Return the network in a ``.keras`` file or its average over mirror images, depending on which one the bundle was made from.
 
     Args:
-        bundle: what was exported from the file.
+        bundle: the bundle that was exported from the file.
         file: the Keras source, chips -> logits.
-        chips: some chips to compare them on, uint8 (N, S, S[, 3]).
+        chips: some chips for the comparison, uint8 (N, S, S[, 3]).
 
     Raises:
-        ExportError: neither answers as the bundle does.
+        ExportError: neither gives the answers of the bundle.
         BundleError: the file is missing or is not a Keras network.
     """
     core = open_network(file)
     if len(core.outputs) > 1:
-        name = bundle.spec.output_name or "default"  # a small model's source keeps the head that it was made of
+        name = bundle.spec.output_name or "default"  # the source of a small model also holds the head from which it was made
         if name not in core.output_names:
             raise ExportError(f"{file} is not the source of {bundle.folder}: it answers {', '.join(core.output_names)}, not {name}")
         core = keras.Model(core.input, core.output[name])
@@ -60,16 +60,16 @@ def source_of(bundle: Bundle, file: Path, chips: NDArray[np.uint8]) -> keras.Mod
 
 
 def to_litert(model: keras.Model) -> bytes:
-    """Return the ``.tflite`` form of a network with one input and one output, for one chip a call.
+    """Return the ``.tflite`` form of a network with one input and one output, for one chip per call.
 
-    A fixed batch size lets every accelerator of a phone take the whole graph.
+    With a fixed batch size, every accelerator of a phone can run the whole graph.
 
     Raises:
-        ExportError: Keras runs on another backend than TensorFlow.
+        ExportError: the backend of Keras is not TensorFlow.
     """
     require_tensorflow()
     shape = model.input.shape
-    model(np.zeros((1, *shape[1:]), np.float32))  # Keras exports only what has been called
+    model(np.zeros((1, *shape[1:]), np.float32))  # Keras exports only a model that has been called
     with tempfile.TemporaryDirectory(prefix="mien-litert-") as scratch:
         file = Path(scratch) / "model.tflite"
         signature = [keras.InputSpec(shape=(1, *shape[1:]), dtype="float32", name="chips")]
@@ -78,7 +78,7 @@ def to_litert(model: keras.Model) -> bytes:
 
 
 def int8(model: bytes, rows: NDArray[np.float32]) -> bytes:
-    """Return a ``.tflite`` whose layers compute in 8-bit integers, their ranges taken from ``rows``, chips (N, H, W, C).
+    """Return a ``.tflite`` whose layers compute in 8-bit integers. The chips ``rows`` (N, H, W, C) set their ranges.
 
     Raises:
         MissingExtraError: the quantizer is not installed.
@@ -88,14 +88,14 @@ def int8(model: bytes, rows: NDArray[np.float32]) -> bytes:
         quantizer.add_static_config(".*", name, activation_num_bits=8, weight_num_bits=8)
     (key,) = _signatures(model)
     (given,) = _signatures(model)[key]["inputs"]
-    with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():  # its progress bar, its remark on memory
+    with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():  # hide its progress bar and its message about memory
         warnings.simplefilter("ignore")
         ranges = quantizer.calibrate({key: [{given: row[None]} for row in rows]}, num_threads=1)
     return bytes(quantizer.quantize(ranges, enable_progress_bar=False, enable_progress_report=False).quantized_model)
 
 
 def int8_weights(model: bytes) -> bytes:
-    """Return a ``.tflite`` whose weights are stored in 8 bits; it computes in float32.
+    """Return a ``.tflite`` whose weights are stored in 8 bits. It computes in float32.
 
     Raises:
         MissingExtraError: the quantizer is not installed.

@@ -1,4 +1,4 @@
-"""An ONNX graph -> OpenVINO's two files."""
+"""Converts an ONNX graph to the two files of OpenVINO."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import onnx
 
 
 def to_openvino(model: onnx.ModelProto) -> list[bytes]:
-    """Return the contents of ``model.xml`` and ``model.bin``; weights are stored in float16, as OpenVINO does by default.
+    """Return the contents of ``model.xml`` and ``model.bin``. Weights are stored in float16, as is OpenVINO's default.
 
     Raises:
         MissingExtraError: OpenVINO is not installed.

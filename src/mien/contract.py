@@ -1,8 +1,8 @@
 """The contract between training and runtime: what a chip is, and how it becomes the network's input.
 
-One :class:`InputSpec` is stored as ``spec.json`` next to the weights. :func:`model_input` turns chips into the tensor that the network sees;
-``to_input`` of the training wing makes the same tensor, and one golden file pins both. If the meaning of either
-changes, :data:`CONTRACT_VERSION` increases.
+One :class:`InputSpec` is stored as ``spec.json`` next to the weights. :func:`model_input` turns chips into the tensor that the network
+sees; ``to_input`` of the training wing makes the same tensor, and one golden file pins both. If the meaning of either changes,
+:data:`CONTRACT_VERSION` increases.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, metavar="DIR", help="labelled folders of whole photos, DIR/<label>/*.jpg")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="take every N-th of these photos, for slow packages (default 1)")
     parser.add_argument("--models", nargs="*", default=list(MODELS), metavar="MODEL", help="Mien's rows: shipped models or bundle folders")
-    parser.add_argument("--only", nargs="+", metavar="NAME", help=f"some of: {', '.join(peer.name for peer in PEERS)}")
+    parser.add_argument("--only", nargs="*", metavar="NAME", help=f"none, or some of: {', '.join(peer.name for peer in PEERS)}")
     parser.add_argument("--limit", type=int, metavar="N", help="that many crops, for a try")
     parser.add_argument(
         "--keep", action="store_true", help="take no times; keep those of the run before, and its rows that are left out now"
@@ -65,7 +65,7 @@ def main() -> None:
     inputs = prepare(options.data, options.cache, limit=options.limit, scene_count=options.scenes) if options.data else None
     peers = [
         *map(mien, options.models),
-        *(peer for peer in PEERS if not options.only or peer.name in options.only),
+        *(peer for peer in PEERS if options.only is None or peer.name in options.only),
     ]
     result: dict[str, Any] = {
         "machine": machine(),

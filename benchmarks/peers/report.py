@@ -240,6 +240,7 @@ def picture(result: Figures, file: Path) -> None:
             axis.annotate(row["name"].replace("*", ""), (value(row), level), (7, -5 if crowded else 5), **place)
         axis.set_xscale("log")
         axis.xaxis.set_major_formatter(ticker.ScalarFormatter())
+        axis.xaxis.set_minor_formatter(ticker.NullFormatter())
         axis.margins(x=0.25, y=0.1)
         axis.set_xlabel(f"{title}, one thread (log scale)")
         axis.set_ylabel(height)

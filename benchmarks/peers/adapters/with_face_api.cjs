@@ -8,6 +8,7 @@ const wasm = require(here('@tensorflow/tfjs-backend-wasm'));
 const file = here('@vladmandic/face-api/dist/face-api.node-wasm.js');
 const faceapi = require(file);
 
+const GREY = 120;
 const WORDS = { fearful: 'fear', disgusted: 'disgust', surprised: 'surprise' };
 
 run(async (options) => {
@@ -19,6 +20,7 @@ run(async (options) => {
   await faceapi.nets.ssdMobilenetv1.loadFromDisk(models);
   await faceapi.nets.faceExpressionNet.loadFromDisk(models);
   const names = Object.keys(new faceapi.FaceExpressions(new Array(7).fill(0)));
+  const margin = Number(options.margin ?? 0); // of grey on each side, as a share of the photo's longer side
   const analyze = (photo) => faceapi.detectAllFaces(photo, new faceapi.SsdMobilenetv1Options()).withFaceExpressions();
 
   return {
@@ -29,7 +31,15 @@ run(async (options) => {
       faceapi.tf.dispose(tensors);
       return [answers].flat().map((answer) => names.map((name) => answer[name]));
     },
-    prepare: ({ data, shape }) => faceapi.tf.tensor3d(Int32Array.from(data), shape, 'int32'),
+    prepare({ data, shape }) {
+      const photo = faceapi.tf.tensor3d(Int32Array.from(data), shape, 'int32');
+      const around = Math.round(margin * Math.max(shape[0], shape[1]));
+      if (!around) return photo;
+      const sides = [[around, around], [around, around], [0, 0]];
+      const wider = faceapi.tf.pad(photo, sides, GREY);
+      photo.dispose();
+      return wider;
+    },
     analyze,
     faces: async (photo) =>
       (await analyze(photo)).map(({ detection: { box }, expressions }) => ({

@@ -7,6 +7,8 @@ from PIL import Image
 from protocol import run
 from what_the_face_classification import inference
 
+SURE = 0.6
+
 
 class WhatTheFace:
     gives_probabilities = True
@@ -29,9 +31,12 @@ class WhatTheFace:
         return self._peer.predict(photo)
 
     def faces(self, photo):
-        # The same as its face_crop, which does not return the box.
-        for x, y, w, h in cv2.CascadeClassifier(inference.xml_file).detectMultiScale(np.array(photo), 1.3, 5)[:1]:
-            yield (x, y, x + w, y + h), self.classify([np.array(photo.crop((x, y, x + w, y + h)))])[0]
+        # As its own predict, which keeps box and scores to itself. Without a box it takes the whole photo, and says so below 60 %.
+        boxes = cv2.CascadeClassifier(inference.xml_file).detectMultiScale(np.array(photo), 1.3, 5)
+        x, y, w, h = boxes[0] if len(boxes) else (0, 0, *photo.size)
+        scores = self.classify([np.array(photo.crop((x, y, x + w, y + h)))])[0]
+        if len(boxes) or scores.max() >= SURE:
+            yield (x, y, x + w, y + h), scores
 
 
 run(WhatTheFace)

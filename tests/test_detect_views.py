@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mien.follow import Follower
 from PIL import Image
 
 from mien import Pipeline
@@ -22,6 +21,7 @@ from mien.detect.tiles import MAX_FACES, OVERLAP, TILE, Searcher, cut, scales
 from mien.detect.turns import DOUBTFUL, quarter_turns, roll_deg, settled, turned_back
 from mien.detect.views import resized
 from mien.errors import UsageError
+from mien.face_tracker import FaceTracker
 from mien.geometry import iou
 from tests.support import ToldDetector, tiny_bundle
 
@@ -295,7 +295,7 @@ def test_a_detector_without_a_near_look_is_left_alone():
 @pytest.mark.parametrize("degrees", [0, 90, 180, 270])
 def test_a_turned_video_is_followed_in_its_turn(detector, portrait, degrees):
     """A phone's video without its display matrix: known faces are looked for in small pictures, which must be turned as well."""
-    follower = Follower(detector)
+    follower = FaceTracker(detector)
     frame = np.rot90(at(portrait, 400), degrees // 90)
     ids = set()
     for index in range(12):

@@ -158,7 +158,7 @@ def test_a_home_that_cannot_be_written_is_no_matter() -> None:
 
 def test_decoded_training_sets_need_a_place_that_can_be_written(tmp_path: Path) -> None:
     write_shapes(tmp_path / "data", train=1, public=1, private=1)
-    code = "import sys; from mien.train.data import load; load(sys.argv[1])"
+    code = "import sys; from mien.train.data.dataset import load; load(sys.argv[1])"
     plain = {name: value for name, value in os.environ.items() if name != "XDG_CACHE_HOME"} | {"HOME": READ_ONLY}
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "data")], env=plain, capture_output=True, text=True, check=False)
     assert done.returncode == 1

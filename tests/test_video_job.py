@@ -93,12 +93,13 @@ def test_an_event_stops_it_after_a_frame_and_keeps_the_copy(pipeline, tmp_path):
     assert (count, frames_of(tmp_path / "out.mp4")) == (5, 5)
 
 
-def test_closing_it_early_leaves_no_copy(pipeline, tmp_path):
+def test_closing_it_early_leaves_a_copy_that_plays_up_to_there(pipeline, tmp_path):
     clip = write_clip(tmp_path / "in.mp4", 25)
     with closing(video_records(pipeline, opener(clip), name="talk", annotated=tmp_path / "out.mp4")) as records:
         next(records)
         next(records)
-    assert os.listdir(tmp_path) == ["in.mp4"]
+    assert sorted(os.listdir(tmp_path)) == ["in.mp4", "out.mp4"]
+    assert 1 <= frames_of(tmp_path / "out.mp4") <= 2
 
 
 def test_a_video_is_refused_where_it_grows_too_long(pipeline, tmp_path):

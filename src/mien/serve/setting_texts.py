@@ -23,7 +23,7 @@ SETTINGS = {
     "model": Setting("default", "A shipped model's name, or a bundle folder."),
     "detector": Setting("auto", "auto, or a YuNet .onnx file."),
     "min_face": Setting(
-        "auto", "Shorter side of the smallest face, in pixels. auto: 20, or a 96th of the picture's longer side if that is more."
+        "auto", "Minimum shorter side of a face, in pixels. auto: 20, or 1/96 of the picture's longer side if that is larger."
     ),
     "workers": Setting(None, "Threads that read photos and find their faces. If not set: one per core."),
     "model_threads": Setting(None, "Threads for one classification. If not set: a quarter of the cores."),

@@ -147,7 +147,7 @@ def test_the_second_heads_of_runs_answer_together(shapes: Dataset, tmp_path: Pat
     assert len(members[0].validation_rows) == len(shapes.rows("public")) - 1
     with pytest.raises(UsageError, match="add --votes FILE"):
         calibrated(runs, shapes, "votes")
-    with pytest.raises(UsageError, match=r"model.keras has one head, its own; the head 'votes' is a run folder's"):
+    with pytest.raises(UsageError, match=r"model.keras: the network has no head 'votes', only emotion"):
         calibrated([runs[0] / "model.keras"], data, "votes")
 
 

@@ -68,6 +68,10 @@ def test_a_bundle_answers_by_the_output_and_with_the_file_that_its_spec_names(tm
     chips = np.random.default_rng(0).integers(0, 256, (4, 48, 48), dtype=np.uint8)
     assert np.array_equal(Classifier(open_bundle(one.folder)).logits(chips), -Classifier(open_bundle(other.folder)).logits(chips))
 
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "linked").symlink_to(tmp_path / "b")
+    assert Classifier(open_bundle(tmp_path / "elsewhere" / "linked")).logits(chips).shape == (4, 3)
+
     (tmp_path / "a" / "model.onnx").unlink()
     with pytest.raises(BundleError, match=r"weights are those of the bundle 'a' beside it.*mien export b --out"):
         open_bundle(tmp_path / "b")

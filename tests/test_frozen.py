@@ -68,4 +68,6 @@ def test_a_frozen_program_answers(tmp_path: Path) -> None:
     freeze = [sys.executable, "-m", "PyInstaller", "--noconfirm", "--log-level", "ERROR", *hooks, *leave_out, "program.py"]
     subprocess.run(freeze, cwd=tmp_path, check=True, capture_output=True, timeout=900)
     done = subprocess.run([tmp_path / "dist/program/program", demo_photo()], cwd="/", capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout.splitlines()) == (0, ["['happy'] lean", "('default', 'ferplus', 'nano')", "True"]), done.stderr
+    assert (done.returncode, done.stdout.splitlines()) == (0, ["['happy'] default", "('default', 'fer2013', 'ferplus', 'nano')", "True"]), (
+        done.stderr
+    )

@@ -126,7 +126,7 @@ def main() -> None:
     parser.add_argument("--photos", type=Path, required=True, help="labelled photos, <label>/*.jpg; they choose the operating point")
     parser.add_argument("--people", type=Path, help="CSV with the columns file,person: the person in each photo, for cross-validation")
     parser.add_argument("--mirror", action="store_true", help="average over the mirror image; a run's recipe can also set this")
-    parser.add_argument("--release", default="1.0", help="the models' version")
+    parser.add_argument("--release", default="2.0", help="the models' version")
     parser.add_argument("--after", type=Path, metavar="JSON", help="history of the network that the run started from; it comes first")
     parser.add_argument("--out", type=Path, default=weights_dir(), help="folder of the bundles; by default the package's folder")
     options = parser.parse_args()

@@ -38,7 +38,7 @@ class Bundle:
     @property
     def model_files(self) -> tuple[Path, ...]:
         """All files with weights, in this folder or in the neighbouring folder that ``weights_of`` names."""
-        folder = self.folder.parent / self.spec.weights_of if self.spec.weights_of else self.folder
+        folder = self.folder.resolve().parent / self.spec.weights_of if self.spec.weights_of else self.folder
         return tuple(folder / name for name in MODEL_FILES[self.spec.engine])
 
     def metrics(self) -> dict[str, Any] | None:
@@ -88,7 +88,7 @@ def open_bundle(name_or_path: str | Path = DEFAULT) -> Bundle:
         if not file.is_file():
             advice = (
                 f"its weights are those of the bundle {spec.weights_of!r} beside it; copy that folder too, or export this model as a "
-                f"folder of its own: mien export {folder.name} --out FOLDER"
+                f"folder of its own: mien export {spec.name} --out FOLDER"
                 if spec.weights_of
                 else "copy the whole bundle folder"
             )

@@ -16,7 +16,7 @@ from mien.assets import demo_photo
 from mien.bundles import weights_dir
 from mien.cli import app
 from mien.contract import LABELS, InputSpec
-from mien.errors import DataError, UsageError
+from mien.errors import DataError, MienWarning, UsageError
 from mien.train.data.splits import CONTEMPT
 from tests.support import tiny_bundle
 from tests.train import made_up
@@ -130,12 +130,40 @@ def test_photos_come_first_and_a_photo_without_an_answer_is_named(mien, home: Pa
     assert told["photos"]["n"] == 2
 
 
+def test_groups_count_photos_without_an_answer(mien, home: Path, tmp_path: Path) -> None:
+    for label in ("happy", "sad"):
+        (tmp_path / "photos" / label).mkdir(parents=True)
+    shutil.copy(demo_photo(), tmp_path / "photos" / "happy" / "a.jpg")
+    shutil.copy(demo_photo(), tmp_path / "photos" / "sad" / "b.jpg")
+    Image.new("L", (90, 90), 99).save(tmp_path / "photos" / "happy" / "wall.png")
+    (tmp_path / "groups.csv").write_text("file,where\nhappy/a.jpg,in\nhappy/wall.png,in\nsad/b.jpg,out\n", encoding="utf-8")
+    asked = ("evaluate", "--model", str(home / "good"), "--photos", str(tmp_path / "photos"), "--groups", str(tmp_path / "groups.csv"))
+    mien(*asked, "--report", str(tmp_path / "a"))
+    told = json.loads((tmp_path / "a" / "metrics.json").read_text(encoding="utf-8"))["splits"]
+    groups = told["photos"]["by_group"]["where"]["groups"]
+    assert {name: row["n"] for name, row in groups.items()} == {"in": 2, "out": 1}
+    assert groups["in"]["accuracy"]["value"] <= 0.5
+    assert "by_group" not in told["private"]  # the file names none of its images
+
+
+def test_models_of_different_labels_are_compared_under_what_people_see(mien, home: Path, tmp_path: Path) -> None:
+    people = made_up.brightness_bundle(tmp_path / "people", labelled_by="ferplus").folder
+    said = mien("compare", str(people), str(home / "good"), "--votes", str(home / "votes.csv"))
+    assert "FER+'s seven labels" in said.stderr
+    noted = mien("evaluate", "--model", str(people))
+    assert "these are FER2013's own labels" in noted.stderr
+    refused = CliRunner().invoke(app, ["evaluate", "--photos", str(tmp_path), "--votes", str(home / "votes.csv")]).exception
+    assert isinstance(refused, UsageError)
+    assert "about the images of --data" in str(refused)
+
+
 def test_calibrate_takes_photos(mien, tmp_path: Path) -> None:
     bundle = made_up.brightness_bundle(tmp_path / "bundle", uncertain_below=0.0)
     for label in LABELS:
         (tmp_path / "photos" / label).mkdir(parents=True)
         shutil.copy(demo_photo(), tmp_path / "photos" / label)
-    out = mien("calibrate", str(bundle.folder), "--photos", str(tmp_path / "photos"), "--target-accuracy", "0.14").stdout
+    with pytest.warns(MienWarning, match="calibrated on 7 photos only"):
+        out = mien("calibrate", str(bundle.folder), "--photos", str(tmp_path / "photos"), "--target-accuracy", "0.14").stdout
     assert "answered on photos" in out
     assert InputSpec.read(bundle.folder / "spec.json").temperature != bundle.spec.temperature
 

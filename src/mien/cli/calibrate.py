@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mien.cli.console import training_wing
-from mien.cli.evaluate import load_splits
+from mien.cli.evaluate import load_splits, say_without_answer
 from mien.cli.options import FacesData
 from mien.errors import UsageError
 
@@ -33,7 +33,7 @@ def calibrate(
     ] = None,
     target_accuracy: Annotated[
         float | None,
-        typer.Option(help="Target accuracy on the faces that are not 'uncertain'. Default: 0.8, or the best that is possible."),
+        typer.Option(help="Target accuracy on the faces that are not 'uncertain'. Default: 0.8, or the best possible; with photos 0.9."),
     ] = None,
 ) -> None:
     """Fit the temperature and the confidence threshold for 'uncertain', and store both in the bundle's spec.json."""
@@ -60,6 +60,8 @@ def calibrate(
     spec, classifier = opened.spec, Classifier(opened)
     sets = [load_splits(spec, data, split, votes, choose=True)] if data or split or not photos else []
     sets += [(whole, [found]) for whole, found in [labelled_photos(photos, spec)]] if photos else []
+    for _, (faces,) in sets:
+        say_without_answer(faces)
     answers = [(classifier.logits(np.asarray(loaded.images[faces.rows])), faces.labels) for loaded, (faces,) in sets]
     if photos:
         new = calibrated_on_photos(spec, answers[:-1], answers[-1], target_accuracy)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mien.cli.console import show, training_wing
+from mien.cli.console import say, show, training_wing
 from mien.cli.evaluate import UNLESS_SAID, load_splits
 from mien.cli.options import FacesData, SplitVotes, Threads
 from mien.errors import UsageError
@@ -25,7 +25,8 @@ def compare(
     split: Annotated[
         str | None,
         typer.Option(
-            help="private, public, test, clean, ferplus, ferplus-public, val, or a folder of face crops, <label>/*.jpg. " + UNLESS_SAID
+            help="private, public, test, clean, ferplus, ferplus-public, ferplus7, ferplus7-public, val, or a folder of face crops, "
+            "<label>/*.jpg. " + UNLESS_SAID
         ),
     ] = None,
     votes: SplitVotes = None,
@@ -44,6 +45,9 @@ def compare(
     models = [open_model(name, threads=threads) for name in (model_a, model_b)]
     if split is None and [set(model.spec.labels) == set(FERPLUS_NAMES) for model in models].count(True) == 1:
         split = "ferplus"  # both models can be measured on these labels
+    elif split is None and votes and len({model.spec.labelled_by for model in models}) > 1:
+        split = "ferplus7"  # what people see, for models that answer the labels of different people
+        say("compared under FER+'s seven labels; --split private compares under FER2013's")
 
     def judge(model: Model) -> Evaluation:
         loaded, splits = load_splits(model.spec, data, split, votes)

@@ -55,7 +55,7 @@ def evaluate(
     with training_wing():
         from mien.train.evaluation.evaluate import Evaluation, find_bundle, joined, open_model, write_metrics, write_predictions
         from mien.train.evaluation.evaluate import evaluate as measure
-        from mien.train.evaluation.groups import read_groups
+        from mien.train.evaluation.groups import names_any, read_groups
         from mien.train.evaluation.photos import labelled_photos
         from mien.train.evaluation.robustness import robustness as measure_robustness
         from mien.train.report.card import card
@@ -64,6 +64,8 @@ def evaluate(
     if into_bundle and keras:
         raise UsageError("--into-bundle stores the figures of the shipped file; leave out --keras")
     bundle = find_bundle(model).folder if into_bundle else None
+    if not data and not split and photos and (votes or exclude):
+        raise UsageError("--votes and --exclude are about the images of --data DIR; add it, or leave them out")
     if report and (report / METRICS_FILE).exists() and not overwrite:
         raise UsageError(f"{report} holds a report; add --overwrite to replace it, or choose another folder")
     judged = open_model(model, keras=keras, threads=threads)
@@ -74,9 +76,13 @@ def evaluate(
         say_without_answer(found)
     if data or split or not photos:
         sets.append(load_splits(judged.spec, data, split, votes, exclude))
+    if judged.spec.labelled_by == "ferplus" and data and not votes and split in (None, "private", "public", "all"):
+        say("note: this model answers what people see, and these are FER2013's own labels; --votes FILE measures it under FER+'s")
     results: list[Evaluation] = []
-    for faces, chosen in sets:
-        grouping = read_groups(groups, faces.names) if groups and faces is sets[-1][0] else None
+    named = [[*faces.names, *(one.file for split in chosen for one in split.missing)] for faces, chosen in sets]
+    for (faces, chosen), names in zip(sets, named, strict=True):
+        others = any(names is not own and names_any(groups, own) for own in named) if groups else False
+        grouping = read_groups(groups, names) if groups and (names_any(groups, names) or not others) else None
         results.append(measure(judged, faces, chosen, grouping))
     (loaded, _), result = sets[0], results[0]  # printed in full; of the others, only the figures
     for other in results[1:]:

@@ -16,6 +16,7 @@ from mien.train.data.dataset import Dataset, load
 from mien.train.data.splits import Split, select
 from mien.train.export.formats import convert
 from mien.train.export.formats.judge import Sample
+from mien.train.export.formats.litert import source_of
 from mien.train.export.heads import Material, ship_heads
 from mien.train.loop.batches import to_input
 from mien.train.loop.fit import fit
@@ -98,6 +99,16 @@ def test_votes_are_needed(material: Material, network: keras.Model, shapes: Data
     without = Material(shapes, material.photos, material.photo_split, None)
     with pytest.raises(UsageError, match="--votes FILE"):
         ship_heads(network, without, tmp_path, version="3", mirror=False)
+
+
+def test_an_exported_copy_finds_its_head_in_the_source_of_all(material: Material, network: keras.Model, tmp_path: Path) -> None:
+    source, bundles, _ = ship_heads(network, material, tmp_path / "weights", version="3", mirror=True)
+    source.save(tmp_path / "source.keras")
+    chips = np.asarray(material.data.images[:40])
+    for bundle in bundles:
+        copy = convert(bundle, "onnx", tmp_path / bundle.spec.name, Sample("some", chips)).bundle
+        found = source_of(copy, tmp_path / "source.keras", chips)
+        assert keras.ops.convert_to_numpy(found(to_input(chips))) == pytest.approx(Classifier(copy).logits(chips), abs=0.03)
 
 
 def test_the_shipped_small_models_and_formats_agree(tmp_path: Path) -> None:

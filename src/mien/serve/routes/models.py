@@ -56,6 +56,8 @@ def _file(name: str, file: str, request: Request, service: Service) -> Response:
     if name != classifier.spec.name or (file == MODEL_FILE and classifier.spec.engine != "onnx"):
         raise Refusal(404, "not_found", "no such model here; /v1/models lists those that are")
     # A browser keeps the file but asks each time whether it is still the same.
+    if file == SPEC_FILE and classifier.spec.weights_of:  # the two files that are downloaded are a bundle of their own
+        return Response(classifier.spec.updated(weights_of="").to_json(), media_type=FILES[file])
     path = classifier.bundle.model_path if file == MODEL_FILE else classifier.bundle.folder / file
     mark = sha256(path.read_bytes()).hexdigest() if file == SPEC_FILE else classifier.spec.model_sha256  # calibrating changes only the spec
     headers = {"Cache-Control": "private, no-cache", "ETag": f'"{mark[:32]}"'}

@@ -138,7 +138,9 @@ def calibrated_on_photos(
     """
     logits, labels = (np.concatenate([np.asarray(part) for part in parts]) for parts in zip(*crops, photos, strict=True))
     temperature = fit_temperature(logits, labels)
-    photo_logits, photo_labels = photos
+    photo_logits, photo_labels = (np.asarray(part) for part in photos)
+    if len(photo_labels) < FEW:
+        warnings.warn(f"calibrated on {len(photo_labels)} photos only; below {FEW} do not trust the confidence", MienWarning, stacklevel=2)
     threshold = choose_threshold(
         softmax(photo_logits, temperature), photo_labels, PHOTO_ACCURACY if target_accuracy is None else target_accuracy
     )

@@ -29,13 +29,13 @@ from mien.train.loop.run_folder import is_run
 
 SCHEMA = "mien-metrics/1"
 PROTOCOL = (
-    "One crop a face, answered once by the model as it ships (averaging over mirror images, where the graph does that, is part of it). "
+    "The model answers each face once, as it ships (averaging over mirror images, where the graph does that, is part of it). "
     "{chosen} Intervals are 95 %."
 )
 CHOSEN_ON_FER2013 = "Epoch, temperature and the 'uncertain' threshold were chosen on PublicTest, nothing on PrivateTest."
 CHOSEN_ON_PHOTOS = (
-    "The epoch was chosen on PublicTest; operating point, temperature and the 'uncertain' threshold on PublicTest and the photos; "
-    "nothing on PrivateTest. A photo without a face, and one that cannot be read, counts as a wrong answer."
+    "Of the models in the package, PublicTest chose the epoch, and PublicTest and the photo set of docs/evaluation.md chose the operating "
+    "point, the temperature and the 'uncertain' threshold; PrivateTest chose nothing."
 )
 CHOSEN_ELSEWHERE = "Epoch, temperature and the 'uncertain' threshold are those that the model came with."
 AGREEMENT = ("all raters", "eight or nine of ten", "seven of ten or fewer")
@@ -141,7 +141,8 @@ def evaluate(model: Model, data: Dataset, splits: Sequence[Split], groups: dict[
         model: what answers.
         data: images with the model's size and channels.
         splits: from :func:`mien.train.data.splits.select`.
-        groups: groupings of all images of ``data``, from :func:`mien.train.evaluation.groups.read_groups`.
+        groups: groupings of all images of ``data`` and, after these, of the split's ``missing`` pictures, from
+            :func:`mien.train.evaluation.groups.read_groups`.
 
     Raises:
         DataError: a grouping has no group for any evaluated face.
@@ -158,7 +159,8 @@ def evaluate(model: Model, data: Dataset, splits: Sequence[Split], groups: dict[
         if not grouped:
             raise DataError(f"no evaluated face has a {column!r}; check the 'file' column of the groups")
         for split in grouped:
-            row = by_group(result.probabilities_of(split), split.labels, values[split.rows])
+            missing = values[len(data) :] if split.missing else None
+            row = by_group(result.probabilities_of(split), split.labels, values[split.rows], missing=missing)
             figures[split.name].setdefault("by_group", {})[column] = row
     result.metrics.update(
         schema=SCHEMA,
@@ -232,7 +234,8 @@ def joined(first: Evaluation, second: Evaluation) -> dict[str, Any]:
     seconds = a["seconds"] + b["seconds"]
     faces = len(first.rows) + len(second.rows)
     splits = {**a["splits"], **b["splits"]}
-    return {**a, **b, "seconds": round(seconds, 2), "ms_a_face": round(1000 * seconds / faces, 3), "splits": splits}
+    data = {**b["data"], "photos": a["data"]}
+    return {**a, **b, "data": data, "seconds": round(seconds, 2), "ms_a_face": round(1000 * seconds / faces, 3), "splits": splits}
 
 
 def _chosen(spec: InputSpec, data: Dataset) -> str:

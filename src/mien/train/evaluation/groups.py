@@ -53,12 +53,25 @@ def read_groups(path: str | Path, names: Sequence[str]) -> dict[str, Strings]:
     return {column: np.array([index.get(name, {}).get(column, "").strip() for name in names]) for column in columns}
 
 
-def by_group(probabilities: NDArray[np.float64], labels: NDArray[np.int64], groups: Strings, *, seed: int = 0) -> dict[str, Any]:
+def names_any(path: str | Path, names: Sequence[str]) -> bool:
+    """Return whether the column ``file`` of a CSV names one of some images."""
+    return Path(path).is_file() and bool({row.get("file") for _, row in csv_rows(Path(path))} & set(names))
+
+
+def by_group(
+    probabilities: NDArray[np.float64],
+    labels: NDArray[np.int64],
+    groups: Strings,
+    *,
+    missing: Strings | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
     """Return {groups: name -> figures, gap}, JSON-ready. Faces of the group "" are left out.
 
     Every figure is {value, low, high} with a 95 % interval. The accuracy has Wilson's interval. The others have the percentiles of
     :data:`RESAMPLES` bootstrap samples (Efron & Tibshirani 1993, chapter 13). ``gap`` is the accuracy of the best group minus that of the
-    worst group, with Newcombe's interval. It is None for a single group.
+    worst group, with Newcombe's interval. It is None for a single group. ``missing`` (M,) are the groups of pictures without an answer:
+    they count as wrong in ``n``, in the accuracy and in the gap; the other figures are about the faces that were answered.
 
     Raises:
         DataError: no face belongs to a group.
@@ -66,19 +79,22 @@ def by_group(probabilities: NDArray[np.float64], labels: NDArray[np.int64], grou
     names = sorted(set(groups.tolist()) - {""})
     if not names:
         raise DataError("no face of this split belongs to a group; check the 'file' column of the groups")
-    hits = probabilities.argmax(1) == labels
+    unanswered = np.array([], np.str_) if missing is None else missing
+    hits = np.concatenate([probabilities.argmax(1) == labels, np.zeros(len(unanswered), bool)])
+    every = np.concatenate([groups, unanswered])
     rng = np.random.default_rng(seed)
     out: dict[str, Any] = {}
     for name in names:
         rows = np.flatnonzero(groups == name)
         p, y = probabilities[rows], labels[rows]
         draws = [rng.integers(len(rows), size=len(rows)) for _ in range(RESAMPLES)]
-        out[name] = {"n": len(rows), "accuracy": metrics.share(int(hits[rows].sum()), len(rows))}
+        total = int((every == name).sum())
+        out[name] = {"n": total, "accuracy": metrics.share(int(hits[rows].sum()), total)}
         for figure, compute in FIGURES.items():
             low, high = np.percentile([compute(p[draw], y[draw]) for draw in draws], [2.5, 97.5])
             out[name][figure] = {"value": compute(p, y), "low": float(low), "high": float(high)}
     ranked = sorted(names, key=lambda name: out[name]["accuracy"]["value"])
-    return {"groups": out, "gap": _gap(ranked[-1], ranked[0], hits, groups) if len(names) > 1 else None}
+    return {"groups": out, "gap": _gap(ranked[-1], ranked[0], hits, every) if len(names) > 1 else None}
 
 
 def newcombe(hits_a: int, total_a: int, hits_b: int, total_b: int) -> tuple[float, float]:

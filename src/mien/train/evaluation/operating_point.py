@@ -26,9 +26,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mien.classify import softmax
 from mien.errors import UsageError
 from mien.train.data.dataset import ferplus_targets
 from mien.train.data.splits import FERPLUS_NAMES
+from mien.train.evaluation import metrics
+from mien.train.evaluation.calibrate import PHOTO_ACCURACY, choose_threshold, fit_temperature
 
 TAUS = tuple(round(0.05 * step, 2) for step in range(31))  # 0 to 1.5
 SHARES = tuple(round(0.05 * step, 2) for step in range(11))  # 0 to 0.5
@@ -139,7 +142,8 @@ def best_on_grid(evidence: Evidence, start: OperatingPoint) -> OperatingPoint:
 def cross_validated(evidence: Evidence, start: OperatingPoint, folds: int = FOLDS) -> list[dict[str, float]]:
     """Return, for each fold of people, the point that is chosen without them, and its figures on their photos.
 
-    Keys: tau, share, n, accuracy, mean_recall. Every choice uses all crops, because the people of the photos are not in them.
+    Keys: tau, share, n, accuracy, mean_recall, and of the temperature and the threshold that the other folds give: coverage (share of
+    photos that are answered with certainty), right (share of these answers that are right) and ece. Every choice uses all crops, because the people of the photos are not in them.
 
     Raises:
         UsageError: the photos have no names of people.
@@ -155,5 +159,17 @@ def cross_validated(evidence: Evidence, start: OperatingPoint, folds: int = FOLD
         held = photos.only(fold == number)
         chosen = best_on_grid(Evidence(photos.only(fold != number), evidence.agreed, evidence.acted), start)
         accuracy, recall = held.figures(chosen)
-        rows.append({"tau": chosen.tau, "share": chosen.share, "n": len(held.truth), "accuracy": accuracy, "mean_recall": recall})
+        row = {"tau": chosen.tau, "share": chosen.share, "n": len(held.truth), "accuracy": accuracy, "mean_recall": recall}
+        rows.append(row | _certainty(chosen, photos.only(fold != number), evidence.agreed, held))
     return rows
+
+
+def _certainty(point: OperatingPoint, photos: Faces, crops: Faces, held: Faces) -> dict[str, float]:
+    """Return coverage, right and ece on ``held`` photos, calibrated on other photos and on crops."""
+    known, agreed, unseen = (point.answer(faces.votes, faces.own) for faces in (photos, crops, held))
+    temperature = fit_temperature(np.concatenate([agreed, known]), np.concatenate([crops.truth, photos.truth]))
+    threshold = choose_threshold(softmax(known, temperature), photos.truth, PHOTO_ACCURACY)
+    p = softmax(unseen, temperature)
+    sure = p.max(1) >= threshold
+    right = p.argmax(1) == held.truth
+    return {"coverage": float(sure.mean()), "right": float(right[sure].mean()) if sure.any() else 0.0, "ece": metrics.ece(p, held.truth)}

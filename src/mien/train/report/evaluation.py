@@ -36,7 +36,8 @@ def evaluation_html(evaluation: Evaluation, data: Dataset) -> str:
     figures = evaluation.metrics["splits"][split.name]
     names = split.label_names
     counts = np.array(figures["confusion"])
-    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    faces = np.array([figures["per_class"][name]["support"] for name in names])  # those without an answer included
+    shares = counts / np.maximum(faces[:, None], 1)
     return page(
         "report.html.j2",
         title=f"{evaluation.spec.name} {evaluation.spec.version}: evaluation",

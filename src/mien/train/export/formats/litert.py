@@ -40,14 +40,14 @@ def source_of(bundle: Bundle, file: Path, chips: NDArray[np.uint8]) -> keras.Mod
         BundleError: the file is missing or is not a Keras network.
     """
     core = open_network(file)
-    if len(core.outputs) > 1:
-        name = bundle.spec.output_name or "default"  # the source of a small model also holds the head from which it was made
-        if name not in core.output_names:
-            raise ExportError(f"{file} is not the source of {bundle.folder}: it answers {', '.join(core.output_names)}, not {name}")
-        core = keras.Model(core.input, core.output[name])
     wanted, inputs = Classifier(bundle).logits(chips), model_input(chips, bundle.spec).astype(np.float32)
+    heads = [core]
+    if len(core.outputs) > 1:  # the source of several models; an exported bundle no longer names its output
+        first = bundle.spec.output_name or bundle.spec.name
+        names = sorted(core.output_names, key=lambda name: name != first)
+        heads = [keras.Model(core.input, core.output[name]) for name in names]
     differences = []
-    for output in (core.output, mirrored(core)):
+    for output in (output for head in heads for output in (head.output, mirrored(head))):
         network = keras.Model(core.input, layers.Identity(name="logits")(output))
         answers = keras.ops.convert_to_numpy(network(inputs, training=False))
         if answers.shape == wanted.shape and (difference := float(np.abs(answers - wanted).max())) <= SAME_NETWORK:

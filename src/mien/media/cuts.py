@@ -126,16 +126,18 @@ def _correlation(one: Copy, other: Copy, where: Where) -> float:
 def _new_share(now: Copy, before: Copy) -> float:
     """Return which share of the structure of a copy is explained by no block of the copy before, in [0, 1].
 
-    Every block is compared with all blocks up to :data:`REACH` px away, after both copies have been brought to the same mean and contrast.
-    Structure is the sum of the squares around the mean.
+    Every block is compared with all blocks up to :data:`REACH` px away, in steps of half a pixel, after both copies have been brought to
+    the same mean and contrast. Structure is the sum of the squares around the mean.
     """
     now, before = ((copy - copy.mean()) / max(float(copy.std()), 1.0) for copy in (now, before))
     around = np.pad(before, REACH, constant_values=np.inf)  # what lies outside explains nothing
-    windows = sliding_window_view(around, (BLOCK, BLOCK))
+    across, down = (around[:, :-1] + around[:, 1:]) / 2, (around[:-1] + around[1:]) / 2
+    shifted = (around, across, down, (across[:-1] + across[1:]) / 2)  # motion is seldom a whole number of pixels of a small copy
+    windows: list[NDArray[np.float32]] = [sliding_window_view(copy, (BLOCK, BLOCK)) for copy in shifted]
     left = 0.0
     for top in range(0, now.shape[0] - BLOCK + 1, BLOCK):
         for side in range(0, now.shape[1] - BLOCK + 1, BLOCK):
             block = now[top : top + BLOCK, side : side + BLOCK]
-            near = windows[top : top + 2 * REACH + 1, side : side + 2 * REACH + 1]
-            left += min(float(((near - block) ** 2).sum((2, 3)).min()), float((block**2).sum()))
+            near = [copy[top : top + 2 * REACH + 1, side : side + 2 * REACH + 1] for copy in windows]
+            left += min(float((block**2).sum()), *(float(((blocks - block) ** 2).sum((2, 3)).min()) for blocks in near))
     return left / float((now**2).sum())

@@ -1,5 +1,6 @@
 """Faces of a video: when the whole frame is searched, and what is found between."""
 
+import numpy as np
 import pytest
 
 from mien.face_tracker import CAREFUL_EVERY, MANY, MAX_STEP_S, FaceTracker
@@ -57,6 +58,23 @@ def test_a_picture_of_another_size_is_searched_whole():
     counts = [len(tracker.find(number / FPS, frame.frame_rgb)) for number, frame in enumerate(frames)]
     assert (counts, detector.shapes[:2], len(detector.shapes)) == ([1, 1, 1], [(360, 640), (400, 640)], 3)
     assert detector.shapes[2] != (400, 640)
+
+
+def test_a_cut_ends_every_id_and_is_searched_whole():
+    """The one who is seen after the cut stands exactly where the one before it stood."""
+    detector = BrightSquares()
+    tracker = FaceTracker(detector, detect_every=10)
+    dark, light = (
+        np.kron(np.random.default_rng(seed).integers(0, 120, (9, 16, 1)), np.ones((40, 40, 3))).astype(np.uint8) for seed in (0, 1)
+    )
+    seen = []
+    for number in range(12):
+        frame = (dark if number < 6 else light).copy()
+        frame[200:240, 400:440] = 255
+        before = detector.shapes.count((360, 640))
+        ids = [track_id for _, track_id in tracker.find(number / FPS, frame)]
+        seen.append((ids, tracker.after_cut, detector.shapes.count((360, 640)) - before))
+    assert seen == [([1], False, int(number == 0)) for number in range(6)] + [([2], number == 0, int(number == 0)) for number in range(6)]
 
 
 def test_newcomers_are_seen_at_the_next_look():

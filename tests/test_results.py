@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from mien.results import SCHEMA, Emotions, ErrorResult, Face, FrameResult, ModelRef, record_from_dict
+from mien.results import CUT_NOTE, SCHEMA, Emotions, ErrorResult, Face, FrameResult, ModelRef, record_from_dict
 
 EMOTIONS = Emotions(("happy", "sad"), (0.9, 0.1))
 FACE = Face((1.0, 2.0, 3.0, 4.0), 0.8, ((1.0, 1.0),) * 5, EMOTIONS, uncertain=False)
@@ -32,6 +32,14 @@ def test_a_key_that_a_later_version_adds_is_passed_over():
     record = FrameResult("a.jpg", 10, 20, (), MODEL)
     values = record.to_dict() | {"new": 1, "model": {"name": "tiny", "version": "1.0", "new": 1}}
     assert record_from_dict(values) == record
+
+
+def test_the_first_frame_after_a_cut_says_so_and_old_records_are_read():
+    record = FrameResult("v.mp4", 10, 20, (), MODEL, 12, 0.5, ("mended", CUT_NOTE))
+    assert record_from_dict(record.to_dict()).after_cut
+    old = {key: value for key, value in record.to_dict().items() if key != "notes"}
+    assert not record_from_dict(old).after_cut
+    assert CUT_NOTE == "cut: another picture begins here, and all track ids are new"  # docs/schema.md promises that it stays
 
 
 def test_records_are_plain_and_frozen():

@@ -10,6 +10,7 @@ from mien.detect import Detection
 from mien.errors import CorruptMediaError, DetectorError, UsageError
 from mien.media.video import VideoFrame
 from mien.pipeline import Pipeline
+from mien.results import CUT_NOTE
 from tests.moving import FPS, BrightSquares, moving, scene, still
 from tests.support import ToldDetector, detection, tiny_bundle
 
@@ -114,3 +115,18 @@ def test_smoothing_follows_the_person_and_uncertainty_the_smoothed_answer(tmp_pa
     assert raw[15] > 0.99
     assert 0.5 < smoothed[15] < 0.9 < smoothed[-1]
     assert [r.faces[0].uncertain for r in results] == [max(p, 1 - p) < 0.6 for p in smoothed]
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_nothing_of_the_picture_before_a_cut_goes_into_the_one_after(tmp_path, live):
+    """Two rooms, dark and bright, with a face at the same place: the second one is somebody else, whose smoothing begins anew."""
+    telling = Classifier(tiny_bundle(tmp_path / "b", LABELS, temperature=0.2))
+    rooms = [np.kron(np.random.default_rng(i).integers(low, low + 90, (9, 16, 1)), np.ones((40, 40, 3))) for i, low in enumerate((10, 150))]
+    frames = [VideoFrame(i, i / FPS, rooms[i >= 15].astype(np.uint8)) for i in range(30)]
+    results = list(Pipeline(detector=ToldDetector((detection(20, 20),)), classifier=telling).stream(frames, live=live))
+    assert [i for i, result in enumerate(results) if result.after_cut] == [15]
+    assert results[15].notes == (CUT_NOTE,)
+    assert [result.faces[0].track_id for result in results] == [1] * 15 + [2] * 15
+    first = results[15].faces[0]
+    assert first.smoothed.probabilities == pytest.approx(first.emotions.probabilities)
+    assert first.emotions["bright"] > results[14].faces[0].smoothed["bright"] + 0.1

@@ -5,6 +5,7 @@ import time
 import numpy as np
 import pytest
 
+from mien.errors import UsageError
 from mien.results import Emotions, Face, FrameResult, ModelRef
 from mien.timeline import Timeline
 
@@ -98,3 +99,42 @@ def test_a_face_counts_from_its_frame_to_the_next():
     for time_s, ids in ((0.0, (1, 2)), (1.0, (1,)), (3.0, (1,)), (4.0, ())):
         story.add(crowd(time_s, *ids))
     assert {one.track_id: (one.first_s, one.last_s, one.seconds) for one in story.presences()} == {1: (0.0, 4.0, 4.0), 2: (0.0, 1.0, 1.0)}
+
+
+def ghosts(min_seen_s=None):
+    """Return the timeline of two seconds at 25 frames/s: one person throughout, one for a second, a ghost for a frame and one for ten."""
+    story = Timeline(LABELS) if min_seen_s is None else Timeline(LABELS, min_seen_s=min_seen_s)
+    for step in range(50):
+        story.add(
+            result_at(
+                step / 25,
+                (1, 0.5),
+                *([(2, 0.5)] if step < 25 else []),
+                *([(3, 0.5)] if step == 30 else []),
+                *([(4, 0.5)] if 10 <= step < 20 else []),
+            )
+        )
+    return story
+
+
+@pytest.mark.parametrize(
+    ("min_seen_s", "people"),
+    [
+        pytest.param(None, [1, 2], id="the default"),
+        pytest.param(0, [1, 2, 3, 4], id="everybody"),
+        pytest.param(0.04, [1, 2, 3, 4], id="one frame"),
+        pytest.param(0.4, [1, 2, 4], id="just as long"),
+        pytest.param(9, [1], id="longer than the video"),
+    ],
+)
+def test_who_is_seen_too_briefly_is_nobody(min_seen_s, people):
+    story = ghosts(min_seen_s)
+    assert [one.track_id for one in story.presences()] == people
+    assert story.too_short == 4 - len(people)
+    assert story.picture().shape[0] == ghosts(0).picture().shape[0] - 88 * story.too_short
+
+
+@pytest.mark.parametrize("seconds", [-1, float("nan")])
+def test_an_impossible_least_time_is_refused(seconds):
+    with pytest.raises(UsageError, match="0 s or more"):
+        Timeline(LABELS, min_seen_s=seconds)

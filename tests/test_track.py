@@ -364,3 +364,19 @@ def test_a_parameter_out_of_range_is_refused(given):
     (name,) = given
     with pytest.raises(UsageError, match=f"expected {name} to be"):
         Tracker(**given)
+
+
+def test_at_a_cut_every_track_ends_and_no_id_comes_back():
+    tracker = Tracker()
+    assert tracker.update(0.0, [box(100), box(300)], [0.9, 0.9]) == (1, 2)
+    tracker.cut()
+    assert tracker.expected(0.04).shape == (0, 4)
+    assert tracker.update(0.04, [box(100)], [0.9]) == (3,)
+    assert tracker.update(0.08, [box(101)], [0.9]) == (3,)
+
+
+def test_a_smoother_that_is_cleared_knows_nobody():
+    smoother = Smoother()
+    smoother.smooth(1, 0.0, (0.9, 0.1))
+    smoother.clear()
+    assert smoother.smooth(1, 0.04, (0.2, 0.8)) == pytest.approx((0.2, 0.8))

@@ -2,7 +2,7 @@
 
 In the frames between, faces are searched where the tracker expects them: the surroundings of all known faces are placed side by side in
 one small picture, and the detector runs once on this picture. Most searches for new faces are quick searches, in the smallest copy of the
-frame in which the smallest wanted face is still visible.
+frame in which the smallest wanted face is still visible. At a cut, all ids end.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from mien.detect.base import NearDetector, nms
 from mien.detect.find import Auto, find_faces, kept_px, least_px
 from mien.detect.turns import quarter_turns, settled, turned_back
 from mien.errors import UsageError
+from mien.media.cuts import CutDetector
 from mien.results import Box
 from mien.track import Tracker
 
@@ -30,13 +31,20 @@ MAX_STEP_S = 0.2  # frames with a longer time between them are searched whole, b
 SURROUNDINGS = 1.6  # side of the square that is searched around a face, in sides of its box
 TILE_ONE, TILE_FEW, TILE_MANY = 160, 128, 106  # px: side of one such square in the small picture, for 1, up to FEW, or more faces
 FEW, MANY = 4, 9  # with more than MANY faces, searching the whole frame costs no more
+MAX_CUT_STEP_S = 0.11  # frames further apart are not searched for cuts: fast motion changes them as much as a cut does
 
 
 class FaceTracker:
     """Finds the faces of one video, frame by frame, and gives each a track id."""
 
     def __init__(
-        self, detector: Detector, *, min_face: float | Auto = Auto(), detect_every: int = DETECT_EVERY, tracker: Tracker | None = None
+        self,
+        detector: Detector,
+        *,
+        min_face: float | Auto = Auto(),
+        detect_every: int = DETECT_EVERY,
+        tracker: Tracker | None = None,
+        cuts: CutDetector | None = None,
     ) -> None:
         """Start without any known face.
 
@@ -46,6 +54,7 @@ class FaceTracker:
             detect_every: number of frames from one search for new faces to the next. The whole frame is also searched when a face is
                 not where it is expected. With 1, every frame is searched at full size.
             tracker: gives the ids; a new :class:`~mien.track.Tracker` if None.
+            cuts: finds the cuts, at which all ids end; a new :class:`~mien.media.cuts.CutDetector` if None.
 
         Raises:
             UsageError: ``detect_every`` is below 1.
@@ -56,17 +65,26 @@ class FaceTracker:
         self._search = (
             detector.detect_near if isinstance(detector, NearDetector) else lambda view_rgb: detector.detect(view_rgb, min_face=1)
         )
-        self._tracker = tracker or Tracker()
+        self._tracker, self._cuts = tracker or Tracker(), cuts or CutDetector()
+        self.after_cut = False  # whether the last frame was the first one after a cut
         self._known: tuple[Detection, ...] = ()  # of the last frame
         self._frames = 0  # since the last search at full size
         self._time_s = -math.inf
         self._shape: tuple[int, ...] = ()  # of the last frame; in a folder of pictures, a frame of another size has another scene
 
     def find(self, time_s: float, frame_rgb: Frame) -> tuple[tuple[Detection, int | None], ...]:
-        """Return (face, track id) of every face in an RGB frame, uint8 (H, W, 3), largest first; see :meth:`mien.track.Tracker.update`."""
+        """Return (face, track id) of every face in an RGB frame, uint8 (H, W, 3), largest first; see :meth:`mien.track.Tracker.update`.
+
+        At a cut, which ``after_cut`` tells afterwards, the whole frame is searched and all ids are new. A frame of another size than the
+        one before counts as a cut, because it shows something else.
+        """
         self._frames += 1
+        changed = self._cuts.is_cut(frame_rgb) and time_s - self._time_s <= MAX_CUT_STEP_S
+        self.after_cut = changed or (bool(self._shape) and frame_rgb.shape != self._shape)
         faces = None
-        if self._frames < self._careful_after() and time_s - self._time_s <= MAX_STEP_S and frame_rgb.shape == self._shape:
+        if self.after_cut:
+            self._tracker.cut()
+        elif self._frames < self._careful_after() and time_s - self._time_s <= MAX_STEP_S:
             faces = self._near(frame_rgb, self._tracker.expected(time_s))
         if faces is None:
             faces = find_faces(self._detector, frame_rgb, self._min_face)

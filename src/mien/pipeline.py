@@ -32,7 +32,7 @@ from mien.media.images import ReadLimits, display_name, read_photo
 from mien.media.sources import Source
 from mien.media.video import VideoFrame
 from mien.prefetch import prefetch
-from mien.results import Emotions, ErrorResult, Face, FrameResult, ModelRef, Record
+from mien.results import CUT_NOTE, Emotions, ErrorResult, Face, FrameResult, ModelRef, Record
 from mien.runtime import check_threads
 from mien.track import TIME_CONSTANT_S, Smoother
 
@@ -195,6 +195,9 @@ class Pipeline:
     ) -> Generator[FrameResult]:
         """Yield one record per frame of a video, with track ids and smoothed probabilities.
 
+        All ids end at a cut, and smoothing with them: nothing of the picture before goes into the picture after. The first frame after a
+        cut has :data:`mien.results.CUT_NOTE` in its notes.
+
         Reading, detection and classification each run in their own thread, a few frames ahead of the caller. Close the iterator to stop
         early. ``uncertain`` is computed from the smoothed probabilities and the score in this frame. An exception of ``frames`` is raised
         after the records of the frames before it.
@@ -240,13 +243,16 @@ class Pipeline:
             found = tracker.find(frame.time_s, frame.frame_rgb)[:max_faces]
             faces = tuple(face for face, _ in found)
             chips = self._chips(frame.frame_rgb, faces)
-            prepared = Prepared(frame.picture or source, width, height, faces, chips, frame.notes, frame.frame_rgb)
+            notes = frame.notes + ((CUT_NOTE,) if tracker.after_cut else ())
+            prepared = Prepared(frame.picture or source, width, height, faces, chips, notes, frame.frame_rgb)
             yield _Followed(frame, tuple(track_id for _, track_id in found), prepared)
 
     def _steady(self, followed: Iterable[_Followed], smoother: Smoother) -> Generator[tuple[FrameResult, Frame]]:
         for item in followed:
             time_s = item.frame.time_s
             (result,) = self.finish([item.prepared])
+            if result.after_cut:
+                smoother.clear()
             faces = (self._smoothed(*pair, time_s, smoother) for pair in zip(result.faces, item.track_ids, strict=True))
             smoother.forget(time_s)
             yield replace(result, frame_index=item.frame.index, time_s=time_s, faces=tuple(faces)), item.frame.frame_rgb

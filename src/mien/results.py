@@ -11,6 +11,7 @@ from typing import Any
 
 SCHEMA = "mien/1"
 POINTS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
+CUT_NOTE = "cut: another picture begins here, and all track ids are new"  # in the notes of the first frame after a cut
 Box = tuple[float, float, float, float]
 Point = tuple[float, float]
 
@@ -131,7 +132,8 @@ class FrameResult:
     """All faces of one picture or video frame, largest first; an empty tuple if there are none.
 
     ``width`` and ``height`` are those of the frame, in pixels, after the EXIF rotation. ``frame_index`` and ``time_s`` are None for photos.
-    ``notes`` are sentences about the reading of the file, such as "first of 12 frames".
+    ``notes`` are sentences about the reading of the file, such as "first of 12 frames"; the first
+    frame after a cut of a video has :data:`CUT_NOTE`.
     """
 
     source: str
@@ -142,6 +144,11 @@ class FrameResult:
     frame_index: int | None = None
     time_s: float | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def after_cut(self) -> bool:
+        """Whether this is the first frame after a cut: no ``track_id`` of it was given before."""
+        return CUT_NOTE in self.notes
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values."""

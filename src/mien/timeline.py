@@ -13,11 +13,13 @@ from PIL import Image, ImageDraw, ImageFont
 
 from mien.arrays import Frame
 from mien.draw import colour_of
+from mien.errors import UsageError
 from mien.geometry import Floats
 from mien.results import FrameResult
 
 WIDTH, LANE, GAP, LEFT, HEAD, FOOT, RIGHT = 1280, 72, 16, 150, 56, 44, 24  # of the picture, in pixels
 MAX_LANES = 24
+MIN_SEEN_S = 0.5  # who was seen for less does not count as a person: a look-alike of a face lasts a frame or two
 PAPER, INK, FAINT, AWAY = (255, 255, 255), (30, 33, 38), (120, 125, 132), (236, 238, 240)
 GRAPH_S = 4.0  # how far back a running graph reaches
 GRAPH_SHARE, MIN_GRAPH_PX = 0.18, 14  # its height in box heights, and in pixels
@@ -40,7 +42,20 @@ class Timeline:
     A face counts from its frame until the next frame, whether it is detected there again or not.
     """
 
-    def __init__(self, labels: Sequence[str]) -> None:
+    def __init__(self, labels: Sequence[str], *, min_seen_s: float = MIN_SEEN_S) -> None:
+        """Start without anybody.
+
+        Args:
+            labels: the model's, in its order.
+            min_seen_s: who was seen for less, in seconds, is left out of :meth:`presences` and :meth:`picture`. It does not apply to a
+                video that is shorter.
+
+        Raises:
+            UsageError: ``min_seen_s`` is negative or not a number.
+        """
+        if not min_seen_s >= 0:
+            raise UsageError(f"expected the least time a person is seen to be 0 s or more, got {min_seen_s}; 0 counts everybody")
+        self.min_seen_s = min_seen_s
         self._labels = tuple(labels)
         self._people: dict[int, _Person] = {}
         self._here: list[_Person] = []  # in the last frame
@@ -67,15 +82,23 @@ class Timeline:
                 person.values.extend((face.smoothed or face.emotions).probabilities)
 
     def presences(self) -> list[Presence]:
-        """Return one entry per person, in the order of their ids."""
-        return [self._presence(track_id, person) for track_id, person in sorted(self._people.items())]
+        """Return one entry per person who was seen for :attr:`min_seen_s` or longer, in the order of their ids."""
+        everybody = [self._presence(track_id, person) for track_id, person in sorted(self._people.items())]
+        least_s = min(self.min_seen_s, self.end_s) - 1e-6  # times of frames are rounded
+        return [presence for presence in everybody if presence.seconds >= least_s]
+
+    @property
+    def too_short(self) -> int:
+        """How many ids were seen for less than :attr:`min_seen_s`, and do not count as people."""
+        return len(self._people) - len(self.presences())
 
     def picture(self, title: str = "") -> Frame:
         """Return the timeline as a picture, uint8 RGB (H, 1280, 3): one lane per person, expressions stacked by probability, grey if away.
 
-        With more than 24 people, those who were visible longest are shown.
+        With more than 24 people, those who were visible longest are shown. The picture says how many are left out, and why.
         """
-        shown = sorted(sorted(self.presences(), key=lambda presence: -presence.seconds)[:MAX_LANES], key=lambda p: (p.first_s, p.track_id))
+        people = self.presences()
+        shown = sorted(sorted(people, key=lambda presence: -presence.seconds)[:MAX_LANES], key=lambda p: (p.first_s, p.track_id))
         height = HEAD + max(1, len(shown)) * (LANE + GAP) + FOOT
         image = Image.new("RGB", (WIDTH, height), PAPER)
         draw = ImageDraw.Draw(image)
@@ -90,9 +113,10 @@ class Timeline:
             image.paste(Image.fromarray(self._stack(self._people[presence.track_id], edges, LANE, AWAY)), (LEFT, top))
         if not shown:
             draw.text((LEFT, HEAD + LANE / 2), "nobody was tracked", font=_font(16), fill=FAINT, anchor="lm")
-        left_out = len(self._people) - len(shown)
-        if left_out:
-            draw.text((WIDTH - RIGHT, 14), f"{left_out} more were seen for less time", font=_font(12), fill=FAINT, anchor="rm")
+        words = [f"{len(people) - len(shown)} more were seen for less time"] if len(people) > len(shown) else []
+        if ghosts := len(self._people) - len(people):
+            words.append(f"{ghosts} not counted: seen for less than {self.min_seen_s:g} s")
+        draw.text((WIDTH - RIGHT, 14), "; ".join(words), font=_font(12), fill=FAINT, anchor="rm")
         self._axis(draw, height - FOOT, room)
         return np.asarray(image, np.uint8)
 

@@ -31,7 +31,7 @@ MIN_PROBABILITY = 0.005  # lower limit before the logarithm: one value near zero
 
 
 class Tracker:
-    """Gives every person of a video an id that stays the same.
+    """Gives every person of a video an id that stays the same from one cut to the next; see :meth:`cut`.
 
     A constant-velocity Kalman filter predicts the box of each known face. Detections with a high score are matched to the predictions
     first. Detections with a low score are then matched to the remaining faces of the frame before (Zhang et al. 2021, ByteTrack,
@@ -105,6 +105,10 @@ class Tracker:
                 self._next_id += 1
         self._tracks = [track for track in self._tracks if track.seen_s == time_s or time_s - track.seen_s <= self._max_lost_s]
         return tuple(found[i].id if i in found else None for i in range(len(boxes)))
+
+    def cut(self) -> None:
+        """End every track: the frames from here on show another picture, and whoever is in it gets a new id."""
+        self._tracks = []
 
     def expected(self, time_s: float) -> Floats:
         """Return the boxes (N, 4) in which the faces of the last update are expected at ``time_s``."""
@@ -211,6 +215,10 @@ class Smoother:
         self._people[track_id] = (time_s, logs)
         odds = np.exp(logs - logs.max())
         return tuple(float(p) for p in odds / odds.sum())
+
+    def clear(self) -> None:
+        """Drop everybody, as at a cut."""
+        self._people = {}
 
     def forget(self, time_s: float) -> None:
         """Drop the people whose track has ended, so that memory does not grow in an endless stream."""

@@ -76,6 +76,21 @@ def test_everything_at_once(place):
     assert not [name for name in os.listdir(place) if name.startswith(".")]
 
 
+def test_who_is_seen_too_briefly_is_not_counted_and_the_output_says_so(place, tmp_path):
+    empty = np.full((160, 320, 3), 90, np.uint8)
+    write_clip(tmp_path / "brief.mp4", [*walk(5), *[empty] * 20])
+    status, out, err = mien("video", "brief.mp4", "--summary", "--model", place / "tiny", cwd=tmp_path)
+    assert status == 0, err
+    assert ", 0 people" in err
+    assert "not counted: 1 track seen for less than 0.5 s" in err
+    assert "nobody was seen" in out
+    assert "not counted: 1 track" in out
+    status, out, err = mien("video", "brief.mp4", "--summary", "--min-seen", "0", "--model", place / "tiny", cwd=tmp_path)
+    assert ", 1 person" in err
+    assert "#1" in out
+    assert "not counted" not in out + err
+
+
 def test_records_go_to_stdout_when_nothing_else_is_asked(place):
     status, out, _ = mien("video", "walk.mp4", "--model", "tiny", "--every", "0.2", cwd=place)
     records = [record_from_dict(json.loads(line)) for line in out.splitlines()]

@@ -39,6 +39,9 @@ def video(
         Path | None, typer.Option(help="File for a chart of each person's expressions over time: .png, .jpg or .webp.")
     ] = None,
     summary: Annotated[bool, typer.Option("--summary", help="Print how many seconds each person showed each expression.")] = False,
+    min_seen: Annotated[
+        float, typer.Option(help="In seconds. A person seen for less does not count as a person in the summary and the timeline.")
+    ] = 0.5,
     every: Annotated[float | None, typer.Option(help="Seconds between analysed frames. Default: every frame is analysed.")] = None,
     detect_every: Annotated[
         int,
@@ -74,7 +77,7 @@ def video(
             check_no_input(path, inputs)
     limits = ReadLimits(max_bytes=max_bytes, max_pixels=max_pixels)
     pipeline = Pipeline(model=model, detector=detector, min_face=check_min_face(min_face), threads=threads, limits=limits)
-    story = Timeline(pipeline.labels)
+    story = Timeline(pipeline.labels, min_seen_s=min_seen)
     to_stdout = not (output or annotated or timeline or summary)
     job = _Job(source, display_name(source), pipeline, story, every, detect_every, limits)
     problem: OSError | None = None
@@ -95,7 +98,7 @@ def video(
     if problem:
         fail(f"expected room for what is written, the system refuses ({problem.strerror or problem}); free some, or choose another place")
     if summary and job.frames:
-        _print_summary(story.presences(), pipeline.labels)
+        _print_summary(story.presences(), pipeline.labels, _not_counted(story))
     if not complete:
         raise typer.Exit(1)
 
@@ -164,6 +167,8 @@ class _Job:
         people = len(self.story.presences())
         pace = f"{counted(self.frames, 'frame')} in {seconds:.1f} s ({self.frames / seconds:.1f} frames/s)"
         say(f"{pace}, {people} {'person' if people == 1 else 'people'}")
+        if ghosts := _not_counted(self.story):
+            say(ghosts)
         if self.errors:
             say(f"{counted(self.errors, self.part)} could not be read")
         if stopped.is_set():
@@ -222,7 +227,12 @@ def _save_picture(path: Path, story: Timeline, source: str) -> None:
         Image.fromarray(story.picture(Path(source).name)).save(draft)
 
 
-def _print_summary(presences: Sequence[Presence], labels: Sequence[str]) -> None:
+def _not_counted(story: Timeline) -> str:
+    """Return the sentence about those who were seen too briefly to count as people; empty if there are none."""
+    return f"not counted: {counted(story.too_short, 'track')} seen for less than {story.min_seen_s:g} s" if story.too_short else ""
+
+
+def _print_summary(presences: Sequence[Presence], labels: Sequence[str], note: str) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold", title="seconds per person and expression", title_style="")
@@ -232,3 +242,5 @@ def _print_summary(presences: Sequence[Presence], labels: Sequence[str]) -> None
         times = (presence.first_s, presence.last_s, presence.seconds, *(presence.seconds_by_label[label] for label in labels))
         table.add_row(f"#{presence.track_id}", *(f"{value:.1f}" for value in times))
     show(table if presences else "nobody was seen")
+    if note:
+        show(note)

@@ -143,7 +143,8 @@ def cross_validated(evidence: Evidence, start: OperatingPoint, folds: int = FOLD
     """Return, for each fold of people, the point that is chosen without them, and its figures on their photos.
 
     Keys: tau, share, n, accuracy, mean_recall, and of the temperature and the threshold that the other folds give: coverage (share of
-    photos that are answered with certainty), right (share of these answers that are right) and ece. Every choice uses all crops, because the people of the photos are not in them.
+    photos that are answered with certainty), right (share of these answers that are right) and ece. Every choice uses all crops, because
+    the people of the photos are not in them.
 
     Raises:
         UsageError: the photos have no names of people.

@@ -1,4 +1,5 @@
 // Tracking over time, and probabilities without flicker. Ids depend on the overlap alone here; the smoothing is the same as in mien/track.py.
+// There is no search for cuts (mien/media/cuts.py), because private mode reads only a camera.
 // tests/serve/test_page_constants.py holds the constants to those of mien/track.py.
 
 import { iou, widen } from "./geometry.js";

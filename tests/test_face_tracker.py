@@ -77,6 +77,16 @@ def test_a_cut_ends_every_id_and_is_searched_whole():
     assert seen == [([1], False, int(number == 0)) for number in range(6)] + [([2], number == 0, int(number == 0)) for number in range(6)]
 
 
+def test_frames_far_apart_are_not_searched_for_cuts():
+    """In half a second, motion changes a picture as much as a cut."""
+    tracker = FaceTracker(BrightSquares(), detect_every=1)
+    for number in range(4):
+        frame = np.kron(np.random.default_rng(number).integers(0, 120, (9, 16, 1)), np.ones((40, 40, 3))).astype(np.uint8)
+        frame[200:240, 400:440] = 255
+        ids = [track_id for _, track_id in tracker.find(number / 2, frame)]
+        assert (ids, tracker.after_cut) == ([1], False)
+
+
 def test_newcomers_are_seen_at_the_next_look():
     tracker = FaceTracker(BrightSquares(), detect_every=10)
     counts = [len(tracker.find(f.time_s, f.frame_rgb)) for f in scene([still, lambda i: moving(i) if i >= 3 else None], 15)]

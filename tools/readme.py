@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 from benchmarks.cost import table as cost_table
@@ -23,6 +24,13 @@ from mien.contract import LABELS
 ROOT = Path(__file__).parent.parent
 PAGES = ("README.md", "docs/evaluation.md", "docs/video.md", "docs/edge.md", "docs/web.md", "docs/benchmarks.md")
 RESULTS = ROOT / "benchmarks" / "results"
+FOLD_FIGURES = {
+    "accuracy": "accuracy, %",
+    "mean_recall": "mean recall, %",
+    "coverage": "answered, %",
+    "right": "right of these, %",
+    "ece": "ECE, %",
+}
 BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 SPLIT_NAMES = {
     "photos": "press and web photos, whole pipeline",
@@ -82,6 +90,19 @@ def confusion() -> str:
         faces = s["per_class"][label]["support"]
         rows.append((f"{label} ({faces:,})", *(f"{100 * count / faces:.0f}" for count in counts)))
     return markdown(("label (photos)", *(f"read as {label}" for label in LABELS)), rows)
+
+
+def folds() -> str:
+    """Return the cross-validation by person of the models that follow the operating point's rule: mean of the folds, and their spread."""
+    rows = []
+    for name in ("default", "nano"):
+        file = open_bundle(name).folder / "operating_point.json"
+        point = json.loads(file.read_text(encoding="utf-8"))
+        columns = {key: [fold[key] for fold in point["cross_validated"]] for key in point["cross_validated"][0]}
+        figures = (f"{100 * mean(columns[key]):.1f} ± {100 * stdev(columns[key]):.1f}" for key in FOLD_FIGURES)
+        taus, shares = (f"{min(columns[key]):g} to {max(columns[key]):g}" for key in ("tau", "share"))
+        rows.append((f"`{name}`", f"{point['tau']:g} ({taus})", f"{point['share']:g} ({shares})", *figures))
+    return markdown(("model", "tau (in the folds)", "share (in the folds)", *FOLD_FIGURES.values()), rows)
 
 
 def models() -> str:
@@ -171,6 +192,7 @@ def peers_page() -> str:
 BLOCKS: dict[str, Callable[[], str]] = {
     "accuracy": accuracy,
     "confusion": confusion,
+    "folds": folds,
     "models": models,
     "scenes": scenes,
     "scene_sizes": partial(part_of_scenes, "sizes"),

@@ -39,9 +39,10 @@ class InputSpec:
     arXiv:1706.04599). A face with a confidence below ``uncertain_below`` is reported as uncertain. ``format`` is one of
     :data:`FORMATS`. ``model_sha256`` is the checksum of the weights.
 
-    Three keys are optional; if they are empty, spec.json does not contain them. ``weights_of`` names a neighbouring bundle folder with the
-    weights, so that models with the same network share one file. ``output_name`` names the output to use, in a graph with several.
-    ``labelled_by`` names the source of the labels: one of :data:`LABELLERS`.
+    spec.json must contain ``contract_version``, ``name``, ``version``, ``labels`` and ``template``; other keys have the defaults below. Three
+    keys are written only if they are not empty. ``weights_of`` names a neighbouring bundle folder with the weights, so that models with the
+    same network share one file. If the graph has several outputs, ``output_name`` names the one to use. ``labelled_by`` names the source of
+    the labels: one of :data:`LABELLERS`.
     """
 
     name: str
@@ -65,10 +66,10 @@ class InputSpec:
     labelled_by: str = ""
 
     def __post_init__(self) -> None:
-        """Check every value.
+        """Check the values, except ``version`` and ``model_sha256``.
 
         Raises:
-            BundleError: a value is invalid. The message has the key, the expected value and the given value.
+            BundleError: a value is invalid. The message says what was expected and what was given.
         """
         if self.contract_version != CONTRACT_VERSION:
             raise BundleError(

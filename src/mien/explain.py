@@ -18,7 +18,7 @@ from mien.results import Face
 PATCH, STEP = 1 / 6, 1 / 16  # side and stride of the covering square, in sides of the chip
 MARGIN = 0.15  # visible margin around the box of a face, in sides of the box
 WARM, COLD = (255, 120, 20), (40, 120, 255)
-STRONGEST = 0.6  # opacity of the colour where the effect is largest
+STRONGEST = 0.6  # opacity of the colour where the effect is largest; serve/page/heat.js draws alike in private mode
 DECISIVE = 0.1  # nats; an effect of about 10 % of the label's probability; weaker maps have fainter colours
 
 

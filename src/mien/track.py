@@ -18,7 +18,7 @@ from mien.geometry import Floats, iou
 # Defaults of the tracker's parameters.
 HIGH_SCORE = 0.6  # detections with at least this score are matched first and may start a track
 MIN_IOU = 0.1  # smallest IoU of two widened boxes that may be the same face
-MAX_LOST_S = 2.0  # a person who is not detected for longer than this gets a new id
+MAX_LOST_S = 2.0  # a person who is not detected for longer than this gets a new id; also in serve/page/private/track.js
 # Noise of the motion model in face heights: of a box coordinate, of the first speed (per second), of the acceleration (per second squared).
 BOX_NOISE, FIRST_SPEED, ACCELERATION = 0.05, 1.0, 1.0
 # A box whose area is below PARTLY_HIDDEN times the usual area counts as occluded; the usual area is averaged over SIZE_CONSTANT_S.

@@ -109,7 +109,7 @@ class Settings(BaseSettings):
 
 
 def misnamed(names: Iterable[str]) -> dict[str, str]:
-    """Return the variables whose names are nearly those of a setting, each with the name that was probably meant.
+    """Return the variables that look like a misspelt setting, each with the name that was probably meant.
 
     >>> misnamed(["MIEN_API_KEY", "MIEN_MAX_FACES", "MIEN_SERVICE_HOST", "API_KEY"])
     {'MIEN_API_KEY': 'MIEN_API_KEYS'}
@@ -124,7 +124,7 @@ def misnamed(names: Iterable[str]) -> dict[str, str]:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a name or an address is the loopback of this machine.
+    """Return whether a name or an address means this machine itself (loopback).
 
     >>> [is_loopback(host) for host in ("localhost", "127.0.0.1", "::1", "0.0.0.0", "example.org")]
     [True, True, True, False, False]

@@ -1,4 +1,4 @@
-// Heat maps over faces: warm parts support the answer, cold parts speak against it (colours as in mien/explain.py).
+// Heat maps over faces: warm parts support the answer, cold parts speak against it (colours and opacity as in mien/explain.py, which draws for the service).
 
 import { similarity, invert } from "./private/geometry.js";
 

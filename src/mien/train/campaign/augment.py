@@ -23,7 +23,7 @@ def augment(key: Array, chips: Array, settings: AugmentTable, strength: Array | 
         key: a JAX random key; the same key gives the same result.
         chips: uint8 or float (N, side, side, C) in 0..255.
         settings: amplitudes and probabilities; ``jpeg_p`` is ignored.
-        strength: factor of every amplitude and probability except that of the mirror, 0..1.
+        strength: 0..1; multiplies the amplitudes of geometry and tone, and the probabilities of blur, JPEG and the erased box.
     """
     geometry, tone, blur, erase = jax.random.split(key, 4)
     x = warp(chips.astype(jnp.float32), _draw_affine(geometry, chips.shape, settings, strength))

@@ -152,11 +152,11 @@ def _read_votes(path: Path, names: tuple[str, ...]) -> NDArray[np.float32]:
 
 
 def _official_names(path: Path, rows: list[tuple[int, dict[str, str]]], names: tuple[str, ...]) -> Iterator[str]:
-    """Yield the name in ``fer2013.csv`` of each row of the FER+ release. Rows are matched by position, so the release must be complete.
+    """Check each row of the FER+ release, and yield the data set's name of the same row.
 
-    The release (Barsoum et al. 2016, ``fer2013new.csv``) has the rows of fer2013.csv in the same order. ``Image name`` cannot join the
-    two files: its number grows from row to row, but not at some of the rows without a name, so it falls behind the row number. It still
-    shows whether a row is missing, added or moved.
+    The release (Barsoum et al. 2016, ``fer2013new.csv``) has the rows of fer2013.csv in the same order. The number in ``Image name`` cannot
+    join the two files: it does not count some of the rows without a name, so it becomes smaller than the row number. It only shows
+    whether a row is missing, added or moved.
 
     Raises:
         DataError: a column is missing, the data set is not a ``fer2013.csv``, or the rows do not fit its rows.

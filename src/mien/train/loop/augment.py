@@ -18,7 +18,7 @@ def augment(
     brightness as one table look-up; blur; JPEG; and a random erased box.
 
     Args:
-        strength: factor of every amplitude and probability except that of the mirror, 0..1.
+        strength: 0..1; multiplies the amplitudes of geometry and tone, and the probabilities of blur, JPEG and the erased box.
         crop: side in px of a square at a random place of each chip. Only the square is returned, (N, crop, crop[, 3]); 0 returns whole
             chips.
     """

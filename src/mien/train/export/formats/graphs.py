@@ -21,7 +21,10 @@ LARGE = 64  # weights per tensor; for a smaller tensor, the extra node takes mor
 
 
 def float32(graph: bytes) -> onnx.ModelProto:
-    """Return a graph in which float16 weights are converted to float32. Other graphs do not change."""
+    """Return a graph with the weights in float32 that :func:`float16` stored in 16 bits with a Cast behind them, without the Casts.
+
+    Unused weights are removed.
+    """
     model = onnx.load_model_from_string(graph)
     stored = {tensor.name: tensor for tensor in model.graph.initializer}
     widened = {
@@ -120,7 +123,10 @@ def int8(model: onnx.ModelProto, batches: Iterable[NDArray[np.float32]]) -> onnx
 
 
 def int8_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a copy whose large weights are stored in 8 bits with one scale per channel. It computes in float32."""
+    """Return a copy in which weights of layers are stored in 8 bits, with one scale per channel. The graph still computes in float32.
+
+    Biases and tensors of fewer than :data:`LARGE` values do not change.
+    """
     small = _copy(model)
     channel = {name: axis for node in small.graph.node for name, axis in _weights_of(node)}
     nodes, scales = [], []

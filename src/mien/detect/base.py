@@ -25,7 +25,8 @@ COARSE_SIDE = 192  # px; the view for faces that fill the picture
 LARGEST_FACE = 320  # px; both networks were trained on faces of 10 to 300 px; larger faces are right only in the coarse view
 COARSE_SCORE = 0.6  # faces in the coarse view are large and score high; lower scores there are clutter
 SAME_FACE_IOU = 0.4
-SURE_FACE = 0.7  # below it, many boxes have no face and half of the labels are wrong (benchmarks.scenes): `uncertain`; also in serve/page/private/detect.js
+# Below it, many boxes have no face and half of the labels are wrong (benchmarks.scenes): `uncertain`. Also in serve/page/private/detect.js.
+SURE_FACE = 0.7
 MAX_CANDIDATES = 5000  # best boxes of one view for NMS; a malicious picture can have very many
 FINE_FACE = 96  # px; the smallest wanted face in the fine view: a large min_face is faster, but smaller views would lose faces
 

@@ -40,9 +40,9 @@ class InputSpec:
     :data:`FORMATS`. ``model_sha256`` is the checksum of the weights.
 
     spec.json must contain ``contract_version``, ``name``, ``version``, ``labels`` and ``template``; other keys have the defaults below.
-    Three keys are written only if they are not empty. ``weights_of`` names a neighbouring bundle folder with the weights, so that models with the
-    same network share one file. If the graph has several outputs, ``output_name`` names the one to use. ``labelled_by`` names the source of
-    the labels: one of :data:`LABELLERS`.
+    Three keys are written only if they are not empty. ``weights_of`` names a neighbouring bundle folder with the weights, so that models
+    with the same network share one file. If the graph has several outputs, ``output_name`` names the one to use. ``labelled_by`` names the
+    source of the labels: one of :data:`LABELLERS`.
     """
 
     name: str

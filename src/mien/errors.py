@@ -32,7 +32,7 @@ from __future__ import annotations
 import hashlib
 import re
 
-MOST_SHOWN = 8000  # maximum characters of an input in a message or record; a path has at most 4,096
+MAX_SHOWN = 8000  # maximum characters of an input in a message or record; a path has at most 4,096
 DATA_SHOWN = 24
 LOGIN = re.compile(r"(?i)\b([a-z][a-z0-9+.-]*://)[^/?#\s]*@")
 DATA_URI = re.compile(r"(?i)\b(data:[^,\s]{0,200},)(\S+)")
@@ -47,9 +47,9 @@ def presentable(text: str) -> str:
     'data:image/gif;base64,AAAAAAAAAAAAAAAAAAAAAAAA... (3,000 characters, sha256 f2eb8896)'
     """
     text = DATA_URI.sub(_shortened, LOGIN.sub(r"\1***@", text))
-    if len(text) <= MOST_SHOWN:
+    if len(text) <= MAX_SHOWN:
         return text
-    return f"{text[: MOST_SHOWN // 2]}... ({len(text):,} characters) ...{text[-MOST_SHOWN // 4 :]}"
+    return f"{text[: MAX_SHOWN // 2]}... ({len(text):,} characters) ...{text[-MAX_SHOWN // 4 :]}"
 
 
 def _shortened(found: re.Match[str]) -> str:

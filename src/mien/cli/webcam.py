@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mien.results import FrameResult
 
 BAR = 24  # characters
-LEAST_FACE = 40  # px; smaller faces are further away than a webcam's user, and are left out
+MIN_FACE = 40  # px; smaller faces are further away than a webcam's user, and are left out
 
 
 def webcam(
@@ -49,9 +49,9 @@ def webcam(
         raise UsageError(f"expected --frames of 1 or more, got {frames}; leave it out to go on until Ctrl-C")
     smallest = check_min_face(min_face)
     if isinstance(smallest, Auto):
-        smallest = Auto(LEAST_FACE)
+        smallest = Auto(MIN_FACE)
     if not terminal and frames is None and device == "0" and _has_page():
-        _open_page(model=model, detector=detector, min_face=LEAST_FACE if isinstance(smallest, Auto) else smallest)
+        _open_page(model=model, detector=detector, min_face=MIN_FACE if isinstance(smallest, Auto) else smallest)
         return
     from mien.media.camera import camera_frames
     from mien.pipeline import Pipeline

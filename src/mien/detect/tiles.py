@@ -16,7 +16,7 @@ from mien.detect.base import Detection, Look, Rows, best_first, check_frame, det
 from mien.detect.views import resized
 
 WELL_SEEN = 40  # px; size of the smallest wanted face in the finest views: there, 9 of 10 faces without a head around them are found
-MOST_ENLARGED = 2.0  # larger views find no more faces
+MAX_ENLARGED = 2.0  # larger views find no more faces
 STEP = 3.0  # scale ratio from one level of views to the next coarser one
 LARGEST_IN_TILE = 128  # px; a larger face in a tile is complete, and found well, in the next coarser level
 TILE, OVERLAP = 960, 160  # px; largest view, and overlap of neighbours: a face of LARGEST_IN_TILE px with its surroundings
@@ -102,7 +102,7 @@ def scales(whole: float, min_face: float) -> tuple[float, ...]:
     ((2.0, 0.6666666666666666), ())
     """
     found = []
-    scale = min(WELL_SEEN / min_face, MOST_ENLARGED)
+    scale = min(WELL_SEEN / min_face, MAX_ENLARGED)
     while scale > whole:
         found.append(scale)
         scale /= STEP

@@ -22,12 +22,12 @@ from mien.geometry import Floats, iou, similarity, transform
 from mien.results import Box, Point
 
 SURE_UPRIGHT = 0.91  # of 100 upside-down faces, one scores as high as this
-MOST_LOOKS = 4  # faces per picture that are searched again: those that may not be upright, highest scores first
+MAX_LOOKS = 4  # faces per picture that are searched again: those that may not be upright, highest scores first
 TURNS_DEG = tuple(range(0, 360, 45))
 LOOK_SIDE, SURROUNDINGS = 96, 1.8  # px of one view, and its side divided by the longer side of the face's box
 OTHER_DEG, OPPOSED_DEG = 30.0, 75.0  # two turns within the first agree; beyond the second, one of them is wrong
-LEAST_SCORE, LEAST_GAIN = 0.75, 0.02  # minimum score of the best view, and its minimum lead over views that agree with the landmarks
-MOST_LOSS = 0.05  # the best view may score this much less than the face itself: smaller views score a little less
+MIN_SCORE, MIN_GAIN = 0.75, 0.02  # minimum score of the best view, and its minimum lead over views that agree with the landmarks
+MAX_LOSS = 0.05  # the best view may score this much less than the face itself: smaller views score a little less
 DOUBTFUL = SURE_FACE - 0.01  # the score of a face with two turns that are about equally likely
 NEAR_QUARTER_DEG = 30.0  # within this of a quarter turn, the whole picture may be turned
 
@@ -47,7 +47,7 @@ def settled(detector: object, frame_rgb: Frame, faces: Sequence[Detection], sear
     """
     if not isinstance(detector, NearDetector):
         return tuple(faces)
-    asked = sorted((i for i, face in enumerate(faces) if face.score < SURE_UPRIGHT), key=lambda i: -faces[i].score)[:MOST_LOOKS]
+    asked = sorted((i for i, face in enumerate(faces) if face.score < SURE_UPRIGHT), key=lambda i: -faces[i].score)[:MAX_LOOKS]
     if not asked:
         return tuple(faces)
     out = list(faces)
@@ -148,13 +148,13 @@ def _judged(face: Detection, seen: Sequence[Detection | None]) -> tuple[Detectio
     """Return the face from its best view, and whether its turn there differs from that of its own landmarks."""
     looks = [look for look in seen if look]
     best = max(looks, key=lambda look: look.score, default=None)
-    if best is None or best.score < face.score - MOST_LOSS:
+    if best is None or best.score < face.score - MAX_LOSS:
         return face, False
     others = max((look.score for look in looks if _apart_deg(look, best) >= OPPOSED_DEG), default=0.0)
-    torn = best.score - others < LEAST_GAIN
+    torn = best.score - others < MIN_GAIN
     if _apart_deg(best, face) >= OTHER_DEG:
         rival = max((look.score for look in looks if _apart_deg(look, face) < OTHER_DEG), default=0.0)
-        if best.score >= LEAST_SCORE and best.score - rival >= LEAST_GAIN and not torn:
+        if best.score >= MIN_SCORE and best.score - rival >= MIN_GAIN and not torn:
             return best, True
         torn = True
     return (replace(face, score=min(face.score, DOUBTFUL)) if torn else face), False
@@ -168,7 +168,7 @@ def _best_of(faces: Sequence[Detection], again: Sequence[Detection]) -> tuple[De
     for index in nms(boxes):
         face = both[index]
         rivals = np.flatnonzero(iou(boxes[index], boxes)[0] > SAME_FACE_IOU)
-        if any(face.score - both[i].score < LEAST_GAIN and _apart_deg(both[i], face) >= OTHER_DEG for i in rivals):
+        if any(face.score - both[i].score < MIN_GAIN and _apart_deg(both[i], face) >= OTHER_DEG for i in rivals):
             face = replace(face, score=min(face.score, DOUBTFUL))
         out.append(face)
     return tuple(sorted(out, key=_falling_area))

@@ -26,10 +26,10 @@ MIN_NEW = 0.15  # share of the picture's structure that is found nowhere near in
 
 COPY_WH = (64, 36)  # px of the small copy
 BLOCK, REACH = 6, 6  # px of the small copy: side of a block, and how far it is looked for in each direction
-LEAST_STRUCTURE = 4.0  # grey levels: with a smaller standard deviation, a picture is black, white or blank, and says nothing
+MIN_STRUCTURE = 4.0  # grey levels: with a smaller standard deviation, a picture is black, white or blank, and says nothing
 DARKEST, BRIGHTEST = 4, 250  # grey levels: a darker or brighter pixel may have been cut off by the sensor
-MOST_CUT_OFF = 16  # of 255 of the frame's pixels in one of the copy
-LEAST_SHARE = 0.1  # of the pixels of a copy that must lie between them in both copies
+MAX_CUT_OFF = 16  # of 255 of the frame's pixels in one of the copy
+MIN_SHARE = 0.1  # of the pixels of a copy that must lie between them in both copies
 
 Copy = NDArray[np.float32]
 Where = NDArray[np.bool_]
@@ -82,7 +82,7 @@ class CutDetector:
     def is_cut(self, frame_rgb: Frame) -> bool:
         """Return whether an RGB frame, uint8 (H, W, 3), is the first one after a cut; call it once per frame, in their order."""
         now, seen = _small_copy(frame_rgb)
-        if now.std() < LEAST_STRUCTURE or seen.mean() < LEAST_SHARE:
+        if now.std() < MIN_STRUCTURE or seen.mean() < MIN_SHARE:
             return False  # a black or bleached picture says nothing; the next one is compared with the last that did
         if self._before is None:
             self._before = now, seen
@@ -90,7 +90,7 @@ class CutDetector:
         before, seen_before = self._before
         self._before = now, seen
         both = seen & seen_before
-        if both.mean() < LEAST_SHARE:
+        if both.mean() < MIN_SHARE:
             both[:] = True  # no pixel is right in both, so they cannot show the same
         change = 1 - _correlation(now, before, both)
         usual = sum(self._changes) / len(self._changes) if self._changes else 0.0
@@ -113,7 +113,7 @@ def _small_copy(frame_rgb: Frame) -> tuple[Copy, Where]:
     grey = Image.fromarray(thin).convert("L")
     cut_off = grey.point([255 * (level <= DARKEST or level >= BRIGHTEST) for level in range(256)])
     small, share = (np.asarray(image.resize(COPY_WH, Image.Resampling.BOX), np.float32) for image in (grey, cut_off))
-    return small, share < MOST_CUT_OFF
+    return small, share < MAX_CUT_OFF
 
 
 def _correlation(one: Copy, other: Copy, where: Where) -> float:

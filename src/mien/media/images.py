@@ -66,7 +66,7 @@ MAX_SCANS = 100
 START_OF_SCAN, END_OF_PICTURE = b"\xda", b"\xd9"
 # A decoder handles each JPEG segment and each PNG chunk separately. Usual files have some hundred segments, or one chunk per 8 kB.
 MAX_SEGMENTS, MAX_CHUNKS = 10_000, 100_000
-MOST_COUNTED = 1000  # pages of a TIFF; counting them reads the header of each page
+MAX_COUNTED = 1000  # pages of a TIFF; counting them reads the header of each page
 JPEG_MARKER = re.compile(rb"\xff([^\0\x01\xd0-\xd7\xff])")  # without the markers that occur alone inside a scan
 # First bytes of videos in common containers. A file that FFmpeg cannot open, and that starts with other bytes, is not a video.
 VIDEOS = re.compile(rb".{4}(?:ftyp|moov|mdat|free|wide|skip)|\x1a\x45\xdf\xa3|RIFF|OggS|FLV|\x00\x00\x01\xba", re.DOTALL)
@@ -392,20 +392,20 @@ def _frame_notes(image: Image.Image) -> tuple[str, ...]:
         return ("first frame; later ones are damaged",)
     if frames == 1 or image.tell() != 0:
         return ()
-    return (f"first of {frames} frames" if frames <= MOST_COUNTED else f"first of more than {MOST_COUNTED:,} frames",)
+    return (f"first of {frames} frames" if frames <= MAX_COUNTED else f"first of more than {MAX_COUNTED:,} frames",)
 
 
 def _count_pages(image: Image.Image) -> int:
-    """Return the number of pages, or MOST_COUNTED + 1 if there are more. The image stays at its current page."""
+    """Return the number of pages, or MAX_COUNTED + 1 if there are more. The image stays at its current page."""
     here = image.tell()
     try:
-        for number in range(1, MOST_COUNTED + 1):
+        for number in range(1, MAX_COUNTED + 1):
             image.seek(number)
     except EOFError:
         return number
     finally:
         image.seek(here)
-    return MOST_COUNTED + 1
+    return MAX_COUNTED + 1
 
 
 def _photo_of_array(array: NDArray[Any], limits: ReadLimits) -> Photo:

@@ -12,7 +12,7 @@ import typer
 
 from mien.cli.console import check_free, check_no_input, counted, say
 from mien.cli.endings import in_order
-from mien.cli.options import Detector, MinFace, Model, Overwrite
+from mien.cli.options import Detector, DownloadTimeout, MaxBytes, MaxPixels, MinFace, Model, Overwrite
 from mien.cli.output import text_output
 from mien.errors import UsageError
 from mien.results import ErrorResult
@@ -45,12 +45,10 @@ def analyze(
     model: Model = "default",
     detector: Detector = "auto",
     min_face: MinFace = "auto",
-    max_pixels: Annotated[
-        int, typer.Option(help="Maximum width times height of a picture, in pixels. Larger ones are refused.")
-    ] = 250_000_000,
-    max_bytes: Annotated[int, typer.Option(help="Maximum size of a picture's file, in bytes. Larger ones are refused.")] = 200_000_000,
+    max_pixels: MaxPixels = 250_000_000,
+    max_bytes: MaxBytes = 200_000_000,
     threads: Annotated[int | None, typer.Option(help="Total number of CPU threads. Default: one per core.")] = None,
-    timeout_s: Annotated[float, typer.Option(help="Time limit of one download, in seconds.")] = 20,
+    timeout_s: DownloadTimeout = 20,
     overwrite: Overwrite = False,
 ) -> None:
     """Find every face and print its emotion probabilities, one record per photo."""

@@ -13,7 +13,7 @@ import typer
 
 from mien.cli.console import counted, say
 from mien.cli.endings import in_order
-from mien.cli.options import Detector, MinFace, Model
+from mien.cli.options import Detector, DownloadTimeout, MaxBytes, MaxPixels, MinFace, Model
 from mien.errors import UsageError
 
 if TYPE_CHECKING:
@@ -45,12 +45,10 @@ def batch(
     model: Model = "default",
     detector: Detector = "auto",
     min_face: MinFace = "auto",
-    max_pixels: Annotated[
-        int, typer.Option(help="Maximum width times height of a picture, in pixels. Larger ones are refused.")
-    ] = 250_000_000,
-    max_bytes: Annotated[int, typer.Option(help="Maximum size of a picture's file, in bytes. Larger ones are refused.")] = 200_000_000,
+    max_pixels: MaxPixels = 250_000_000,
+    max_bytes: MaxBytes = 200_000_000,
     provider: Annotated[list[str] | None, typer.Option(help="onnxruntime execution provider, such as CUDAExecutionProvider.")] = None,
-    timeout_s: Annotated[float, typer.Option(help="Time limit of one download, in seconds.")] = 20,
+    timeout_s: DownloadTimeout = 20,
     shard: Annotated[int, typer.Option(help="Photos per shard. A kill loses at most the unfinished shards.")] = 256,
     retry_errors: Annotated[bool, typer.Option("--retry-errors", help="Retry inputs that could not be downloaded or read.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what the job would do, and write nothing.")] = False,

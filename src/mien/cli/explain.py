@@ -9,7 +9,7 @@ import typer
 
 from mien.atomic import atomic_write
 from mien.cli.console import PICTURE_ENDINGS, check_ending, check_free, check_no_input, say, training_wing
-from mien.cli.options import Detector, Model
+from mien.cli.options import Detector, DownloadTimeout, MaxBytes, MaxPixels, Model
 from mien.errors import UsageError
 
 MAX_CLOSEUPS = 24  # for the largest faces of a crowd; the photo itself shows all of them
@@ -24,11 +24,9 @@ def explain(
         Path | None, typer.Option(help="Run folder. Draw the Grad-CAM of its Keras network instead of covering parts of the face.")
     ] = None,
     detector: Detector = "auto",
-    max_pixels: Annotated[
-        int, typer.Option(help="Maximum width times height of a picture, in pixels. Larger ones are refused.")
-    ] = 250_000_000,
-    max_bytes: Annotated[int, typer.Option(help="Maximum size of a picture's file, in bytes. Larger ones are refused.")] = 200_000_000,
-    timeout_s: Annotated[float, typer.Option(help="Time limit of one download, in seconds.")] = 20,
+    max_pixels: MaxPixels = 250_000_000,
+    max_bytes: MaxBytes = 200_000_000,
+    timeout_s: DownloadTimeout = 20,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the picture if it exists.")] = False,
 ) -> None:
     """Cover each face part by part, and draw where that changes the answer. Warm parts support the answer; cold parts oppose it."""

@@ -15,7 +15,7 @@ import typer
 from mien.atomic import atomic_write
 from mien.cli.console import PICTURE_ENDINGS, check_ending, check_free, check_no_input, counted, fail, say, show
 from mien.cli.endings import in_order
-from mien.cli.options import Detector, MinFace, Model, ModelThreads, Overwrite
+from mien.cli.options import Detector, MaxBytes, MaxPixels, MinFace, Model, ModelThreads, Overwrite
 from mien.cli.output import text_output
 from mien.errors import MediaError
 from mien.results import ErrorResult
@@ -50,10 +50,8 @@ def video(
     model: Model = "default",
     detector: Detector = "auto",
     min_face: MinFace = "auto",
-    max_pixels: Annotated[
-        int, typer.Option(help="Maximum width times height of a picture, in pixels. Larger ones are refused.")
-    ] = 250_000_000,
-    max_bytes: Annotated[int, typer.Option(help="Maximum size of a picture's file, in bytes. Larger ones are refused.")] = 200_000_000,
+    max_pixels: MaxPixels = 250_000_000,
+    max_bytes: MaxBytes = 200_000_000,
     threads: ModelThreads = 1,
     overwrite: Overwrite = False,
 ) -> None:

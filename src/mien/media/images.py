@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageFile, TiffImagePlugin
+from PIL import ExifTags, Image, ImageFile
 
 from mien.arrays import Frame
 from mien.errors import (
@@ -35,6 +35,7 @@ from mien.errors import (
     presentable,
 )
 from mien.media.fetch import fetch
+from mien.media.file_checks import check_chunks, check_segments, check_tiff
 
 PhotoSource = str | Path | bytes | bytearray | memoryview | NDArray[Any] | Image.Image
 
@@ -61,13 +62,7 @@ FORMATS = {
     "AVIF": Format(rb".{4}ftypavi[fs]", "PIL.AvifImagePlugin", "AvifImageFile", (".avif",)),
     "HEIF": Format(rb".{4}ftyp(?:hei[cxms]|hev[cxms]|mif1|msf1)", "pillow_heif", "HeifImageFile", (".heic", ".heif", ".hif")),
 }
-# Every scan of a progressive JPEG is a pass over the whole picture. Usual files have about ten scans; a malicious file has very many.
-MAX_SCANS = 100
-START_OF_SCAN, END_OF_PICTURE = b"\xda", b"\xd9"
-# A decoder handles each JPEG segment and each PNG chunk separately. Usual files have some hundred segments, or one chunk per 8 kB.
-MAX_SEGMENTS, MAX_CHUNKS = 10_000, 100_000
 MAX_COUNTED = 1000  # pages of a TIFF; counting them reads the header of each page
-JPEG_MARKER = re.compile(rb"\xff([^\0\x01\xd0-\xd7\xff])")  # without the markers that occur alone inside a scan
 # First bytes of videos in common containers. A file that FFmpeg cannot open, and that starts with other bytes, is not a video.
 VIDEOS = re.compile(rb".{4}(?:ftyp|moov|mdat|free|wide|skip)|\x1a\x45\xdf\xa3|RIFF|OggS|FLV|\x00\x00\x01\xba", re.DOTALL)
 # EXIF orientation -> function from the upright frame (H, W, 3) to a view of it in the file's pixel order.
@@ -82,11 +77,6 @@ STORED: dict[int, Callable[[Frame], Frame]] = {
     8: lambda upright: np.rot90(upright, -1),
 }
 STRIP_PIXELS = 2**20
-# From TIFF 6.0: tags; values of SampleFormat, of PhotometricInterpretation (grey, RGB, palette, CMYK, YCbCr), Compression (none, PackBits).
-NEW_SUBFILE_TYPE, SUB_IFDS, DNG_VERSION = 254, 330, 50706
-UNSIGNED, SIGNED, FLOAT = (1, 4), 2, 3
-KNOWN_COLOURS, RAW_COLOURS = (0, 1, 2, 3, 5, 6), (32803, 34892)
-PLAIN_COMPRESSIONS = (1, 32773)
 
 
 @dataclass(frozen=True)
@@ -251,9 +241,9 @@ def _photo_of_bytes(data: bytes, name: str, limits: ReadLimits) -> Photo:
             f"expected one of {', '.join(FORMATS)}, got {name}, which starts with {start!r}; convert it to JPEG or PNG"
         )
     if kind == "JPEG":
-        _check_segments(data, name)
+        check_segments(data, name)
     if kind == "PNG":
-        _check_chunks(data, name)
+        check_chunks(data, name)
     with _decoding(f"a whole {kind} file in {name}"):
         try:
             reader: type[ImageFile.ImageFile] = getattr(import_module(FORMATS[kind].module), FORMATS[kind].reader)
@@ -261,66 +251,10 @@ def _photo_of_bytes(data: bytes, name: str, limits: ReadLimits) -> Photo:
             hint = MissingExtraError("pillow_heif", "heif") if kind == "HEIF" else "install a newer Pillow"
             raise UnsupportedMediaError(f"{name} is a {kind} file: {hint}") from None
         if kind == "TIFF":
-            _check_tiff(data, name)
+            check_tiff(data, name)
         with reader(BytesIO(data)) as image:
             _check_pixels(*image.size, name, limits)
             return _photo_of_image(image)
-
-
-def _check_segments(jpeg: bytes, name: str) -> None:
-    """Raise TooLargeError for too many segments or scans. Markers inside a segment or after the image's end are not counted."""
-    segments, scans, at = 0, 0, 2
-    while (found := JPEG_MARKER.search(jpeg, at)) and found[1] != END_OF_PICTURE:
-        segments += 1
-        scans += found[1] == START_OF_SCAN
-        if scans > MAX_SCANS:
-            raise TooLargeError(f"expected a JPEG of at most {MAX_SCANS} scans, got more in {name}; save it again")
-        if segments > MAX_SEGMENTS:
-            raise TooLargeError(f"expected a JPEG of at most {MAX_SEGMENTS:,} segments, got more in {name}; save it again")
-        at = found.end() + int.from_bytes(jpeg[found.end() : found.end() + 2])
-
-
-def _check_chunks(png: bytes, name: str) -> None:
-    """Raise TooLargeError for too many chunks."""
-    chunks, at = 0, 8
-    while at < len(png):
-        at += 12 + int.from_bytes(png[at : at + 4])
-        chunks += 1
-        if chunks > MAX_CHUNKS:
-            raise TooLargeError(f"expected a PNG of at most {MAX_CHUNKS:,} chunks, got more in {name}; save it again")
-
-
-def _check_tiff(data: bytes, name: str) -> None:
-    """Raise UnsupportedMediaError for a TIFF that Pillow would misread, or whose first image is not the actual picture.
-
-    The numbers are from TIFF 6.0, and from DNG 1.7 for raw files of cameras, where the first directory is often a thumbnail.
-    """
-    stream = BytesIO(data)
-    head = stream.read(16 if data[2:3] == b"+" or data[3:4] == b"+" else 8)
-    tags = TiffImagePlugin.ImageFileDirectory_v2(head)
-    stream.seek(tags.next)
-    tags.load(stream)
-    photometric = tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION, 1)
-    is_part = tags.get(NEW_SUBFILE_TYPE, 0) & 1 and SUB_IFDS in tags
-    if DNG_VERSION in tags or is_part or photometric in RAW_COLOURS or data[8:10] == b"CR":
-        raise UnsupportedMediaError(f"expected a picture, got {name}, which is a camera's raw file (DNG or alike); export it as JPEG")
-    bits, samples = tags.get(TiffImagePlugin.BITSPERSAMPLE, (1,)), tags.get(TiffImagePlugin.SAMPLESPERPIXEL, 1)
-    (number, *others) = dict.fromkeys(tags.get(TiffImagePlugin.SAMPLEFORMAT, (1,)))
-    in_planes = samples > 1 and tags.get(TiffImagePlugin.PLANAR_CONFIGURATION, 1) == 2
-    stored_plainly = tags.get(TiffImagePlugin.COMPRESSION, 1) in PLAIN_COMPRESSIONS
-    good = (
-        not others
-        and photometric in KNOWN_COLOURS
-        and (set(bits) <= {1, 2, 4, 8, 16} if number in UNSIGNED else number in (SIGNED, FLOAT) and set(bits) == {32} and samples == 1)
-        and not (16 in bits and ((in_planes and stored_plainly) or photometric == 0))
-    )
-    if not good:
-        kind = {FLOAT: "floating-point", SIGNED: "signed"}.get(number, "unsigned" if number in UNSIGNED else "complex")
-        planes = " in separate planes" if in_planes else ""
-        raise UnsupportedMediaError(
-            f"expected a TIFF of 8 or 16 unsigned bits a channel, got {name}, which has {samples} x {max(bits)} {kind} bits{planes} "
-            f"(photometric interpretation {photometric}); save it as 8-bit RGB, or as PNG"
-        )
 
 
 @contextmanager
